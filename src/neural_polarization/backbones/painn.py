@@ -1,0 +1,116 @@
+"""PaiNN: scalars and vectors, coupled by gated messages and a gated update."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from neural_polarization.backbones.protocol import Split
+from neural_polarization.geometry import Edges, safe_norm
+from neural_polarization.layers import BesselBasis, mlp, sum_by_index
+
+_NORM_EPSILON = 1e-4  # the original's square root of 1e-8 under the norm of its vector channels
+
+
+class PaiNNMessage(nn.Module):
+    """Messages of scalars and vectors (Schütt et al. 2021, eqs. 7 and 8)."""
+
+    def __init__(self, channels: int, basis: BesselBasis, num_basis: int) -> None:
+        super().__init__()
+        self.basis = basis
+        self.context = mlp([channels, channels, 3 * channels])
+        self.filter = nn.Linear(num_basis, 3 * channels)
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        """Features after the messages."""
+        scalars, vectors = features.scalars, features.vectors
+        assert vectors is not None
+        points = len(scalars)
+        weights = self.filter(self.basis(edges.lengths)) * edges.envelope.unsqueeze(-1)
+        messages = self.context(scalars)[edges.senders] * weights
+        to_scalars, along_edge, along_vectors = messages.chunk(3, -1)
+        directions = edges.vectors / edges.lengths.unsqueeze(-1)
+        to_vectors = (
+            along_edge.unsqueeze(1) * directions.unsqueeze(-1)
+            + along_vectors.unsqueeze(1) * vectors[edges.senders]
+        )
+        return Split(
+            scalars + sum_by_index(to_scalars, edges.receivers, points),
+            vectors + sum_by_index(to_vectors, edges.receivers, points),
+        )
+
+
+class PaiNNUpdate(nn.Module):
+    """Update within a point (Schütt et al. 2021, eqs. 9 and 10)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mix = nn.Linear(channels, 2 * channels, bias=False)
+        self.context = mlp([2 * channels, channels, 3 * channels])
+
+    def forward(self, features: Split) -> Split:
+        """Features after the update."""
+        scalars, vectors = features.scalars, features.vectors
+        assert vectors is not None
+        v, w = self.mix(vectors).chunk(2, -1)
+        context = self.context(torch.cat([scalars, safe_norm(v, _NORM_EPSILON, dim=1)], -1))
+        to_scalars, to_vectors, gate = context.chunk(3, -1)
+        return Split(
+            scalars + to_scalars + gate * (v * w).sum(1),
+            vectors + to_vectors.unsqueeze(1) * w,
+        )
+
+
+class PaiNNLayer(nn.Module):
+    """One interaction: a message followed by an update."""
+
+    def __init__(self, channels: int, basis: BesselBasis, num_basis: int) -> None:
+        super().__init__()
+        self.message = PaiNNMessage(channels, basis, num_basis)
+        self.update = PaiNNUpdate(channels)
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        """Features after message and update."""
+        return self.update(self.message(features, edges))
+
+
+class PaiNN(nn.Module):
+    """Polarizable atom interaction neural network.
+
+    Args:
+        num_species: number of species in the embedding.
+        channels: number of scalar and of vector channels.
+        num_layers: number of interactions.
+        cutoff: Angstrom.
+        num_basis: number of radial functions.
+
+    References:
+        K. T. Schütt, O. T. Unke, M. Gastegger, "Equivariant message passing for the prediction of tensorial
+        properties and molecular spectra", ICML 2021, arXiv:2102.03150.
+    """
+
+    layers: nn.ModuleList
+
+    def __init__(
+        self, num_species: int, channels: int = 128, num_layers: int = 3, cutoff: float = 5.0, num_basis: int = 20
+    ) -> None:
+        super().__init__()
+        self.num_species = num_species
+        self.cutoff = cutoff
+        self.scalar_channels = channels
+        self.vector_channels = channels
+        self.embedding = nn.Embedding(num_species, channels)
+        basis = BesselBasis(num_basis, cutoff)
+        self.layers = nn.ModuleList(PaiNNLayer(channels, basis, num_basis) for _ in range(num_layers))
+
+    def embed(self, species: Int[Tensor, " points"]) -> Split:
+        """Scalars from the embedding, vectors zero."""
+        scalars: Float[Tensor, "points channels"] = self.embedding(species)
+        return Split(scalars, scalars.new_zeros(len(species), 3, self.vector_channels))
+
+    def split(self, features: Split) -> Split:
+        """PaiNN's features are scalars and vectors already."""
+        return features
+
+    def join(self, features: Split, split: Split) -> Split:
+        """All of the features are replaced."""
+        return split

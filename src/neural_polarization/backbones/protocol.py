@@ -1,0 +1,74 @@
+"""What a network has to offer to be polarized."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neural_polarization.geometry import Edges
+
+Features = TypeVar("Features")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The invariant and the vector part of a network's features, a view without parameters.
+
+    Attributes:
+        scalars: channels that do not change when the molecule turns.
+        vectors: channels that turn with the molecule, or None where the network has none.
+    """
+
+    scalars: Float[Tensor, "points channels"]
+    vectors: Float[Tensor, "points 3 vector_channels"] | None
+
+
+class Layer(Protocol[Features]):
+    """One round of messages: a function of the features and of the geometry of this call alone."""
+
+    def __call__(self, features: Features, edges: Edges, /) -> Features:
+        """Features after the messages along `edges`."""
+        ...
+
+
+@runtime_checkable
+class Backbone(Protocol[Features]):
+    """An equivariant network as `NeuralPolarization` sees it: an embedding, layers, and a view of the features.
+
+    Nothing about geometry may be cached between calls: the geometry differs from layer to layer.
+
+    Attributes:
+        cutoff: distance below which nuclei exchange messages, Angstrom.
+        num_species: number of species that `embed` knows; with moving points, twice the number of elements.
+        scalar_channels: width of `Split.scalars`.
+        vector_channels: width of `Split.vectors`; 0 where the network has none.
+    """
+
+    @property
+    def cutoff(self) -> float: ...
+
+    @property
+    def num_species(self) -> int: ...
+
+    @property
+    def scalar_channels(self) -> int: ...
+
+    @property
+    def vector_channels(self) -> int: ...
+
+    @property
+    def layers(self) -> Iterable[Layer[Features]]: ...
+
+    def embed(self, species: Int[Tensor, " points"]) -> Features:
+        """Features of points of these species, before any message."""
+        ...
+
+    def split(self, features: Features) -> Split:
+        """The scalars and vectors among the features."""
+        ...
+
+    def join(self, features: Features, split: Split) -> Features:
+        """The same features with these scalars and vectors in place of their own."""
+        ...

@@ -1,0 +1,19 @@
+"""Perceptrons of scalars."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+
+def mlp(widths: Sequence[int], activation: type[nn.Module] = nn.SiLU, activate_last: bool = False) -> nn.Sequential:
+    """Linear layers with an activation between them.
+
+    Args:
+        widths: number of channels before, between and after the linear layers.
+        activation: module without arguments.
+        activate_last: whether the last linear layer is followed by the activation too.
+    """
+    layers: list[nn.Module] = []
+    for before, after in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Linear(before, after), activation()]
+    return nn.Sequential(*(layers if activate_last else layers[:-1]))

@@ -1,0 +1,243 @@
+"""`Molecules`: a typed batch of molecules, and the way from and to ASE."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ase
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from neural_polarization.geometry import all_pairs, periodic_neighbours
+
+MANY_ATOMS = 300
+"""From this size on a structure's neighbours come from cell lists instead of all pairs."""
+
+CLASH = 1e-3
+"""Two nuclei closer than this (Angstrom) are one place: an error in the input, not a molecule."""
+
+
+@dataclass(frozen=True)
+class Molecules:
+    """A batch of molecules. Input only: no network writes into it.
+
+    Attributes:
+        atomic_numbers: nuclear charge of each atom.
+        positions: nuclear positions, Angstrom.
+        molecule_index: molecule of each atom, ascending from 0.
+        edge_index: (senders, receivers), both directions of every pair of nuclei below the cutoff.
+        num_molecules: number of molecules.
+        shifts: translation (Angstrom) added to each sender in periodic systems, else None.
+        charge: total charge of each molecule, e, or None where all are neutral.
+        external_field: uniform electric field at each molecule, V/Angstrom, or None.
+    """
+
+    atomic_numbers: Int[Tensor, " atoms"]
+    positions: Float[Tensor, "atoms 3"]
+    molecule_index: Int[Tensor, " atoms"]
+    edge_index: Int[Tensor, "2 edges"]
+    num_molecules: int
+    shifts: Float[Tensor, "edges 3"] | None = None
+    charge: Float[Tensor, " molecules"] | None = None
+    external_field: Float[Tensor, "molecules 3"] | None = None
+
+    @property
+    def num_atoms(self) -> int:
+        """Number of atoms in all molecules together."""
+        return len(self.atomic_numbers)
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> "Molecules":
+        """The same molecules on another device or in another floating-point type."""
+
+        def moved(value: Tensor | int | None) -> Tensor | int | None:
+            if not isinstance(value, Tensor):
+                return value
+            return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+
+        return Molecules(
+            **{field.name: moved(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        )
+
+    def with_positions(self, positions: Float[Tensor, "atoms 3"]) -> "Molecules":
+        """The same molecules and neighbours at other positions (Angstrom)."""
+        return dataclasses.replace(self, positions=positions)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        atomic_numbers: Int[Tensor, " atoms"],
+        positions: Float[Tensor, "atoms 3"],
+        cutoff: float,
+        sizes: Sequence[int] | None = None,
+        charge: Float[Tensor, " molecules"] | None = None,
+        external_field: Float[Tensor, "molecules 3"] | None = None,
+    ) -> "Molecules":
+        """Molecules without periodicity from tensors.
+
+        Args:
+            atomic_numbers: nuclear charges, the atoms of each molecule together.
+            positions: Angstrom.
+            cutoff: Angstrom; nuclei closer than this become neighbours.
+            sizes: atoms of each molecule in order; one molecule if left out.
+            charge: total charges, e.
+            external_field: V/Angstrom.
+
+        Raises:
+            ValueError: for an empty molecule, a position that is not finite, an atomic number outside 1..118,
+                two atoms at one place, or sizes that do not add up.
+
+        Example:
+            >>> water = Molecules.from_arrays(
+            ...     torch.tensor([8, 1, 1]),
+            ...     torch.tensor([[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]]),
+            ...     cutoff=5.0,
+            ... )
+            >>> water.edge_index.tolist()
+            [[1, 2, 0, 2, 0, 1], [0, 0, 1, 1, 2, 2]]
+        """
+        counts = [len(atomic_numbers)] if sizes is None else list(sizes)
+        if sum(counts) != len(atomic_numbers):
+            raise ValueError(
+                f"sizes: the molecules have {sum(counts)} atoms together, but atomic_numbers has "
+                f"{len(atomic_numbers)}; give one size per molecule"
+            )
+        sizes_tensor = torch.tensor(counts, dtype=torch.long, device=positions.device)
+        molecule_index = torch.repeat_interleave(sizes_tensor)
+        _check(atomic_numbers, positions, sizes_tensor, molecule_index)
+        return cls(
+            atomic_numbers=atomic_numbers,
+            positions=positions,
+            molecule_index=molecule_index,
+            edge_index=all_pairs(positions, molecule_index, cutoff),
+            num_molecules=len(counts),
+            charge=charge,
+            external_field=external_field,
+        )
+
+    @classmethod
+    def from_ase(
+        cls,
+        structures: ase.Atoms | Sequence[ase.Atoms],
+        cutoff: float,
+        dtype: torch.dtype | None = None,
+    ) -> "Molecules":
+        """Molecules, or periodic systems, from ASE.
+
+        Args:
+            structures: one or several; `info["charge"]` is taken as the total charge where it stands.
+            cutoff: Angstrom.
+            dtype: floating-point type; torch's default if left out.
+
+        Raises:
+            ValueError: as in `from_arrays`, and for structures that are periodic in some directions only.
+        """
+        frames = [structures] if isinstance(structures, ase.Atoms) else list(structures)
+        if not frames:
+            raise ValueError("structures: the list is empty; give at least one ase.Atoms")
+        dtype = dtype or torch.get_default_dtype()
+        parts = [_from_frame(frame, cutoff, k) for k, frame in enumerate(frames)]
+        offsets = np.cumsum([0] + [len(frame) for frame in frames])
+        edge_index = torch.cat([part.edge_index + int(o) for part, o in zip(parts, offsets[:-1], strict=True)], 1)
+        shifts = None
+        if any(part.shifts is not None for part in parts):
+            shifts = torch.cat(
+                [
+                    part.positions.new_zeros(part.edge_index.shape[1], 3) if part.shifts is None else part.shifts
+                    for part in parts
+                ]
+            ).to(dtype)
+        charge = None
+        if any("charge" in frame.info for frame in frames):
+            charge = torch.tensor([float(frame.info.get("charge", 0.0)) for frame in frames], dtype=dtype)
+        return cls(
+            atomic_numbers=torch.cat([part.atomic_numbers for part in parts]),
+            positions=torch.cat([part.positions for part in parts]).to(dtype),
+            molecule_index=torch.repeat_interleave(torch.tensor([len(frame) for frame in frames])),
+            edge_index=edge_index,
+            num_molecules=len(frames),
+            shifts=shifts,
+            charge=charge,
+        )
+
+    def to_ase(self) -> list[ase.Atoms]:
+        """One ASE structure per molecule (periodic cells are not kept: a batch knows shifts only)."""
+        numbers = self.atomic_numbers.cpu().numpy()
+        positions = self.positions.detach().cpu().double().numpy()
+        owner = self.molecule_index.cpu().numpy()
+        return [
+            ase.Atoms(numbers[owner == k], positions[owner == k]) for k in range(self.num_molecules)
+        ]
+
+
+def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:
+    periodic = bool(frame.pbc.all())
+    if frame.pbc.any() and not periodic:
+        raise ValueError(
+            f"structure {number} is periodic along {int(frame.pbc.sum())} of 3 directions; only none or all are "
+            "supported: set `pbc` to all, with a cell that leaves vacuum where the system does not repeat"
+        )
+    # Neighbours are found in double precision, so that the cutoff falls the same way in every later type.
+    numbers = torch.as_tensor(frame.numbers, dtype=torch.long)
+    positions = torch.as_tensor(frame.positions, dtype=torch.float64)
+    if not periodic and len(frame) < MANY_ATOMS:
+        try:
+            return Molecules.from_arrays(numbers, positions, cutoff)
+        except ValueError as error:
+            raise ValueError(f"structure {number}: {error}") from None
+    _check_values(numbers, positions)
+    cell = torch.as_tensor(frame.cell.array, dtype=torch.float64)
+    edge_index, shifts = periodic_neighbours(positions, cell, periodic, cutoff)
+    close = (positions[edge_index[0]] + shifts - positions[edge_index[1]]).norm(dim=-1) < CLASH
+    if close.any():
+        first = int(close.nonzero()[0, 0])
+        raise ValueError(_clash(int(edge_index[1, first]), int(edge_index[0, first])))
+    return Molecules(
+        atomic_numbers=numbers,
+        positions=positions,
+        molecule_index=torch.zeros(len(frame), dtype=torch.long),
+        edge_index=edge_index,
+        num_molecules=1,
+        shifts=shifts if periodic else None,
+    )
+
+
+def _check(
+    atomic_numbers: Tensor, positions: Tensor, sizes: Tensor, molecule_index: Tensor
+) -> None:
+    empty = (sizes == 0).nonzero().flatten().tolist()
+    if empty or len(sizes) == 0:
+        raise ValueError(f"molecule {empty[0] if empty else 0} has no atoms; leave empty molecules out")
+    _check_values(atomic_numbers, positions)
+    clashing = all_pairs(positions.detach(), molecule_index, CLASH)
+    if clashing.numel():
+        receiver, sender = int(clashing[1, 0]), int(clashing[0, 0])
+        raise ValueError(_clash(receiver, sender))
+
+
+def _check_values(atomic_numbers: Tensor, positions: Tensor) -> None:
+    unreal = ((atomic_numbers < 1) | (atomic_numbers >= len(chemical_symbols))).nonzero().flatten()
+    if len(unreal):
+        atom = int(unreal[0])
+        raise ValueError(
+            f"atom {atom} has atomic number {int(atomic_numbers[atom])}; elements are 1 to "
+            f"{len(chemical_symbols) - 1}: correct the element"
+        )
+    broken = (~positions.isfinite().all(-1)).nonzero().flatten()
+    if len(broken):
+        atom = int(broken[0])
+        raise ValueError(
+            f"atom {atom} has position {positions[atom].tolist()}; every coordinate must be a finite number of "
+            "Angstrom: repair or leave out the structure"
+        )
+
+
+def _clash(one: int, other: int) -> str:
+    return (
+        f"atoms {min(one, other)} and {max(one, other)} are at one place (closer than {CLASH} Angstrom); "
+        "remove one of them"
+    )

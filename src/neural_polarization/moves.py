@@ -1,0 +1,179 @@
+"""The bricks of the method: what displaces a moving point, and what couples it to its fixed one."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from neural_polarization.backbones.protocol import Split
+from neural_polarization.geometry import Edges
+from neural_polarization.layers import mlp, sum_by_index
+
+_FIRST_GATE = 0.1  # standard deviation of a new move's gates: the first displacements are some hundredths of an Angstrom
+
+
+class Move(nn.Module, ABC):
+    """How far one layer displaces the moving points, from the features after that layer.
+
+    Args:
+        scalar_channels: width of the backbone's scalars.
+        vector_channels: width of the backbone's vectors; 0 where it has none.
+    """
+
+    def __init__(self, scalar_channels: int, vector_channels: int) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, points: Split, edges: Edges, moving: slice) -> Float[Tensor, "atoms 3"]:
+        """Displacement (Angstrom) of the points that `moving` selects."""
+
+    @abstractmethod
+    def hold_still(self) -> None:
+        """Makes every displacement zero while leaving gradients through which it can grow."""
+
+
+class Still(Move):
+    """Nothing moves: the moving points stay on their nuclei."""
+
+    def forward(self, points: Split, edges: Edges, moving: slice) -> Float[Tensor, "atoms 3"]:
+        """Zero."""
+        return points.scalars.new_zeros(len(points.scalars[moving]), 3)
+
+    def hold_still(self) -> None:
+        """It does already."""
+
+
+class VectorMove(Move):
+    """Linear mix of a moving point's own vector channels, gated by its scalars.
+
+    d_i = sum_v g_v(s_i) V_iv, with a perceptron g.
+    """
+
+    def __init__(self, scalar_channels: int, vector_channels: int) -> None:
+        super().__init__(scalar_channels, vector_channels)
+        self.gate = mlp([scalar_channels, scalar_channels, vector_channels])
+        _start_small(self.gate, vector_channels)
+
+    def forward(self, points: Split, edges: Edges, moving: slice) -> Float[Tensor, "atoms 3"]:
+        """Displacement (Angstrom) of the points that `moving` selects."""
+        assert points.vectors is not None
+        return (points.vectors[moving] * self.gate(points.scalars[moving]).unsqueeze(1)).sum(-1)
+
+    def hold_still(self) -> None:
+        """Sets the gates to zero."""
+        _zero(self.gate)
+
+
+class EdgeMove(Move):
+    """Steps along the edges, for networks without vector channels.
+
+    d_i = sum_j g(s_i, s_j) (x_j - x_i) envelope_ij: forces between points, as EGNN moves its coordinates.
+
+    References:
+        V. G. Satorras, E. Hoogeboom, M. Welling, "E(n) equivariant graph neural networks", ICML 2021, eq. 4.
+    """
+
+    def __init__(self, scalar_channels: int, vector_channels: int) -> None:
+        super().__init__(scalar_channels, vector_channels)
+        # The first layer of a perceptron of (s_i, s_j, r), split so that it runs on points and not on edges.
+        self.of_receiver = nn.Linear(scalar_channels, scalar_channels)
+        self.of_sender = nn.Linear(scalar_channels, scalar_channels, bias=False)
+        self.of_length = nn.Linear(1, scalar_channels, bias=False)
+        self.gate = nn.Sequential(nn.SiLU(), nn.Linear(scalar_channels, 1))
+        _start_small(self.gate, scalar_channels)
+
+    def forward(self, points: Split, edges: Edges, moving: slice) -> Float[Tensor, "atoms 3"]:
+        """Displacement (Angstrom) of the points that `moving` selects."""
+        hidden = (
+            self.of_receiver(points.scalars)[edges.receivers]
+            + self.of_sender(points.scalars)[edges.senders]
+            + self.of_length(edges.lengths.unsqueeze(-1))
+        )
+        steps = self.gate(hidden) * edges.envelope.unsqueeze(-1) * edges.vectors
+        return sum_by_index(steps, edges.receivers, len(points.scalars))[moving]
+
+    def hold_still(self) -> None:
+        """Sets the gates to zero."""
+        _zero(self.gate)
+
+
+def default_move(vector_channels: int) -> type[Move]:
+    """`VectorMove` where the backbone has vectors, else `EdgeMove`."""
+    return VectorMove if vector_channels else EdgeMove
+
+
+class Couple(nn.Module, ABC):
+    """What an atom's features learn from its own displacement, and its two points from each other.
+
+    Args:
+        scalar_channels: width of the backbone's scalars.
+        vector_channels: width of the backbone's vectors; 0 where it has none.
+        limit: bound of the displacements, Angstrom; their unit here.
+    """
+
+    def __init__(self, scalar_channels: int, vector_channels: int, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    @abstractmethod
+    def forward(self, points: Split, displacement: Float[Tensor, "atoms 3"]) -> Split:
+        """Features after the coupling."""
+
+    def stretch(self, displacement: Float[Tensor, "atoms 3"]) -> Float[Tensor, "atoms 1"]:
+        """|d|^2 in units of the limit squared: smooth at zero, below 1."""
+        return displacement.square().sum(-1, keepdim=True) / self.limit**2
+
+
+class SelfCouple(Couple):
+    """One set of features per atom: s_i <- s_i + |d_i|^2 W s_i.
+
+    The energy of a Drude oscillator's spring is of this form. It vanishes with the displacement, so an atom that
+    does not move is left exactly as the backbone made it.
+    """
+
+    def __init__(self, scalar_channels: int, vector_channels: int, limit: float) -> None:
+        super().__init__(scalar_channels, vector_channels, limit)
+        self.spring = nn.Linear(scalar_channels, scalar_channels)
+
+    def forward(self, points: Split, displacement: Float[Tensor, "atoms 3"]) -> Split:
+        """Features after the coupling."""
+        return Split(points.scalars + self.stretch(displacement) * self.spring(points.scalars), points.vectors)
+
+
+class PairCouple(Couple):
+    """Two sets of features per atom: scalars of both and |d_i|^2 through a perceptron, vectors of each through a
+    linear map of the other's."""
+
+    def __init__(self, scalar_channels: int, vector_channels: int, limit: float) -> None:
+        super().__init__(scalar_channels, vector_channels, limit)
+        self.mix = mlp([2 * scalar_channels + 1, scalar_channels, 2 * scalar_channels])
+        self.to_fixed = nn.Linear(vector_channels, vector_channels, bias=False) if vector_channels else None
+        self.to_moving = nn.Linear(vector_channels, vector_channels, bias=False) if vector_channels else None
+
+    def forward(self, points: Split, displacement: Float[Tensor, "atoms 3"]) -> Split:
+        """Features after the coupling."""
+        fixed, moving = points.scalars.chunk(2)
+        to_fixed, to_moving = self.mix(torch.cat([fixed, moving, self.stretch(displacement)], -1)).chunk(2, -1)
+        scalars = points.scalars + torch.cat([to_fixed, to_moving])
+        if points.vectors is None or self.to_fixed is None or self.to_moving is None:
+            return Split(scalars, points.vectors)
+        fixed_vectors, moving_vectors = points.vectors.chunk(2)
+        mixed = torch.cat([self.to_fixed(moving_vectors), self.to_moving(fixed_vectors)])
+        return Split(scalars, points.vectors + mixed)
+
+
+def _start_small(gate: nn.Sequential, inputs: int) -> None:
+    last = gate[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight.normal_(0.0, _FIRST_GATE / inputs**0.5)
+        last.bias.zero_()
+
+
+def _zero(gate: nn.Sequential) -> None:
+    last = gate[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.zero_()

@@ -1,0 +1,295 @@
+"""Neural Polarization: every atom is a fixed point and a moving one, and every layer displaces the moving one.
+
+    edges        = connect(molecules, displacement)      # geometry as of now
+    features     = backbone.layers[l](features, edges)   # the backbone, untouched
+    displacement = bound(displacement + move_l(features, edges))
+    features     = couple_l(features, displacement)      # the two points of each atom
+
+References:
+    J. Kwak, J. Jo, "Neural Polarization: toward electron density for molecules by extending equivariant
+    networks", arXiv:2406.00441; J. Chem. Theory Comput. 2025, 21, 8468.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic
+
+import torch
+from ase.data import atomic_numbers as atomic_number_of
+from ase.data import chemical_symbols
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from neural_polarization.backbones.protocol import Backbone, Features, Split
+from neural_polarization.geometry import Edges, bound, cosine_envelope, safe_norm
+from neural_polarization.molecules import Molecules
+from neural_polarization.moves import Couple, Move, PairCouple, SelfCouple, default_move
+
+FIXED, MOVING = 0, 1
+
+
+class Messages(Enum):
+    """Which points exchange messages: the one choice of the method.
+
+    Nuclei below the cutoff are connected; `pairs` lists the kinds (sender, receiver) of the edges of each such
+    pair. In `PLAIN` and `RIDING` an atom has one set of features; in the others each of its points has one.
+    """
+
+    PLAIN = "plain"
+    """Fixed points only, nothing moves: the backbone as it is."""
+    RIDING = "riding"
+    """The atom's only features ride on its moving point: as cheap as plain."""
+    MOVING_VIEW = "moving_view"
+    """Moving points among themselves; the fixed points are reached through the atom's own pair."""
+    BOTH_VIEWS = "both_views"
+    """Fixed points among themselves and moving points among themselves: the most accurate choice."""
+    CROSSED = "crossed"
+    """Fixed points to moving ones and moving points to fixed ones."""
+    ALL = "all"
+    """All four kinds of edges."""
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Kinds (sender, receiver) of the edges that each pair of neighbouring nuclei gives."""
+        return _PAIRS[self]
+
+    @property
+    def two_points(self) -> bool:
+        """Whether fixed and moving points have features of their own."""
+        return self not in (Messages.PLAIN, Messages.RIDING)
+
+
+_PAIRS: dict[Messages, tuple[tuple[int, int], ...]] = {
+    Messages.PLAIN: ((FIXED, FIXED),),
+    Messages.RIDING: ((MOVING, MOVING),),
+    Messages.MOVING_VIEW: ((MOVING, MOVING),),
+    Messages.BOTH_VIEWS: ((FIXED, FIXED), (MOVING, MOVING)),
+    Messages.CROSSED: ((FIXED, MOVING), (MOVING, FIXED)),
+    Messages.ALL: ((FIXED, FIXED), (FIXED, MOVING), (MOVING, FIXED), (MOVING, MOVING)),
+}
+
+
+@dataclass(frozen=True)
+class Polarized:
+    """What the network knows of a molecule: the features of both points of every atom, and where the points went.
+
+    Attributes:
+        fixed: features of the fixed points.
+        moving: features of the moving points; the same object as `fixed` where an atom has one set of features.
+        trajectory: displacement of the moving points before the first and after every layer, Angstrom.
+    """
+
+    fixed: Split
+    moving: Split
+    trajectory: Float[Tensor, "steps atoms 3"]
+
+    @property
+    def displacement(self) -> Float[Tensor, "atoms 3"]:
+        """Where the moving points ended, relative to their nuclei, Angstrom."""
+        return self.trajectory[-1]
+
+    @property
+    def scalars(self) -> Float[Tensor, "atoms channels"]:
+        """Invariant features of each atom, those of both points side by side."""
+        if self.moving is self.fixed:
+            return self.fixed.scalars
+        return torch.cat([self.fixed.scalars, self.moving.scalars], -1)
+
+    @property
+    def vectors(self) -> Float[Tensor, "atoms 3 channels"] | None:
+        """Vector features of each atom, those of both points side by side; None where the backbone has none."""
+        if self.fixed.vectors is None or self.moving.vectors is None or self.moving is self.fixed:
+            return self.fixed.vectors
+        return torch.cat([self.fixed.vectors, self.moving.vectors], -1)
+
+
+class Connection:
+    """The edges between the points of a batch, given where the moving points are.
+
+    Args:
+        molecules: the batch, with its nuclear neighbours.
+        messages: which points exchange messages.
+        cutoff: Angstrom.
+
+    The distances of the nuclei do not change from layer to layer, so they are computed once per call.
+    """
+
+    def __init__(self, molecules: Molecules, messages: Messages, cutoff: float) -> None:
+        senders, receivers = molecules.edge_index.unbind(0)
+        self._atom_senders, self._atom_receivers = senders, receivers
+        nuclear = molecules.positions[senders] - molecules.positions[receivers]
+        if molecules.shifts is not None:
+            nuclear = nuclear + molecules.shifts
+        self._nuclear_vectors = nuclear
+        self._nuclear_lengths = safe_norm(nuclear)
+        self._envelope = cosine_envelope(self._nuclear_lengths, cutoff)
+        self._pairs = messages.pairs
+        stride = molecules.num_atoms if messages.two_points else 0
+        self._senders = torch.cat([senders + kind * stride for kind, _ in self._pairs])
+        self._receivers = torch.cat([receivers + kind * stride for _, kind in self._pairs])
+        copies = len(self._pairs)
+        self._all_nuclear_lengths = self._nuclear_lengths.repeat(copies)
+        self._all_envelopes = self._envelope.repeat(copies)
+
+    def __call__(self, displacement: Float[Tensor, "atoms 3"] | None) -> Edges:
+        """Edges with the moving points at `displacement` (Angstrom) from their nuclei; None: on the nuclei."""
+        vectors = self._nuclear_vectors
+        lengths = self._nuclear_lengths
+        if displacement is None:
+            vectors, lengths = vectors.repeat(len(self._pairs), 1), self._all_nuclear_lengths
+        else:
+            of_sender, of_receiver = displacement[self._atom_senders], displacement[self._atom_receivers]
+            parts = [self._vectors(pair, of_sender, of_receiver) for pair in self._pairs]
+            vectors = parts[0] if len(parts) == 1 else torch.cat(parts)
+            lengths = safe_norm(vectors)
+        return Edges(
+            senders=self._senders,
+            receivers=self._receivers,
+            vectors=vectors,
+            lengths=lengths,
+            nuclear_lengths=self._all_nuclear_lengths,
+            envelope=self._all_envelopes,
+        )
+
+    def _vectors(self, pair: tuple[int, int], of_sender: Tensor, of_receiver: Tensor) -> Tensor:
+        vectors = self._nuclear_vectors
+        if pair[0] == MOVING:
+            vectors = vectors + of_sender
+        if pair[1] == MOVING:
+            vectors = vectors - of_receiver
+        return vectors
+
+
+class NeuralPolarization(nn.Module, Generic[Features]):
+    """A backbone whose atoms are pairs of a fixed and a moving point.
+
+    Args:
+        backbone: any network that offers the `Backbone` protocol.
+        elements: chemical symbols that the network is for; their order gives the species.
+        messages: which points exchange messages, a `Messages` or its value.
+        limit: bound of the length of a displacement, Angstrom.
+        move: builds the move of one layer; by default the one that fits the backbone (`default_move`).
+            `Still` holds the moving points on their nuclei.
+
+    Raises:
+        ValueError: if the backbone's embedding has too few species, an element is unknown, or `limit` is not
+            positive.
+
+    Example:
+        >>> from neural_polarization.backbones import PaiNN
+        >>> network = NeuralPolarization(PaiNN(num_species=6, channels=8), elements=["H", "C", "O"])
+        >>> water = Molecules.from_arrays(
+        ...     torch.tensor([8, 1, 1]),
+        ...     torch.tensor([[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]]),
+        ...     cutoff=5.0,
+        ... )
+        >>> network(water).trajectory.shape  # before the first and after each of three layers
+        torch.Size([4, 3, 3])
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone[Features],
+        elements: Sequence[str],
+        messages: Messages | str = Messages.BOTH_VIEWS,
+        limit: float = 0.5,
+        move: type[Move] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.messages = Messages(messages)
+        self.limit = limit
+        self.elements = tuple(elements)
+        self.register_buffer("_species_of", _species_table(self.elements), persistent=False)
+        needed = len(self.elements) * (2 if self.messages.two_points else 1)
+        if backbone.num_species < needed:
+            raise ValueError(
+                f"backbone: its embedding has {backbone.num_species} species, but {len(self.elements)} elements "
+                f"with messages {self.messages.value!r} need {needed}; build it with num_species={needed}"
+            )
+        if not limit > 0:
+            raise ValueError(f"limit must be a positive length in Angstrom, not {limit}")
+        layers = list(backbone.layers)
+        move = move or default_move(backbone.vector_channels)
+        moving = self.messages is not Messages.PLAIN
+        self.moves = nn.ModuleList(
+            move(backbone.scalar_channels, backbone.vector_channels) for _ in layers if moving
+        )
+        couple: type[Couple] = PairCouple if self.messages.two_points else SelfCouple
+        self.couples = nn.ModuleList(
+            couple(backbone.scalar_channels, backbone.vector_channels, limit) for _ in layers if moving
+        )
+
+    _species_of: Tensor
+
+    def species(self, atomic_numbers: Int[Tensor, " atoms"]) -> Int[Tensor, " atoms"]:
+        """Species of each atom.
+
+        Raises:
+            ValueError: for an element that the network does not know.
+        """
+        species = self._species_of[atomic_numbers]
+        if not torch.compiler.is_compiling() and bool((species < 0).any()):
+            atom = int((species < 0).nonzero()[0, 0])
+            raise ValueError(
+                f"atom {atom} is {chemical_symbols[int(atomic_numbers[atom])]}, an element that this network was "
+                f"not made for (it knows {', '.join(self.elements)}); train one with that element in `elements`"
+            )
+        return species
+
+    def forward(self, molecules: Molecules) -> Polarized:
+        """Features and displacements of a batch of molecules."""
+        species = self.species(molecules.atomic_numbers)
+        if self.messages.two_points:
+            species = torch.cat([species, species + len(self.elements)])
+        features = self.backbone.embed(species)
+        connect = Connection(molecules, self.messages, self.backbone.cutoff)
+        displacement = torch.zeros_like(molecules.positions)
+        trajectory = [displacement]
+        if self.messages is Messages.PLAIN:
+            edges = connect(None)
+            for layer in self.backbone.layers:
+                features = layer(features, edges)
+                trajectory.append(displacement)
+        else:
+            # The moving points are the last ones: all of the points where an atom has one set of features.
+            moving = slice(-molecules.num_atoms, None)
+            for step, (layer, move, couple) in enumerate(
+                zip(self.backbone.layers, self.moves, self.couples, strict=True)
+            ):
+                edges = connect(displacement if step else None)
+                features = layer(features, edges)
+                split = self.backbone.split(features)
+                displacement = bound(displacement + move(split, edges, moving), self.limit)
+                features = self.backbone.join(features, couple(split, displacement))
+                trajectory.append(displacement)
+        return self._polarized(features, torch.stack(trajectory))
+
+    def _polarized(self, features: Features, trajectory: Tensor) -> Polarized:
+        split = self.backbone.split(features)
+        if not self.messages.two_points:
+            return Polarized(split, split, trajectory)
+        halves = [part.chunk(2) if part is not None else (None, None) for part in (split.scalars, split.vectors)]
+        (fixed_scalars, moving_scalars), (fixed_vectors, moving_vectors) = halves
+        assert fixed_scalars is not None and moving_scalars is not None
+        return Polarized(
+            Split(fixed_scalars, fixed_vectors), Split(moving_scalars, moving_vectors), trajectory
+        )
+
+    def hold_still(self) -> None:
+        """Sets every move to zero, to start from a trained backbone: the moves then grow as they are trained."""
+        for move in self.moves:
+            assert isinstance(move, Move)
+            move.hold_still()
+
+
+def _species_table(elements: Sequence[str]) -> Int[Tensor, " numbers"]:
+    table = torch.full((len(chemical_symbols),), -1, dtype=torch.long)
+    for species, symbol in enumerate(elements):
+        if symbol not in atomic_number_of or symbol == "X":
+            raise ValueError(f"elements: {symbol!r} is not a chemical symbol such as 'C' or 'Cl'")
+        if table[atomic_number_of[symbol]] >= 0:
+            raise ValueError(f"elements: {symbol!r} is listed twice; leave one out")
+        table[atomic_number_of[symbol]] = species
+    return table
