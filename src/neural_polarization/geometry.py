@@ -37,7 +37,7 @@ class Edges:
 
 
 def safe_norm(
-    vectors: Float[Tensor, "... 3"], epsilon: float = NORM_EPSILON, dim: int = -1
+    vectors: Float[Tensor, "..."], epsilon: float = NORM_EPSILON, dim: int = -1
 ) -> Float[Tensor, "..."]:
     """Norm with finite derivatives of every order, sqrt(|v|^2 + epsilon^2).
 

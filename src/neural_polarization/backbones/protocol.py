@@ -25,6 +25,7 @@ class Split:
     vectors: Float[Tensor, "points 3 vector_channels"] | None
 
 
+@runtime_checkable
 class Layer(Protocol[Features]):
     """One round of messages: a function of the features and of the geometry of this call alone."""
 

@@ -1,0 +1,78 @@
+"""SchNet: continuous filters of the distance, scalars alone."""
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from neural_polarization.backbones.protocol import Split
+from neural_polarization.geometry import Edges
+from neural_polarization.layers import GaussianBasis, ShiftedSoftplus, mlp, sum_by_index
+
+
+class SchNetLayer(nn.Module):
+    """One interaction, x_i <- x_i + f(sum_j W_in x_j * filter(|r_ij|)) (Schütt et al. 2017, section 4.1)."""
+
+    def __init__(self, channels: int, basis: GaussianBasis, num_basis: int) -> None:
+        super().__init__()
+        self.basis = basis
+        self.filter = mlp([num_basis, channels, channels], ShiftedSoftplus)
+        self.before = nn.Linear(channels, channels, bias=False)
+        self.after = mlp([channels, channels, channels], ShiftedSoftplus)
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        """Features after the messages."""
+        scalars = features.scalars
+        filters = self.filter(self.basis(edges.lengths)) * edges.envelope.unsqueeze(-1)
+        messages = self.before(scalars)[edges.senders] * filters
+        return Split(scalars + self.after(sum_by_index(messages, edges.receivers, len(scalars))), None)
+
+
+class SchNet(nn.Module):
+    """Continuous-filter convolutional network.
+
+    It sees distances only. Polarized, it moves its points along edges, and the distances between the moving
+    points then depend on angles.
+
+    Args:
+        num_species: number of species in the embedding.
+        channels: number of scalar channels, and of filters.
+        num_layers: number of interactions.
+        cutoff: Angstrom.
+        num_basis: number of radial functions.
+
+    References:
+        K. T. Schütt et al., "SchNet: a continuous-filter convolutional neural network for modeling quantum
+        interactions", NeurIPS 2017, arXiv:1706.08566. The filters fade out at the cutoff as in K. T. Schütt
+        et al., "SchNetPack", J. Chem. Theory Comput. 15, 448 (2019).
+    """
+
+    layers: nn.ModuleList
+
+    def __init__(
+        self,
+        num_species: int,
+        channels: int = 128,
+        num_layers: int = 3,
+        cutoff: float = 5.0,
+        num_basis: int = 20,
+    ) -> None:
+        super().__init__()
+        self.num_species = num_species
+        self.cutoff = cutoff
+        self.scalar_channels = channels
+        self.vector_channels = 0
+        self.embedding = nn.Embedding(num_species, channels)
+        basis = GaussianBasis(num_basis, cutoff)
+        self.layers = nn.ModuleList(SchNetLayer(channels, basis, num_basis) for _ in range(num_layers))
+
+    def embed(self, species: Int[Tensor, " points"]) -> Split:
+        """Scalars from the embedding."""
+        scalars: Float[Tensor, "points channels"] = self.embedding(species)
+        return Split(scalars, None)
+
+    def split(self, features: Split) -> Split:
+        """SchNet's features are scalars already."""
+        return features
+
+    def join(self, features: Split, split: Split) -> Split:
+        """All of the features are replaced."""
+        return split
