@@ -17,10 +17,10 @@ class EGNNLayer(nn.Module):
         v_i  <- phi_v(h_i) v_i + sum_j x_ij / (|x_ij| + 1) envelope_ij phi_x(m_ij)
         h_i  <- h_i + phi_h(h_i, m_i)
 
-    with x_ij = x_j - x_i.
+    with x_ij = x_j - x_i. The first layer has no velocity to keep, and no phi_v.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, first: bool) -> None:
         super().__init__()
         # The first layer of phi_e, split so that its large part runs on points and not on edges.
         self.of_receiver = nn.Linear(channels, channels)
@@ -29,7 +29,7 @@ class EGNNLayer(nn.Module):
         self.message = nn.Sequential(nn.SiLU(), nn.Linear(channels, channels), nn.SiLU())
         self.weight = nn.Sequential(nn.Linear(channels, 1), nn.Sigmoid())
         self.push = mlp([channels, channels, 1])
-        self.keep = mlp([channels, channels, 1])
+        self.keep = None if first else mlp([channels, channels, 1])
         self.update = mlp([2 * channels, channels, channels])
 
     def forward(self, features: Split, edges: Edges) -> Split:
@@ -46,11 +46,10 @@ class EGNNLayer(nn.Module):
         )
         pushes = edges.vectors * (self.push(messages) * envelope / (lengths + 1.0))
         arrived = sum_by_index(messages * (self.weight(messages) * envelope), edges.receivers, points)
-        return Split(
-            scalars + self.update(torch.cat([scalars, arrived], -1)),
-            self.keep(scalars).unsqueeze(-1) * vectors
-            + sum_by_index(pushes, edges.receivers, points).unsqueeze(-1),
-        )
+        velocity = sum_by_index(pushes, edges.receivers, points).unsqueeze(-1)
+        if self.keep is not None:
+            velocity = velocity + self.keep(scalars).unsqueeze(-1) * vectors
+        return Split(scalars + self.update(torch.cat([scalars, arrived], -1)), velocity)
 
 
 class EGNN(nn.Module):
@@ -78,16 +77,14 @@ class EGNN(nn.Module):
 
     layers: nn.ModuleList
 
-    def __init__(
-        self, num_species: int, channels: int = 128, num_layers: int = 4, cutoff: float = 5.0
-    ) -> None:
+    def __init__(self, num_species: int, channels: int = 128, num_layers: int = 4, cutoff: float = 5.0) -> None:
         super().__init__()
         self.num_species = num_species
         self.cutoff = cutoff
         self.scalar_channels = channels
         self.vector_channels = 1
         self.embedding = nn.Embedding(num_species, channels)
-        self.layers = nn.ModuleList(EGNNLayer(channels) for _ in range(num_layers))
+        self.layers = nn.ModuleList(EGNNLayer(channels, first=k == 0) for k in range(num_layers))
 
     def embed(self, species: Int[Tensor, " points"]) -> Split:
         """Scalars from the embedding, the vector zero."""

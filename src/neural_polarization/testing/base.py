@@ -1,0 +1,86 @@
+"""What the parts of the contract share: how networks are built and numbers compared."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import ase
+import pytest
+import torch
+from torch import Tensor
+
+from neural_polarization.backbones import Backbone
+from neural_polarization.molecules import Molecules
+from neural_polarization.moves import Move
+from neural_polarization.polarization import Messages, NeuralPolarization
+from neural_polarization.testing.model import TinyModel
+from neural_polarization.testing.structures import ELEMENTS
+
+STANDARD = (Messages.PLAIN, Messages.RIDING, Messages.MOVING_VIEW, Messages.BOTH_VIEWS)
+"""The choices of messages that are checked: the plain backbone and the three standard ways to polarize it."""
+
+every_choice = pytest.mark.parametrize("messages", STANDARD, ids=[choice.value for choice in STANDARD])
+every_polarized = pytest.mark.parametrize("messages", STANDARD[1:], ids=[choice.value for choice in STANDARD[1:]])
+every_dtype = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+
+
+class Contract(ABC):
+    """How a part of the contract makes its networks.
+
+    Attributes:
+        tolerance: largest error by type, relative to the largest of the compared numbers.
+    """
+
+    tolerance: ClassVar[Mapping[torch.dtype, float]] = MappingProxyType({torch.float64: 1e-10, torch.float32: 1e-4})
+
+    @abstractmethod
+    def make_backbone(self, num_species: int) -> Backbone[Any]:
+        """A new, randomly initialized backbone that embeds `num_species` species."""
+
+    def backbone(self, messages: Messages, seed: int = 0) -> Backbone[Any]:
+        """A backbone with the species that `messages` needs; the same seed gives the same weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.make_backbone(len(ELEMENTS) * (2 if messages.two_points else 1))
+
+    def model(
+        self,
+        messages: Messages,
+        dtype: torch.dtype = torch.float64,
+        move: type[Move] | None = None,
+        seed: int = 0,
+    ) -> TinyModel:
+        """The backbone inside `NeuralPolarization` with a tiny readout; the same seed gives the same weights."""
+        backbone = self.backbone(messages, seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = NeuralPolarization(backbone, ELEMENTS, messages, move=move)
+            return TinyModel(network).to(dtype)
+
+    def molecules(
+        self,
+        structures: ase.Atoms | Sequence[ase.Atoms],
+        model: TinyModel,
+        dtype: torch.dtype = torch.float64,
+    ) -> Molecules:
+        """A batch with the neighbours that the model's backbone wants."""
+        return Molecules.from_ase(structures, model.network.backbone.cutoff, dtype)
+
+    def assert_close(self, got: Tensor, expected: Tensor, what: str, scale: float | None = None) -> None:
+        """Fails unless the numbers agree to the tolerance of their type.
+
+        Args:
+            got: the numbers to check.
+            expected: what they should be.
+            what: named in the message.
+            scale: what the error is relative to; the largest expected number if left out.
+        """
+        assert got.shape == expected.shape, f"{what}: shape {tuple(got.shape)}, not {tuple(expected.shape)}"
+        if not got.numel():
+            return
+        assert got.isfinite().all(), f"{what}: not finite"
+        error = float((got - expected).abs().max())
+        reference = float(expected.abs().max()) if scale is None else scale
+        allowed = self.tolerance[got.dtype] * max(reference, 1e-3)
+        assert error <= allowed, f"{what}: differs by {error:.2e}, more than {allowed:.2e}"

@@ -1,0 +1,107 @@
+"""The part of the contract about derivatives: forces, losses of forces, and the cutoff."""
+
+import ase
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import gradcheck, gradgradcheck
+
+from neural_polarization.polarization import Messages
+from neural_polarization.testing.base import Contract, every_choice, every_polarized
+from neural_polarization.testing.model import TinyModel
+from neural_polarization.testing.structures import distorted, structure
+
+
+class DerivativeContract(Contract):
+    """Energies are smooth: at zero displacement, through the cutoff, and twice where losses need it."""
+
+    @every_choice
+    @pytest.mark.parametrize("held", [False, True], ids=["moving", "held_still"])
+    def test_first_and_second_derivatives(self, messages: Messages, held: bool) -> None:
+        """Autograd agrees with finite differences, for methane, whose carbon sits at zero displacement."""
+        model = self._model(messages, held)
+        molecules = self.molecules(structure("CH4"), model)
+
+        def energy(positions: Tensor) -> Tensor:
+            return model(molecules.with_positions(positions))
+
+        positions = molecules.positions.clone().requires_grad_()
+        assert gradcheck(energy, positions, fast_mode=True)
+        assert gradgradcheck(energy, positions, fast_mode=True, atol=1e-4)
+
+    @every_choice
+    def test_forces_are_finite_differences(self, messages: Messages) -> None:
+        """Forces are minus the slope of the energy, through the displacements."""
+        model = self.model(messages)
+        molecules = self.molecules([distorted("H2O"), distorted("H2CO")], model)
+        _, forces = model.energy_and_forces(molecules)
+        step = 1e-4
+        slopes = torch.empty_like(forces)
+        with torch.no_grad():
+            for atom in range(molecules.num_atoms):
+                for axis in range(3):
+                    shift = torch.zeros_like(molecules.positions)
+                    shift[atom, axis] = step
+                    up = model(molecules.with_positions(molecules.positions + shift)).sum()
+                    down = model(molecules.with_positions(molecules.positions - shift)).sum()
+                    slopes[atom, axis] = (up - down) / (2.0 * step)
+        error = float((forces + slopes).abs().max() / forces.abs().max())
+        assert error < 1e-6, f"forces differ from the slope of the energy by {error:.1e} of the largest force"
+
+    @every_choice
+    def test_continuous_through_the_cutoff(self, messages: Messages) -> None:
+        """Energy and forces do not jump where a pair of atoms stops being neighbours."""
+        model = self.model(messages)
+        near, nearer = self._jump(model, 1e-3), self._jump(model, 1e-6)
+        for what, wide, narrow in zip(("energy", "forces"), near, nearer, strict=True):
+            # A continuous function's change shrinks with the step, a jump stays.
+            assert narrow <= 0.01 * wide + 1e-12, (
+                f"{what}: changes by {narrow:.1e} within 2e-6 Angstrom of the cutoff, by {wide:.1e} within 2e-3"
+            )
+
+    @every_polarized
+    def test_displacements_learn_from_zero(self, messages: Messages) -> None:
+        """Held still, no point moves, but a loss of forces has a finite gradient by which they can start to."""
+        model = self._model(messages, held=True)
+        molecules = self.molecules(distorted("CH3CH2OH"), model)
+        assert (model.network(molecules).trajectory == 0.0).all(), "held still, a point moved"
+        self._force_loss(model).backward()
+        gradients = [p.grad for p in model.network.moves.parameters() if p.grad is not None]
+        assert all(gradient.isfinite().all() for gradient in gradients), "a move's gradient is not finite"
+        assert any((gradient != 0.0).any() for gradient in gradients), "no gradient reaches the moves"
+
+    @every_choice
+    def test_every_parameter_gets_a_gradient(self, messages: Messages) -> None:
+        """A loss of energy and forces reaches everything, and the gradients of backbone and moves are not zero."""
+        model = self.model(messages)
+        self._force_loss(model).backward()
+        parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        unreached = [name for name, p in parameters if p.grad is None]
+        assert not unreached, f"no gradient reaches {', '.join(unreached)}"
+        # A couple's weights may have none in the first layer: fixed points that receive no messages have no vectors.
+        dead = [name for name, p in parameters if ".couples." not in name and not self._alive(p)]
+        assert not dead, f"the gradient is zero everywhere in {', '.join(dead)}"
+
+    def _alive(self, parameter: nn.Parameter) -> bool:
+        return parameter.grad is not None and bool((parameter.grad != 0.0).any())
+
+    def _model(self, messages: Messages, held: bool) -> TinyModel:
+        model = self.model(messages)
+        if held:
+            model.network.hold_still()
+        return model
+
+    def _force_loss(self, model: TinyModel) -> Tensor:
+        molecules = self.molecules([distorted("CH3CH2OH"), distorted("H2CO")], model)
+        energy, forces = model.energy_and_forces(molecules, create_graph=True)
+        return energy.square().sum() + (forces - 0.1).square().sum()
+
+    def _jump(self, model: TinyModel, step: float) -> tuple[float, float]:
+        """Change of energy and forces when one atom of three crosses the cutoff by `step` to either side."""
+        cutoff = model.network.backbone.cutoff
+        results = []
+        for distance in (cutoff - step, cutoff + step):
+            atoms = ase.Atoms("OHC", [[0.0, 0.0, 0.0], [0.3, 0.8, 0.0], [distance, 0.0, 0.0]])
+            results.append(model.energy_and_forces(self.molecules(atoms, model)))
+        (energy_in, forces_in), (energy_out, forces_out) = results
+        return float((energy_in - energy_out).abs().max()), float((forces_in - forces_out).abs().max())

@@ -1,0 +1,67 @@
+"""The smallest energy that reads everything a polarized network offers."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from neural_polarization.layers import mlp, sum_by_index
+from neural_polarization.molecules import Molecules
+from neural_polarization.polarization import NeuralPolarization, Polarized
+
+
+class Readout(nn.Module):
+    """Energy of each atom: a perceptron of its scalars, plus a weighted sum of the squares of its vectors.
+
+    Args:
+        scalar_channels: width of `Polarized.scalars`.
+        vector_channels: width of `Polarized.vectors`; 0 where there are none.
+    """
+
+    def __init__(self, scalar_channels: int, vector_channels: int) -> None:
+        super().__init__()
+        self.of_scalars = mlp([scalar_channels, 8, 1])
+        self.of_squares = nn.Linear(vector_channels, 1, bias=False) if vector_channels else None
+
+    def forward(self, points: Polarized) -> Float[Tensor, " atoms"]:
+        """Energy of each atom."""
+        energy = self.of_scalars(points.scalars)
+        if self.of_squares is not None and points.vectors is not None:
+            energy = energy + self.of_squares(points.vectors.square().sum(1))
+        return energy.squeeze(-1)
+
+
+class TinyModel(nn.Module):
+    """A network, polarized or not, with an extensive energy.
+
+    Args:
+        network: the backbone inside `NeuralPolarization`.
+    """
+
+    def __init__(self, network: NeuralPolarization[Any]) -> None:
+        super().__init__()
+        self.network = network
+        points = 2 if network.messages.two_points else 1
+        backbone = network.backbone
+        self.readout = Readout(points * backbone.scalar_channels, points * backbone.vector_channels)
+
+    def forward(self, molecules: Molecules) -> Float[Tensor, " molecules"]:
+        """Energy of each molecule."""
+        return sum_by_index(self.readout(self.network(molecules)), molecules.molecule_index, molecules.num_molecules)
+
+    def energy_and_forces(
+        self, molecules: Molecules, create_graph: bool = False
+    ) -> tuple[Float[Tensor, " molecules"], Float[Tensor, "atoms 3"]]:
+        """Energy of each molecule and minus its gradient.
+
+        Args:
+            molecules: the batch.
+            create_graph: whether a loss of the forces is to be differentiated.
+        """
+        positions = molecules.positions.detach().requires_grad_()
+        energy = self(molecules.with_positions(positions))
+        (gradient,) = torch.autograd.grad(
+            energy.sum(), positions, create_graph=create_graph, allow_unused=True, materialize_grads=True
+        )
+        return (energy if create_graph else energy.detach()), -gradient
