@@ -36,9 +36,7 @@ class Edges:
     envelope: Float[Tensor, " edges"]
 
 
-def safe_norm(
-    vectors: Float[Tensor, "..."], epsilon: float = NORM_EPSILON, dim: int = -1
-) -> Float[Tensor, "..."]:
+def safe_norm(vectors: Float[Tensor, "..."], epsilon: float = NORM_EPSILON, dim: int = -1) -> Float[Tensor, "..."]:
     """Norm with finite derivatives of every order, sqrt(|v|^2 + epsilon^2).
 
     Args:
@@ -76,9 +74,7 @@ def cosine_envelope(lengths: Float[Tensor, " edges"], cutoff: float) -> Float[Te
     return torch.where(lengths < cutoff, inside, torch.zeros_like(inside))
 
 
-def polynomial_envelope(
-    lengths: Float[Tensor, " edges"], cutoff: float, power: int = 6
-) -> Float[Tensor, " edges"]:
+def polynomial_envelope(lengths: Float[Tensor, " edges"], cutoff: float, power: int = 6) -> Float[Tensor, " edges"]:
     """Polynomial cutoff with two continuous derivatives at the cutoff.
 
     References:
@@ -87,12 +83,7 @@ def polynomial_envelope(
     """
     p = power
     x = lengths / cutoff
-    inside = (
-        1.0
-        - 0.5 * (p + 1) * (p + 2) * x**p
-        + p * (p + 2) * x ** (p + 1)
-        - 0.5 * p * (p + 1) * x ** (p + 2)
-    )
+    inside = 1.0 - 0.5 * (p + 1) * (p + 2) * x**p + p * (p + 2) * x ** (p + 1) - 0.5 * p * (p + 1) * x ** (p + 2)
     return torch.where(x < 1.0, inside, torch.zeros_like(inside))
 
 

@@ -49,18 +49,21 @@ class Molecules:
         """Number of atoms in all molecules together."""
         return len(self.atomic_numbers)
 
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> "Molecules":
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Molecules":
         """The same molecules on another device or in another floating-point type."""
 
-        def moved(value: Tensor | int | None) -> Tensor | int | None:
-            if not isinstance(value, Tensor):
-                return value
-            return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+        def real(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value.to(device=device, dtype=dtype)
 
-        return Molecules(
-            **{field.name: moved(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return dataclasses.replace(
+            self,
+            atomic_numbers=self.atomic_numbers.to(device),
+            positions=self.positions.to(device=device, dtype=dtype),
+            molecule_index=self.molecule_index.to(device),
+            edge_index=self.edge_index.to(device),
+            shifts=real(self.shifts),
+            charge=real(self.charge),
+            external_field=real(self.external_field),
         )
 
     def with_positions(self, positions: Float[Tensor, "atoms 3"]) -> "Molecules":
@@ -169,9 +172,7 @@ class Molecules:
         numbers = self.atomic_numbers.cpu().numpy()
         positions = self.positions.detach().cpu().double().numpy()
         owner = self.molecule_index.cpu().numpy()
-        return [
-            ase.Atoms(numbers[owner == k], positions[owner == k]) for k in range(self.num_molecules)
-        ]
+        return [ase.Atoms(numbers[owner == k], positions[owner == k]) for k in range(self.num_molecules)]
 
 
 def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:
@@ -206,9 +207,7 @@ def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:
     )
 
 
-def _check(
-    atomic_numbers: Tensor, positions: Tensor, sizes: Tensor, molecule_index: Tensor
-) -> None:
+def _check(atomic_numbers: Tensor, positions: Tensor, sizes: Tensor, molecule_index: Tensor) -> None:
     empty = (sizes == 0).nonzero().flatten().tolist()
     if empty or len(sizes) == 0:
         raise ValueError(f"molecule {empty[0] if empty else 0} has no atoms; leave empty molecules out")

@@ -213,9 +213,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         layers = list(backbone.layers)
         move = move or default_move(backbone.vector_channels)
         moving = self.messages is not Messages.PLAIN
-        self.moves = nn.ModuleList(
-            move(backbone.scalar_channels, backbone.vector_channels) for _ in layers if moving
-        )
+        self.moves = nn.ModuleList(move(backbone.scalar_channels, backbone.vector_channels) for _ in layers if moving)
         couple: type[Couple] = PairCouple if self.messages.two_points else SelfCouple
         self.couples = nn.ModuleList(
             couple(backbone.scalar_channels, backbone.vector_channels, limit) for _ in layers if moving
@@ -273,9 +271,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         halves = [part.chunk(2) if part is not None else (None, None) for part in (split.scalars, split.vectors)]
         (fixed_scalars, moving_scalars), (fixed_vectors, moving_vectors) = halves
         assert fixed_scalars is not None and moving_scalars is not None
-        return Polarized(
-            Split(fixed_scalars, fixed_vectors), Split(moving_scalars, moving_vectors), trajectory
-        )
+        return Polarized(Split(fixed_scalars, fixed_vectors), Split(moving_scalars, moving_vectors), trajectory)
 
     def hold_still(self) -> None:
         """Sets every move to zero, to start from a trained backbone: the moves then grow as they are trained."""

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from neural_polarization.backbones.protocol import Split
 from neural_polarization.geometry import Edges, safe_norm
-from neural_polarization.layers import BesselBasis, mlp, sum_by_index
+from neural_polarization.layers import BesselBasis, mlp
 
 _NORM_EPSILON = 1e-4  # the original's square root of 1e-8 under the norm of its vector channels
 
@@ -16,6 +16,7 @@ class PaiNNMessage(nn.Module):
 
     def __init__(self, channels: int, basis: BesselBasis, num_basis: int) -> None:
         super().__init__()
+        self.channels = channels
         self.basis = basis
         self.context = mlp([channels, channels, 3 * channels])
         self.filter = nn.Linear(num_basis, 3 * channels)
@@ -24,18 +25,22 @@ class PaiNNMessage(nn.Module):
         """Features after the messages."""
         scalars, vectors = features.scalars, features.vectors
         assert vectors is not None
-        points = len(scalars)
-        weights = self.filter(self.basis(edges.lengths)) * edges.envelope.unsqueeze(-1)
-        messages = self.context(scalars)[edges.senders] * weights
-        to_scalars, along_edge, along_vectors = messages.chunk(3, -1)
+        # Arrays over edges are what this layer costs: the envelope and the bias are folded into the radial basis,
+        # and the product of context and vectors is taken on points, before it is sent.
+        envelope = edges.envelope.unsqueeze(-1)
+        basis = torch.cat([self.basis(edges.lengths) * envelope, envelope], -1)
+        filters = basis @ torch.cat([self.filter.weight, self.filter.bias.unsqueeze(-1)], -1).t()
+        width = 2 * self.channels
+        context = self.context(scalars)
+        messages = context[:, :width].index_select(0, edges.senders) * filters[:, :width]
+        to_scalars, along_edge = messages.chunk(2, -1)
+        sent = (context[:, width:].unsqueeze(1) * vectors).index_select(0, edges.senders)
         directions = edges.vectors / edges.lengths.unsqueeze(-1)
-        to_vectors = (
-            along_edge.unsqueeze(1) * directions.unsqueeze(-1)
-            + along_vectors.unsqueeze(1) * vectors[edges.senders]
+        to_vectors = torch.addcmul(
+            filters[:, width:].unsqueeze(1) * sent, along_edge.unsqueeze(1), directions.unsqueeze(-1)
         )
         return Split(
-            scalars + sum_by_index(to_scalars, edges.receivers, points),
-            vectors + sum_by_index(to_vectors, edges.receivers, points),
+            scalars.index_add(0, edges.receivers, to_scalars), vectors.index_add(0, edges.receivers, to_vectors)
         )
 
 
@@ -91,7 +96,12 @@ class PaiNN(nn.Module):
     layers: nn.ModuleList
 
     def __init__(
-        self, num_species: int, channels: int = 128, num_layers: int = 3, cutoff: float = 5.0, num_basis: int = 20
+        self,
+        num_species: int,
+        channels: int = 128,
+        num_layers: int = 3,
+        cutoff: float = 5.0,
+        num_basis: int = 20,
     ) -> None:
         super().__init__()
         self.num_species = num_species

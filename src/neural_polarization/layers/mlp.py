@@ -1,5 +1,6 @@
 """Perceptrons of scalars."""
 
+import itertools
 from collections.abc import Sequence
 
 from torch import nn
@@ -14,6 +15,6 @@ def mlp(widths: Sequence[int], activation: type[nn.Module] = nn.SiLU, activate_l
         activate_last: whether the last linear layer is followed by the activation too.
     """
     layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in itertools.pairwise(widths):
         layers += [nn.Linear(before, after), activation()]
     return nn.Sequential(*(layers if activate_last else layers[:-1]))

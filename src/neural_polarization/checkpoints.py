@@ -1,0 +1,137 @@
+"""Checkpoints: one safetensors file with plain JSON in its header. Loading one can run no code."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import safetensors
+import torch
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+import neural_polarization
+from neural_polarization.models import BackboneConfig, HeadConfig, Model, ModelConfig, PolarizationConfig
+
+FORMAT = 1
+"""Version of the layout; a file of a newer one is refused with a clear error."""
+
+_HEADER = "neural_polarization"
+_WEIGHTS, _EXTRA = "model.", "extra."
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What stands in a checkpoint beside the model.
+
+    Attributes:
+        path: the file.
+        versions: versions of the libraries that wrote it.
+        metadata: whatever the writer recorded: data, units, training, metrics.
+        tensors: further arrays, such as the indices of the split.
+    """
+
+    path: Path
+    versions: dict[str, str]
+    metadata: dict[str, Any]
+    tensors: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+
+def save_model(
+    model: Model,
+    path: str | Path,
+    metadata: Mapping[str, Json] | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Writes a model with what belongs to it; an existing file is replaced only when the new one is complete.
+
+    Args:
+        model: on any device.
+        path: customary ending `.safetensors`.
+        metadata: plain JSON values to keep beside the model.
+        tensors: further tensors to keep beside the model.
+    """
+    path = Path(path)
+    header = {
+        "format": FORMAT,
+        "versions": {"neural-polarization": neural_polarization.__version__, "torch": torch.__version__},
+        "model": asdict(model.config),
+        "metadata": dict(metadata or {}),
+    }
+    contents = {_WEIGHTS + name: value for name, value in model.state_dict().items()}
+    contents |= {_EXTRA + name: value for name, value in (tensors or {}).items()}
+    contents = {name: value.detach().cpu().contiguous().clone() for name, value in contents.items()}
+    data = to_bytes(contents, metadata={_HEADER: json.dumps(header, allow_nan=True)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=path.name, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_model(path: str | Path) -> tuple[Model, Checkpoint]:
+    """Reads a model, in evaluation mode on the CPU, and what was stored beside it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, is no checkpoint of this library, or is of a newer format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such checkpoint; give the .safetensors file of a model")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            raw = (file.metadata() or {}).get(_HEADER)
+            contents: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path}: not a complete safetensors file ({error}); it was cut short or damaged: copy it again, or "
+            "take an earlier checkpoint"
+        ) from None
+    if raw is None:
+        raise ValueError(
+            f"{path}: a safetensors file, but not a model of neural-polarization (its header has no entry "
+            f"{_HEADER!r}); give a file that `npol train` or `save_model` wrote"
+        )
+    try:
+        header = json.loads(raw)
+        version = int(header["format"])
+        if version > FORMAT:
+            raise ValueError(
+                f"{path}: written in checkpoint format {version}, newer than this library's {FORMAT}; update "
+                "neural-polarization"
+            )
+        model = Model(model_config(header["model"]))
+        weights = {name.removeprefix(_WEIGHTS): v for name, v in contents.items() if name.startswith(_WEIGHTS)}
+        model.load_state_dict(weights)
+        checkpoint = Checkpoint(
+            path=path,
+            versions=dict(header["versions"]),
+            metadata=dict(header["metadata"]),
+            tensors={name.removeprefix(_EXTRA): v for name, v in contents.items() if name.startswith(_EXTRA)},
+        )
+    except (KeyError, TypeError, json.JSONDecodeError, RuntimeError) as error:
+        raise ValueError(f"{path}: its header and its weights do not fit together ({error})") from error
+    return model.eval(), checkpoint
+
+
+def model_config(values: Mapping[str, Any]) -> ModelConfig:
+    """A model's configuration from the plain JSON values of `dataclasses.asdict`."""
+    return ModelConfig(
+        elements=tuple(values["elements"]),
+        heads={name: HeadConfig(**head) for name, head in values["heads"].items()},
+        backbone=BackboneConfig(**values["backbone"]),
+        polarization=PolarizationConfig(**values["polarization"]),
+    )

@@ -1,0 +1,29 @@
+"""Heads: from the features of both points of every atom to a property of the molecule."""
+
+from neural_polarization.heads.dipole import Dipole, DipoleMagnitude
+from neural_polarization.heads.head import Head, Widths
+from neural_polarization.heads.polarizability import Polarizability
+from neural_polarization.heads.scalar import Extensive, Intensive
+from neural_polarization.heads.spatial_extent import SpatialExtent
+
+HEADS: dict[str, type[Head]] = {
+    "extensive": Extensive,
+    "intensive": Intensive,
+    "dipole": Dipole,
+    "dipole_magnitude": DipoleMagnitude,
+    "polarizability": Polarizability,
+    "spatial_extent": SpatialExtent,
+}
+"""Every kind of head by its name in configurations and checkpoints."""
+
+__all__ = [
+    "HEADS",
+    "Dipole",
+    "DipoleMagnitude",
+    "Extensive",
+    "Head",
+    "Intensive",
+    "Polarizability",
+    "SpatialExtent",
+    "Widths",
+]

@@ -1,0 +1,125 @@
+"""What every head is: a map to a property, with a baseline and a scale that training data set."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from ase.data import atomic_numbers as atomic_number_of
+from ase.data import chemical_symbols
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from neural_polarization.molecules import Molecules
+from neural_polarization.polarization import Polarized
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Channels of `Polarized.scalars` and `Polarized.vectors` that a head reads; 0 vectors where there are none."""
+
+    scalars: int
+    vectors: int
+
+
+class Baseline(nn.Module):
+    """Reference value of each element and the scale of what a network has to add, in float64 at all times.
+
+    A total energy has thousands of eV and an error of some meV: in single precision the sum of the references
+    alone would be wrong by as much as the model, so casts of the model leave these numbers as they are.
+
+    Attributes:
+        references: value per atom of each element, in the property's internal unit.
+        scale: size of the residual, in the property's internal unit.
+    """
+
+    references: Tensor
+    scale: Tensor
+    _element_of: Tensor
+
+    def __init__(self, elements: Sequence[str]) -> None:
+        super().__init__()
+        self.register_buffer("references", torch.zeros(len(elements), dtype=torch.float64))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+        element_of = torch.zeros(len(chemical_symbols), dtype=torch.long)
+        for index, symbol in enumerate(elements):
+            element_of[atomic_number_of[symbol]] = index
+        self.register_buffer("_element_of", element_of, persistent=False)
+
+    def of_atoms(self, atomic_numbers: Int[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:
+        """Reference value of each atom."""
+        return self.references[self._element_of[atomic_numbers]]
+
+    def fit(
+        self, values: Float[Tensor, " molecules"], composition: Float[Tensor, "molecules elements"]
+    ) -> Float[Tensor, " molecules"]:
+        """Sets the references to the least-squares solution of `composition @ references = values`.
+
+        Args:
+            values: float64, finite.
+            composition: count of each element in each molecule, or any other weight of each element.
+
+        Returns:
+            What the references leave over.
+        """
+        # The minimum-norm solution (gelsd) where elements cannot be told apart, as in frames of one molecule.
+        design = composition.to(torch.float64)
+        self.references.copy_(torch.linalg.lstsq(design, values.unsqueeze(-1), driver="gelsd").solution[:, 0])
+        return values - design @ self.references
+
+    def set_scale(self, residuals: Float[Tensor, "..."]) -> None:
+        """Sets the scale to the root mean square of `residuals`; one where that is zero or nothing is known."""
+        size = residuals.square().mean().sqrt() if residuals.numel() else residuals.new_ones(())
+        self.scale.fill_(float(size) if float(size) > 1e-12 else 1.0)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Baseline":
+        exact = (self.references, self.scale)
+        super()._apply(fn, recurse)
+        self.references = exact[0].to(self.references.device)
+        self.scale = exact[1].to(self.scale.device)
+        return self
+
+
+class Head(nn.Module, ABC):
+    """Predicts one property of each molecule.
+
+    Args:
+        widths: channels of the features that it reads.
+        elements: chemical symbols of the network's elements.
+        channels: width of the hidden layer of its readout.
+    """
+
+    shape: tuple[int, ...] = ()
+    """Shape of the property of one molecule."""
+
+    def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
+        super().__init__()
+        self.widths = widths
+        self.baseline = Baseline(elements)
+
+    @abstractmethod
+    def forward(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, "molecules ..."]:
+        """The property in its internal unit, float64."""
+
+    @abstractmethod
+    def fit(self, values: Float[Tensor, "molecules ..."], composition: Float[Tensor, "molecules elements"]) -> None:
+        """Sets baseline and scale from training labels.
+
+        Args:
+            values: float64 labels in the internal unit, without missing ones.
+            composition: count of each element in each molecule.
+        """
+
+
+def centre_of_nuclear_charge(molecules: Molecules) -> Float[Tensor, "molecules 3"]:
+    """Mean nuclear position weighted by nuclear charge, Angstrom: the origin that moments of charge refer to."""
+    weights = molecules.atomic_numbers.to(molecules.positions).unsqueeze(-1)
+    zeros = molecules.positions.new_zeros(molecules.num_molecules, 3)
+    weighted = zeros.index_add(0, molecules.molecule_index, weights * molecules.positions)
+    return weighted / zeros[:, :1].index_add(0, molecules.molecule_index, weights)
+
+
+def atom_counts(molecules: Molecules) -> Float[Tensor, " molecules"]:
+    """Number of atoms of each molecule, as a floating-point number."""
+    ones = torch.ones_like(molecules.positions[:, 0])
+    return ones.new_zeros(molecules.num_molecules).index_add(0, molecules.molecule_index, ones)

@@ -1,0 +1,56 @@
+"""Scalar properties that are sums or means over atoms."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neural_polarization.heads.head import Head, Widths, atom_counts
+from neural_polarization.layers import mlp, sum_by_index
+from neural_polarization.molecules import Molecules
+from neural_polarization.polarization import Polarized
+
+
+class Extensive(Head):
+    """Sum over atoms of a perceptron of their scalars, on top of a reference value per element.
+
+    For energies, heat capacity, isotropic polarizability: what doubles with two molecules.
+    """
+
+    def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
+        super().__init__(widths, elements, channels)
+        self.readout = mlp([widths.scalars, channels, 1])
+
+    def forward(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, " molecules"]:
+        """The property in its internal unit, float64."""
+        residual = self.readout(atoms.scalars).squeeze(-1).to(torch.float64) * self.baseline.scale
+        contributions = residual + self.baseline.of_atoms(molecules.atomic_numbers)
+        return sum_by_index(contributions, molecules.molecule_index, molecules.num_molecules)
+
+    def fit(self, values: Float[Tensor, " molecules"], composition: Float[Tensor, "molecules elements"]) -> None:
+        """References by least squares over the composition; scale of what they leave."""
+        self.baseline.set_scale(self.baseline.fit(values, composition))
+
+
+class Intensive(Head):
+    """Mean over atoms of a perceptron of their scalars, around the mean of the training labels.
+
+    For orbital energies and gaps: what stays with two molecules.
+    """
+
+    def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
+        super().__init__(widths, elements, channels)
+        self.readout = mlp([widths.scalars, channels, 1])
+
+    def forward(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, " molecules"]:
+        """The property in its internal unit, float64."""
+        residual = self.readout(atoms.scalars).squeeze(-1).to(torch.float64) * self.baseline.scale
+        contributions = residual + self.baseline.of_atoms(molecules.atomic_numbers)
+        total = sum_by_index(contributions, molecules.molecule_index, molecules.num_molecules)
+        return total / atom_counts(molecules)
+
+    def fit(self, values: Float[Tensor, " molecules"], composition: Float[Tensor, "molecules elements"]) -> None:
+        """References by least squares over the fractions of the elements; scale of what they leave."""
+        fractions = composition / composition.sum(-1, keepdim=True)
+        self.baseline.set_scale(self.baseline.fit(values, fractions))

@@ -1,0 +1,239 @@
+"""A network (polarized or not) with heads, made from a plain configuration."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from neural_polarization.backbones import EGNN, Backbone, PaiNN, SchNet
+from neural_polarization.heads import HEADS, Head, Widths
+from neural_polarization.molecules import Molecules
+from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
+from neural_polarization.polarization import Messages, NeuralPolarization, Polarized
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Which network, and its size.
+
+    Attributes:
+        name: one of `BACKBONES`.
+        channels: width of its features.
+        num_layers: number of rounds of messages.
+        cutoff: Angstrom.
+        num_basis: number of radial functions.
+    """
+
+    name: str = "painn"
+    channels: int = 64
+    num_layers: int = 3
+    cutoff: float = 5.0
+    num_basis: int = 20
+
+
+@dataclass(frozen=True)
+class PolarizationConfig:
+    """How the network is polarized.
+
+    Attributes:
+        messages: which points exchange messages, a value of `Messages`; "plain" is the network as it is.
+        limit: bound of the displacements, Angstrom.
+        move: one of `MOVES`; "default" fits the backbone, "still" holds the moving points on their nuclei.
+    """
+
+    messages: str = "both_views"
+    limit: float = 0.5
+    move: str = "default"
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """How a property is predicted.
+
+    Attributes:
+        kind: one of `HEADS`.
+        forces: whether the property is an energy whose negative gradient is predicted as "forces".
+    """
+
+    kind: str
+    forces: bool = False
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole model.
+
+    Attributes:
+        elements: chemical symbols that it is for.
+        heads: how each property, by its name, is predicted.
+    """
+
+    elements: tuple[str, ...]
+    heads: Mapping[str, HeadConfig]
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    polarization: PolarizationConfig = field(default_factory=PolarizationConfig)
+
+
+def _painn(config: BackboneConfig, num_species: int) -> PaiNN:
+    return PaiNN(num_species, config.channels, config.num_layers, config.cutoff, config.num_basis)
+
+
+def _schnet(config: BackboneConfig, num_species: int) -> SchNet:
+    return SchNet(num_species, config.channels, config.num_layers, config.cutoff, config.num_basis)
+
+
+def _egnn(config: BackboneConfig, num_species: int) -> EGNN:
+    return EGNN(num_species, config.channels, config.num_layers, config.cutoff)
+
+
+BACKBONES: dict[str, Callable[[BackboneConfig, int], Backbone[Any]]] = {
+    "painn": _painn,
+    "schnet": _schnet,
+    "egnn": _egnn,
+}
+"""Every architecture by its name: what builds it for a number of species."""
+
+MOVES: dict[str, type[Move] | None] = {
+    "default": None,
+    "vectors": VectorMove,
+    "edges": EdgeMove,
+    "still": Still,
+}
+"""Every move by its name; None is the one that fits the backbone."""
+
+
+class Model(nn.Module):
+    """A representation with one head per property.
+
+    Args:
+        config: what the model is made of; kept for checkpoints.
+
+    Raises:
+        ValueError: for an unknown name in the configuration, or forces asked of more than one head.
+
+    Example:
+        >>> config = ModelConfig(("H", "C", "O"), {"energy": HeadConfig("extensive", forces=True)})
+        >>> model = Model(config)
+        >>> water = Molecules.from_arrays(
+        ...     torch.tensor([8, 1, 1]),
+        ...     torch.tensor([[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]]),
+        ...     cutoff=model.cutoff,
+        ... )
+        >>> {name: tuple(value.shape) for name, value in model(water).items()}
+        {'energy': (1,), 'forces': (3, 3)}
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        messages = Messages(config.polarization.messages)
+        species = len(config.elements) * (2 if messages.two_points else 1)
+        backbone = _look_up(BACKBONES, config.backbone.name, "backbone.name")(config.backbone, species)
+        self.representation = NeuralPolarization(
+            backbone,
+            config.elements,
+            messages,
+            config.polarization.limit,
+            _look_up(MOVES, config.polarization.move, "polarization.move"),
+        )
+        copies = 2 if messages.two_points else 1
+        widths = Widths(copies * backbone.scalar_channels, copies * backbone.vector_channels)
+        self.heads = nn.ModuleDict(
+            {
+                name: _look_up(HEADS, head.kind, f"heads.{name}.kind")(
+                    widths, config.elements, config.backbone.channels
+                )
+                for name, head in config.heads.items()
+            }
+        )
+        with_forces = [name for name, head in config.heads.items() if head.forces]
+        if len(with_forces) > 1:
+            raise ValueError(
+                f"heads: forces are asked of {', '.join(with_forces)}; only one property can be the energy whose "
+                "gradient they are: set forces to false on the others"
+            )
+        self._energy = with_forces[0] if with_forces else None
+        self.register_buffer("force_scale", torch.ones((), dtype=torch.float32))
+
+    force_scale: Tensor
+
+    @property
+    def cutoff(self) -> float:
+        """Distance below which nuclei are neighbours, Angstrom."""
+        return self.config.backbone.cutoff
+
+    def head(self, name: str) -> Head:
+        """The head of a property."""
+        return cast(Head, self.heads[name])
+
+    def represent(self, molecules: Molecules) -> Polarized:
+        """Features and displacements, before any head."""
+        return self.representation(molecules)
+
+    def forward(self, molecules: Molecules, forces: bool = True) -> dict[str, Tensor]:
+        """Every property in its internal unit, by name.
+
+        Args:
+            molecules: a batch; its floating-point type must be that of the model.
+            forces: whether "forces" (atoms, 3), eV/Angstrom, are among them, if a head is their energy.
+                They are minus the gradient of the energy, through the displacements. In training mode they can be
+                differentiated again.
+
+        Returns:
+            Tensors (molecules, ...), float64 so that reference values lose nothing.
+        """
+        if self._energy is None or not forces:
+            return self._properties(molecules)
+        with torch.enable_grad():
+            positions = molecules.positions
+            if not positions.requires_grad:
+                positions = positions.detach().requires_grad_()
+            properties = self._properties(molecules.with_positions(positions))
+            (gradient,) = torch.autograd.grad(properties[self._energy].sum(), positions, create_graph=self.training)
+        return {**properties, "forces": -gradient}
+
+    def _properties(self, molecules: Molecules) -> dict[str, Tensor]:
+        atoms = self.representation(molecules)
+        return {name: head(atoms, molecules) for name, head in self.heads.items()}
+
+    def fit_scales(self, labels: Mapping[str, Tensor], composition: Float[Tensor, "molecules elements"]) -> None:
+        """Sets reference values and scales of every head from training labels.
+
+        Args:
+            labels: per property float64 (molecules, ...), internal units, NaN where missing; "forces" (atoms, 3) if
+                there are any.
+            composition: count of each of the configuration's elements in each molecule.
+
+        Raises:
+            ValueError: if a head has no label at all.
+        """
+        for name in self.heads:
+            values = labels.get(name)
+            known = None if values is None else ~values.reshape(len(values), -1).isnan().any(-1)
+            if values is None or known is None or not known.any():
+                raise ValueError(
+                    f"property {name!r} has no label in the training data (there are: {', '.join(labels)}); give "
+                    "labels or remove its head"
+                )
+            self.head(name).fit(values[known].double(), composition[known].double())
+        forces = labels.get("forces")
+        if self._energy is not None and forces is not None:
+            # One scale for the energy and its gradient: what the network adds per atom is of the size of a force
+            # times one Angstrom, far above the spread of total energies divided by anything.
+            self.head(self._energy).baseline.set_scale(forces[~forces.isnan()].double())
+            self.force_scale.copy_(self.head(self._energy).baseline.scale)
+
+    def scale_of(self, name: str) -> float:
+        """Size of a property's residual in the training data, its internal unit; "forces" eV/Angstrom."""
+        return float(self.force_scale if name == "forces" else self.head(name).baseline.scale)
+
+
+def _look_up(table: Mapping[str, Value], name: str, argument: str) -> Value:
+    if name not in table:
+        raise ValueError(f"{argument}: {name!r} is not known; choose one of {', '.join(table)}")
+    return table[name]
