@@ -1,0 +1,244 @@
+"""Batches without work per molecule: neighbours are listed once, and a batch is a gather from flat arrays."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Integer
+from torch import Tensor
+
+from neural_polarization.data.cache import Array, Arrays, cached
+from neural_polarization.data.errors import DataError
+from neural_polarization.data.flat import FlatMolecules, ragged_rows, starts_of
+from neural_polarization.data.properties import Property
+from neural_polarization.geometry import all_pairs, periodic_neighbours
+from neural_polarization.molecules import CLASH, MANY_ATOMS, Molecules
+
+
+@final
+@dataclass(frozen=True)
+class Batch:
+    """Some molecules and their labels.
+
+    Attributes:
+        molecules: the input of a network.
+        labels: internal units, keyed by property; NaN where there is no label. One number per molecule is
+            float64 (total energies need it), everything else has the type of the positions.
+        indices: which molecules of the data set these are.
+    """
+
+    molecules: Molecules
+    labels: dict[str, Tensor]
+    indices: Int[Tensor, " molecules"]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        return replace(
+            self,
+            molecules=self.molecules.to(device),
+            labels={name: label.to(device) for name, label in self.labels.items()},
+            indices=self.indices.to(device),
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Neighbours:
+    """Neighbour lists of many molecules, flat, numbered within each molecule and ordered by receiver.
+
+    Attributes:
+        counts: edges of each molecule.
+        senders: atom within the molecule, in the smallest integer type that holds it.
+        receivers: likewise.
+        shifts: translation of each sender, Angstrom; None where nothing is periodic.
+    """
+
+    counts: Int[np.ndarray, " molecules"]
+    senders: Integer[np.ndarray, " edges"]
+    receivers: Integer[np.ndarray, " edges"]
+    shifts: Float[np.ndarray, "edges 3"] | None = None
+
+
+@final
+class PreparedDataset:
+    """Molecules with neighbour lists, ready to be gathered into batches.
+
+    Args:
+        name: what errors begin with.
+        molecules: flat arrays.
+        properties: what the labels are.
+        labels: internal units, per molecule or per atom.
+        cutoff: Angstrom.
+        cache_directory: where neighbour lists are kept between runs; None keeps them in memory only.
+
+    Raises:
+        DataError: for two atoms at one place.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        molecules: FlatMolecules,
+        properties: Mapping[str, Property],
+        labels: Mapping[str, Array],
+        cutoff: float,
+        cache_directory: Path | None = None,
+    ) -> None:
+        if not cutoff > 0:
+            raise ValueError(f"cutoff: expected a positive length in Angstrom, got {cutoff}")
+        self.name = name
+        self.cutoff = cutoff
+        self.properties = dict(properties)
+        self._molecules = molecules
+        self._labels = dict(labels)
+        self._neighbours = list_neighbours(name, molecules, cutoff, cache_directory)
+        self._first_edge = starts_of(self._neighbours.counts)
+
+    def __len__(self) -> int:
+        return len(self._molecules)
+
+    @property
+    def num_edges(self) -> Int[np.ndarray, " molecules"]:
+        """Edges of each molecule; with `num_atoms` what a batch costs."""
+        return self._neighbours.counts
+
+    @property
+    def num_atoms(self) -> Int[np.ndarray, " molecules"]:
+        """Atoms of each molecule."""
+        return self._molecules.n_atoms
+
+    def batch(self, indices: Array | Tensor | Sequence[int], dtype: torch.dtype = torch.float32) -> Batch:
+        """Some of the molecules, in the order of `indices`.
+
+        Args:
+            indices: whole numbers from 0; one may occur more than once.
+            dtype: floating-point type of positions and labels.
+
+        Raises:
+            IndexError: for an empty choice or an index outside of the data set.
+        """
+        chosen = np.asarray(indices, dtype=np.int64)
+        if chosen.ndim != 1 or len(chosen) == 0:
+            raise IndexError(f"indices: expected at least one molecule, got shape {chosen.shape}")
+        if chosen.min() < 0 or chosen.max() >= len(self):
+            raise IndexError(
+                f"indices: {self.name} has molecules 0 to {len(self) - 1}, but {int(chosen.min())} to "
+                f"{int(chosen.max())} were asked for; was the split made for another data set?"
+            )
+        molecules, neighbours = self._molecules, self._neighbours
+        sizes = molecules.n_atoms[chosen]
+        atoms = ragged_rows(molecules.starts[chosen], sizes)
+        num_edges = neighbours.counts[chosen]
+        edges = ragged_rows(self._first_edge[chosen], num_edges)
+        offsets = np.repeat(starts_of(sizes), num_edges)
+        edge_index = np.empty((2, len(edges)), np.int64)
+        np.add(neighbours.senders[edges], offsets, out=edge_index[0])
+        np.add(neighbours.receivers[edges], offsets, out=edge_index[1])
+        labels: dict[str, Tensor] = {}
+        for name, values in self._labels.items():
+            kind = self.properties[name]
+            rows = torch.from_numpy(values[atoms if kind.per_atom else chosen])
+            labels[name] = rows if not kind.per_atom and not kind.shape else rows.to(dtype)
+        shifts, charges = neighbours.shifts, molecules.charges
+        return Batch(
+            molecules=Molecules(
+                atomic_numbers=torch.from_numpy(molecules.atomic_numbers[atoms]),
+                positions=torch.from_numpy(molecules.positions[atoms]).to(dtype),
+                molecule_index=torch.from_numpy(np.repeat(np.arange(len(chosen)), sizes)),
+                edge_index=torch.from_numpy(edge_index),
+                num_molecules=len(chosen),
+                shifts=None if shifts is None else torch.from_numpy(shifts[edges]).to(dtype),
+                charge=None if charges is None else torch.from_numpy(charges[chosen]).to(dtype),
+            ),
+            labels=labels,
+            indices=torch.from_numpy(chosen.copy()),
+        )
+
+
+def list_neighbours(
+    name: str, molecules: FlatMolecules, cutoff: float, cache_directory: Path | None = None
+) -> Neighbours:
+    """Neighbours of all molecules, from the cache where they were made before.
+
+    Args:
+        name: what errors begin with.
+        molecules: flat arrays.
+        cutoff: Angstrom.
+        cache_directory: see `PreparedDataset`.
+
+    Raises:
+        DataError: for two atoms at one place.
+    """
+    periodic = bool(molecules.periodic.any())
+    keys = {"counts", "senders", "receivers"} | ({"shifts"} if periodic else set())
+
+    def valid(arrays: Arrays) -> bool:
+        return (
+            set(arrays) == keys
+            and len(arrays["counts"]) == len(molecules)
+            and int(arrays["counts"].sum()) == len(arrays["senders"]) == len(arrays["receivers"])
+        )
+
+    file = f"neighbours-1-{molecules.content_hash[:32]}-{cutoff:.6g}"
+    arrays = cached(cache_directory, file, lambda: _search(name, molecules, cutoff), valid)
+    return Neighbours(arrays["counts"], arrays["senders"], arrays["receivers"], arrays["shifts"] if periodic else None)
+
+
+def _search(name: str, molecules: FlatMolecules, cutoff: float) -> Arrays:
+    """Chunks of small molecules by all pairs at once; large and periodic ones one by one by cell lists."""
+    largest = int(molecules.n_atoms.max())
+    small_type = np.uint8 if largest <= 256 else np.int32
+    anywhere_periodic = bool(molecules.periodic.any())
+    counts: list[Array] = []
+    pieces: list[Array] = []
+    shifts: list[Array] = []
+    for chunk in molecules.chunks():
+        sizes = molecules.n_atoms[chunk]
+        first = int(molecules.starts[chunk.start])
+        positions = torch.from_numpy(molecules.positions[first : first + int(sizes.sum())])
+        owner = np.repeat(np.arange(len(sizes)), sizes)
+        # One molecule at a time only where one fills a chunk or repeats in space.
+        if molecules.periodic[chunk].any() or int(sizes.max()) >= MANY_ATOMS:
+            found = [_search_one(molecules, k, cutoff) for k in range(chunk.start, chunk.stop)]
+            starts = starts_of(sizes)
+            index = np.concatenate([e + o for (e, _), o in zip(found, starts, strict=True)], axis=1)
+            moved = np.concatenate([s for _, s in found])
+        else:
+            index = all_pairs(positions, torch.from_numpy(owner), cutoff).numpy()
+            moved = np.zeros((index.shape[1] if anywhere_periodic else 0, 3))
+        points = positions.numpy()
+        between = points[index[0]] - points[index[1]]
+        if anywhere_periodic:
+            between += moved
+        if len(between) and (close := (between**2).sum(1) < CLASH**2).any():
+            edge = int(np.argmax(close))
+            one, other = sorted((int(index[0, edge]), int(index[1, edge])))
+            inside = other - int(starts_of(sizes)[owner[other]])
+            raise DataError(
+                f"{name}: {molecules.place_of(first + one)} and atom {inside} are at one place (closer than "
+                f"{CLASH} Angstrom); remove one of them or leave the molecule out"
+            )
+        local = np.arange(len(owner)) - np.repeat(starts_of(sizes), sizes)
+        counts.append(np.bincount(owner[index[1]], minlength=len(sizes)))
+        pieces.append(local[index].astype(small_type))
+        shifts.append(moved)
+    edges = np.concatenate(pieces, axis=1)
+    arrays = {"counts": np.concatenate(counts), "senders": edges[0], "receivers": edges[1]}
+    return arrays | ({"shifts": np.concatenate(shifts)} if anywhere_periodic else {})
+
+
+def _search_one(molecules: FlatMolecules, k: int, cutoff: float) -> tuple[Array, Array]:
+    first, size = int(molecules.starts[k]), int(molecules.n_atoms[k])
+    positions = torch.from_numpy(molecules.positions[first : first + size])
+    periodic = bool(molecules.periodic[k])
+    if not periodic and size < MANY_ATOMS:
+        index = all_pairs(positions, torch.zeros(size, dtype=torch.long), cutoff).numpy()
+        return index, np.zeros((index.shape[1], 3))
+    cell = torch.eye(3, dtype=torch.float64)
+    if molecules.cells is not None and periodic:
+        cell = torch.from_numpy(molecules.cells[k])
+    index, shifts = periodic_neighbours(positions, cell, periodic, cutoff)
+    return index.numpy(), shifts.numpy()

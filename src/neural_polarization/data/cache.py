@@ -1,0 +1,69 @@
+"""Arrays kept on disk between runs: written in one step, and made again when a file is damaged."""
+
+import contextlib
+import os
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Arrays: TypeAlias = Mapping[str, Array]
+
+
+def default_cache_directory() -> Path:
+    """`neural_polarization` in $XDG_CACHE_HOME, or in ~/.cache."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "neural_polarization"
+
+
+def cached(directory: Path | None, name: str, build: Callable[[], Arrays], valid: Callable[[Arrays], bool]) -> Arrays:
+    """What `build` returns, from the disk where an earlier call left it.
+
+    Args:
+        directory: where to keep it, created if missing; None, or a place that cannot be written, keeps nothing.
+        name: file name without ending; it has to contain a hash of all that the result depends on.
+        build: makes the arrays.
+        valid: whether arrays that were read back fit together.
+    """
+    if directory is None:
+        return build()
+    path = directory / f"{name}.npz"
+    if path.exists():
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+            if valid(arrays):
+                return arrays
+            reason = "its arrays do not fit together"
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            reason = str(error)
+        warnings.warn(f"the cache {path} is damaged ({reason}); it is made again", stacklevel=2)
+    arrays = build()
+    with contextlib.suppress(OSError):  # a full or read-only disk only costs the time next time
+        write_arrays(path, arrays, compress=False)
+    return arrays
+
+
+def write_arrays(path: Path, arrays: Arrays, compress: bool) -> None:
+    """Writes a .npz file; an existing one is replaced only when the new one is complete.
+
+    Raises:
+        OSError: where the disk cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            save = np.savez_compressed if compress else np.savez
+            save(file, allow_pickle=False, **arrays)
+        Path(partial).chmod(0o644)  # mkstemp makes files that nobody else can read
+        Path(partial).replace(path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,178 @@
+"""Molecules of different sizes in flat arrays, checked once when they are read."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import numpy as np
+from ase.data import chemical_symbols
+from jaxtyping import Bool, Float, Int
+
+from neural_polarization.data.errors import DataError
+
+PAIRS_AT_A_TIME = 400_000
+"""Ordered pairs of atoms (including an atom with itself) that one step over many molecules may hold."""
+
+
+def ragged_rows(
+    starts: Int[np.ndarray, " molecules"], counts: Int[np.ndarray, " molecules"]
+) -> Int[np.ndarray, " rows"]:
+    """The rows starts[k], ..., starts[k] + counts[k] - 1 of every k, one after the other.
+
+    Example:
+        >>> ragged_rows(np.array([5, 0]), np.array([2, 3])).tolist()
+        [5, 6, 0, 1, 2]
+    """
+    ends = np.cumsum(counts)
+    return np.repeat(starts - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0)
+
+
+def starts_of(counts: Int[np.ndarray, " molecules"]) -> Int[np.ndarray, " molecules"]:
+    """First row of each molecule where `counts` rows belong to each."""
+    return np.cumsum(counts) - counts
+
+
+@final
+@dataclass(frozen=True)
+class FlatMolecules:
+    """Molecules one after the other: `n_atoms[k]` rows of the flat arrays belong to molecule k.
+
+    Attributes:
+        n_atoms: atoms of each molecule.
+        atomic_numbers: nuclear charges.
+        positions: Angstrom.
+        charges: total charges, e; None where all molecules are neutral.
+        cells: lattice vectors in rows, Angstrom, NaN for what is not periodic; None where nothing is.
+    """
+
+    n_atoms: Int[np.ndarray, " molecules"]
+    atomic_numbers: Int[np.ndarray, " atoms"]
+    positions: Float[np.ndarray, "atoms 3"]
+    charges: Float[np.ndarray, " molecules"] | None = None
+    cells: Float[np.ndarray, "molecules 3 3"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.n_atoms)
+
+    @cached_property
+    def starts(self) -> Int[np.ndarray, " molecules"]:
+        """First atom of each molecule."""
+        return starts_of(self.n_atoms)
+
+    @cached_property
+    def periodic(self) -> Bool[np.ndarray, " molecules"]:
+        """Which molecules repeat in space."""
+        if self.cells is None:
+            return np.zeros(len(self), bool)
+        return np.isfinite(self.cells[:, 0, 0])
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of everything that is held here: equal for equal molecules in equal order."""
+        digest = hashlib.sha256()
+        for array in (self.n_atoms, self.atomic_numbers, self.positions, self.charges, self.cells):
+            digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes() + b"|")
+        return digest.hexdigest()
+
+    def atoms_of(self, indices: Int[np.ndarray, " chosen"]) -> Int[np.ndarray, " atoms"]:
+        """Rows of the flat arrays that belong to some molecules, in the order of `indices`."""
+        return ragged_rows(self.starts[indices], self.n_atoms[indices])
+
+    def subset(self, indices: Int[np.ndarray, " chosen"]) -> "FlatMolecules":
+        """Some of the molecules, in the order of `indices`."""
+        atoms = self.atoms_of(indices)
+        return FlatMolecules(
+            n_atoms=self.n_atoms[indices],
+            atomic_numbers=self.atomic_numbers[atoms],
+            positions=self.positions[atoms],
+            charges=None if self.charges is None else self.charges[indices],
+            cells=None if self.cells is None else self.cells[indices],
+        )
+
+    def chunks(self, pairs: int = PAIRS_AT_A_TIME) -> Iterator[slice]:
+        """Consecutive ranges of molecules with at most `pairs` pairs of atoms each (or one molecule)."""
+        bins = (np.cumsum(self.n_atoms**2) - 1) // pairs
+        edges = np.flatnonzero(np.diff(bins)) + 1
+        for first, last in zip([0, *edges.tolist()], [*edges.tolist(), len(self)], strict=True):
+            if last > first:
+                yield slice(first, last)
+
+    @classmethod
+    def checked(
+        cls,
+        source: str,
+        n_atoms: np.ndarray[tuple[int, ...], np.dtype[np.generic]],
+        atomic_numbers: np.ndarray[tuple[int, ...], np.dtype[np.generic]],
+        positions: np.ndarray[tuple[int, ...], np.dtype[np.generic]],
+        charges: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None = None,
+        cells: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None = None,
+    ) -> "FlatMolecules":
+        """Molecules from arrays as a file holds them.
+
+        Args:
+            source: what the errors begin with, usually the file.
+            n_atoms: whole numbers, (molecules,).
+            atomic_numbers: whole numbers, (atoms,).
+            positions: Angstrom, (atoms, 3).
+            charges: e, (molecules,); NaN counts as neutral.
+            cells: Angstrom, (molecules, 3, 3), NaN for what is not periodic.
+
+        Raises:
+            DataError: for arrays that do not fit each other, a molecule without atoms, an atomic number
+                outside 1..118 or a position that is not finite. Two atoms at one place are found when
+                neighbours or fingerprints are made, since that takes all distances.
+        """
+        if n_atoms.ndim != 1 or n_atoms.dtype.kind not in "iu":
+            raise DataError(
+                f"{source}: n_atoms has shape {n_atoms.shape} and type {n_atoms.dtype}; expected one whole "
+                "number per molecule"
+            )
+        counts = n_atoms.astype(np.int64)
+        if len(counts) == 0:
+            raise DataError(f"{source}: holds no molecules; expected at least one")
+        if (counts < 1).any():
+            raise DataError(f"{source}: molecule {int(np.argmin(counts))} has no atoms; leave empty molecules out")
+        total = int(counts.sum())
+        if positions.shape != (total, 3) or atomic_numbers.shape != (total,):
+            raise DataError(
+                f"{source}: n_atoms adds up to {total} atoms, so positions should have shape ({total}, 3) and "
+                f"atomic_numbers ({total},); they have {positions.shape} and {atomic_numbers.shape}: the file is "
+                "cut off or mixes two sets"
+            )
+        if atomic_numbers.dtype.kind not in "iu":
+            raise DataError(f"{source}: atomic_numbers have type {atomic_numbers.dtype}; expected whole numbers")
+        molecules = cls(
+            n_atoms=counts,
+            atomic_numbers=atomic_numbers.astype(np.int64),
+            positions=positions.astype(np.float64),
+            charges=None if charges is None else np.nan_to_num(charges.astype(np.float64)),
+            cells=None if cells is None else cells.astype(np.float64),
+        )
+        for name, array, shape in (
+            ("charges", molecules.charges, (len(counts),)),
+            ("cells", molecules.cells, (len(counts), 3, 3)),
+        ):
+            if array is not None and array.shape != shape:
+                raise DataError(f"{source}: {name} have shape {array.shape}; expected {shape}")
+        unreal = (molecules.atomic_numbers < 1) | (molecules.atomic_numbers >= len(chemical_symbols))
+        if unreal.any():
+            atom = int(np.argmax(unreal))
+            raise DataError(
+                f"{source}: {molecules.place_of(atom)} has atomic number {int(molecules.atomic_numbers[atom])}; "
+                f"elements are 1 to {len(chemical_symbols) - 1}: correct the element"
+            )
+        broken = ~np.isfinite(molecules.positions).all(1)
+        if broken.any():
+            atom = int(np.argmax(broken))
+            raise DataError(
+                f"{source}: {molecules.place_of(atom)} has position {molecules.positions[atom].tolist()}; every "
+                "coordinate must be a finite number of Angstrom: repair or leave out the molecule"
+            )
+        return molecules
+
+    def place_of(self, atom: int) -> str:
+        """How errors name a row of the flat arrays: "molecule 3, atom 0" (both counted from 0)."""
+        molecule = int(np.searchsorted(self.starts, atom, side="right")) - 1
+        return f"molecule {molecule}, atom {atom - int(self.starts[molecule])}"

@@ -1,0 +1,111 @@
+"""The way in: from a configuration to a data set and its split."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from neural_polarization.data.cache import default_cache_directory
+from neural_polarization.data.config import DataConfig, SplitConfig
+from neural_polarization.data.dataset import Dataset, check_leakage
+from neural_polarization.data.errors import DataError, nearest
+from neural_polarization.data.md17 import published_name, read_md17
+from neural_polarization.data.packed import read_packed
+from neural_polarization.data.properties import PropertyConfig
+from neural_polarization.data.qm9 import read_packed_qm9
+from neural_polarization.data.splits import (
+    Split,
+    group_split,
+    load_split,
+    published_split,
+    random_split,
+    stored_split,
+)
+
+__all__ = ["FORMATS", "DataConfig", "PropertyConfig", "SplitConfig", "make_split", "open_dataset"]
+
+
+def _cache_of(config: DataConfig) -> Path | None:
+    if not config.cache:
+        return None
+    return Path(config.cache_directory) if config.cache_directory else default_cache_directory()
+
+
+def _open_packed(config: DataConfig) -> Dataset:
+    return read_packed(config.path, config.properties, _cache_of(config))
+
+
+def _open_qm9(config: DataConfig) -> Dataset:
+    return read_packed_qm9(Path(config.path), config.properties, config.label_source, _cache_of(config))
+
+
+def _open_md17(config: DataConfig) -> Dataset:
+    return read_md17(Path(config.path), config.properties, _cache_of(config))
+
+
+FORMATS: Mapping[str, Callable[[DataConfig], Dataset]] = MappingProxyType(
+    {
+        "packed": _open_packed,
+        "qm9": _open_qm9,
+        "rmd17": _open_md17,
+        "md17": _open_md17,
+    }
+)
+"""Readers by the name of their format."""
+
+
+def open_dataset(config: DataConfig) -> Dataset:
+    """Reads the data set that a configuration names.
+
+    Molecules without a label of any chosen property are left out; others are used for the labels they have.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        DataError: for an unknown format, a file that does not fit it, or no labels at all.
+
+    Example:
+        >>> open_dataset(DataConfig(format="rmd71", path="ethanol.npz"))
+        Traceback (most recent call last):
+            ...
+        neural_polarization.data.errors.DataError: data.format: 'rmd71' is none; did you mean 'rmd17'? Known: ...
+    """
+    if config.format not in FORMATS:
+        raise DataError(f"data.format: {config.format!r} is none; {nearest(config.format, FORMATS)}")
+    if not config.path:
+        raise DataError("data.path: is empty; give the file of the data set")
+    dataset = FORMATS[config.format](config)
+    if not dataset.properties:
+        raise DataError(f"{config.path}: no property is chosen; name at least one under data.properties, with its unit")
+    labelled = dataset.labelled()
+    if len(labelled) == 0:
+        raise DataError(f"{config.path}: no molecule has a label of {', '.join(dataset.properties)}")
+    return dataset if len(labelled) == len(dataset) else dataset.subset(labelled)
+
+
+def make_split(dataset: Dataset, config: SplitConfig) -> Split:
+    """The split that a configuration asks for, checked for leakage.
+
+    Raises:
+        FileNotFoundError: where `path` names no file.
+        DataError: for sizes that do not fit, a split that the data set does not have, or one that leaks.
+    """
+    sizes = (config.train, config.validation, config.test, config.seed)
+    match config.kind:
+        case "random":
+            split = random_split(dataset.identities(), *sizes)
+        case "group":
+            split = group_split(dataset.groups, *sizes)
+        case "published":
+            published = dataset.splits[published_name(dataset, config.number)]
+            split = published_split(published.train, published.test, *sizes)
+        case "stored":
+            split = stored_split(_stored(dataset, config), *sizes)
+    check_leakage(dataset, split)
+    return split
+
+
+def _stored(dataset: Dataset, config: SplitConfig) -> Split:
+    if config.path:
+        return load_split(config.path)
+    if "stored" not in dataset.splits:
+        raise DataError(f"{dataset.name}: has no stored split; give split.path, or choose split.kind random or group")
+    return dataset.splits["stored"]

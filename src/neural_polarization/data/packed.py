@@ -1,0 +1,159 @@
+"""The library's own file: molecules and labels in one .npz of flat arrays, in internal units.
+
+Arrays: `n_atoms` (molecules,), `atomic_numbers` (atoms,), `positions` (atoms, 3) in Angstrom, and one array per
+property under its name. Optional: `charge` (molecules,), `cell` (molecules, 3, 3), `molecule` (molecules,): the
+same number for all geometries of one molecule, `split` (molecules,): 0 train, 1 validation, 2 test, -1 none,
+and `properties`: JSON text that says what the labels are, for instance
+{"energy": {"unit": "meV", "shape": [], "per_atom": false}}, `unit` being the one in which results are shown.
+Without it the arrays with well-known names are taken (see `properties.KNOWN`).
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from neural_polarization.data.archive import Archive
+from neural_polarization.data.cache import Array, write_arrays
+from neural_polarization.data.dataset import Dataset
+from neural_polarization.data.errors import DataError, nearest
+from neural_polarization.data.flat import FlatMolecules
+from neural_polarization.data.properties import KNOWN, Column, Property, PropertyConfig, chosen_columns
+from neural_polarization.data.splits import PARTS, Split
+from neural_polarization.data.units import factor
+
+RESERVED = ("n_atoms", "atomic_numbers", "positions", "charge", "cell", "molecule", "split", "properties")
+"""Names that no property can have."""
+
+_SHAPES: Mapping[str, tuple[tuple[int, ...], bool]] = MappingProxyType(
+    {"forces": ((3,), True), "dipole": ((3,), False), "polarizability": ((3, 3), False)}
+)
+
+
+def write_packed(dataset: Dataset, path: str | Path, split: Split | None = None) -> None:
+    """Writes a data set so that `read_packed` restores it; an existing file is replaced when all is written.
+
+    Args:
+        dataset: molecules and labels.
+        path: customary ending .npz.
+        split: stored with it; the data set's own stored split if left out.
+
+    Raises:
+        DataError: for a property with a reserved name.
+    """
+    for name in dataset.properties:
+        if name in RESERVED:
+            raise DataError(f"{path}: a property cannot be called {name!r}; rename it")
+    molecules = dataset.molecules
+    table = {
+        name: {"unit": kind.unit, "shape": list(kind.shape), "per_atom": kind.per_atom}
+        for name, kind in dataset.properties.items()
+    }
+    arrays: dict[str, Array] = {
+        "n_atoms": molecules.n_atoms.astype(np.int32),
+        "atomic_numbers": molecules.atomic_numbers.astype(np.uint8),
+        "positions": molecules.positions,
+        "molecule": dataset.groups,
+        "properties": np.array(json.dumps(table)),
+        **dataset.labels,
+    }
+    if molecules.charges is not None:
+        arrays["charge"] = molecules.charges
+    if molecules.cells is not None:
+        arrays["cell"] = molecules.cells
+    split = split or dataset.splits.get("stored")
+    if split is not None:
+        codes = np.full(len(dataset), -1, np.int8)
+        for code, part in enumerate(split.parts.values()):
+            codes[part] = code
+        arrays["split"] = codes
+    write_arrays(Path(path), arrays, compress=True)
+
+
+def read_packed(
+    path: str | Path,
+    properties: Mapping[str, PropertyConfig] | None = None,
+    cache_directory: Path | None = None,
+) -> Dataset:
+    """Reads the library's own file.
+
+    Args:
+        path: the file.
+        properties: which labels, keyed by the name they get; all if left out.
+        cache_directory: see `Dataset`.
+
+    Returns:
+        The data set; a split in the file is its split "stored", by group where `molecule` groups geometries.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        DataError: for a file of another layout.
+    """
+    archive = Archive(path, "a packed data set")
+    archive.require(["n_atoms", "atomic_numbers", "positions"])
+    n_atoms = archive.numbers("n_atoms", (None,))
+    molecules = FlatMolecules.checked(
+        str(path),
+        n_atoms,
+        archive.numbers("atomic_numbers", (None,)),
+        archive.numbers("positions", (None, 3)),
+        archive.numbers("charge", (len(n_atoms),)) if "charge" in archive else None,
+        archive.numbers("cell", (len(n_atoms), 3, 3)) if "cell" in archive else None,
+    )
+    columns = chosen_columns(str(path), _columns(archive), properties)
+    groups = archive.numbers("molecule", (len(n_atoms),)) if "molecule" in archive else None
+    return Dataset(
+        name=str(path),
+        molecules=molecules,
+        properties={name: column.property for name, column in columns.items()},
+        labels={
+            name: archive[column.source].astype(np.float64) * factor(column.unit) for name, column in columns.items()
+        },
+        groups=None if groups is None else groups.astype(np.int64),
+        splits=_stored_split(archive, len(n_atoms), "structure" if groups is None else "group"),
+        cache_directory=cache_directory,
+    )
+
+
+def _columns(archive: Archive) -> dict[str, Column]:
+    """What the labels are, from the file's own table or from their names; the values are in internal units."""
+    if "properties" not in archive:
+        return {
+            name: Column(name, "1", Property(name, shown_in, *_SHAPES.get(name, ((), False))))
+            for name, (_, shown_in) in KNOWN.items()
+            if name in archive
+        }
+    try:
+        table = json.loads(str(archive["properties"]))
+        columns = {
+            name: Column(name, "1", Property(name, str(entry["unit"]), tuple(entry["shape"]), bool(entry["per_atom"])))
+            for name, entry in table.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{archive.path}: the table `properties` is not understood ({error!r}); expected JSON such as "
+            '{"energy": {"unit": "meV", "shape": [], "per_atom": false}}'
+        ) from None
+    for name in columns:
+        if name not in archive:
+            raise DataError(
+                f"{archive.path}: the table `properties` names {name!r}, which is no array of the file; "
+                f"{nearest(name, archive.names)}"
+            )
+    return columns
+
+
+def _stored_split(archive: Archive, number: int, by: str) -> dict[str, Split]:
+    if "split" not in archive:
+        return {}
+    codes = archive.numbers("split", (number,))
+    strange = ~np.isin(codes, [-1, 0, 1, 2])
+    if strange.any():
+        raise DataError(
+            f"{archive.path}: split of molecule {int(np.argmax(strange))} is {codes[np.argmax(strange)]}; expected "
+            "0 (train), 1 (validation), 2 (test) or -1 (none)"
+        )
+    parts = {name: np.flatnonzero(codes == code) for code, name in enumerate(PARTS)}
+    return {"stored": Split.from_arrays(parts, by)}

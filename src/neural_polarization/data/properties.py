@@ -1,0 +1,112 @@
+"""What a label is: its name, unit and shape, and how a user says so."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from neural_polarization.data.errors import DataError, nearest
+from neural_polarization.data.units import factor
+
+
+@dataclass(frozen=True)
+class Property:
+    """A labelled quantity.
+
+    Attributes:
+        name: the key of its labels.
+        unit: customary unit, in which results are shown; labels themselves are in internal units.
+        shape: axes of one value: () for a number, (3,) for a vector, (3, 3) for a tensor.
+        per_atom: one value per atom instead of one per molecule.
+
+    Raises:
+        ValueError: for a unit that is not known.
+    """
+
+    name: str
+    unit: str
+    shape: tuple[int, ...] = ()
+    per_atom: bool = False
+
+    def __post_init__(self) -> None:
+        factor(self.unit)
+
+
+@dataclass(frozen=True)
+class PropertyConfig:
+    """How a property stands in the user's file.
+
+    Attributes:
+        source: its key in the file; the property's own name if left out.
+        unit: its unit in the file, for instance "kcal/mol/Angstrom", "hartree", "1" for a pure number; that of
+            the format if left out.
+        per_atom: whether the file has one value per atom; found from the array's shape if left out.
+        shown_in: unit in which results are shown; a customary one, or `unit`, if left out.
+    """
+
+    source: str | None = None
+    unit: str | None = None
+    per_atom: bool | None = None
+    shown_in: str | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A property of a known format: its key and unit in the file.
+
+    Attributes:
+        source: key in the file.
+        unit: unit in the file.
+        property: what it is here.
+    """
+
+    source: str
+    unit: str
+    property: Property
+
+
+KNOWN: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "energy": ("eV", "meV"),
+        "forces": ("eV/Angstrom", "meV/Angstrom"),
+        "dipole": ("e*Angstrom", "mD"),
+        "polarizability": ("Angstrom^3", "Angstrom^3"),
+        "homo": ("eV", "meV"),
+        "lumo": ("eV", "meV"),
+        "gap": ("eV", "meV"),
+    }
+)
+"""Properties whose meaning everybody shares: unit in ASE's conventions, and unit in which errors are shown."""
+
+
+def chosen_columns(
+    source: str, columns: Mapping[str, Column], chosen: Mapping[str, PropertyConfig] | None
+) -> dict[str, Column]:
+    """The columns of a known format that a user wants, under the user's names.
+
+    Args:
+        source: what errors begin with.
+        columns: the format's, keyed by their names here.
+        chosen: the user's choice; all columns if left out.
+
+    Raises:
+        DataError: for a property that the format does not have.
+    """
+    if chosen is None:
+        return dict(columns)
+    result: dict[str, Column] = {}
+    for name, config in chosen.items():
+        key = config.source or name
+        if key not in columns:
+            raise DataError(f"{source}: has no property {key!r}; {nearest(key, columns)}")
+        column = columns[key]
+        result[name] = Column(
+            source=column.source,
+            unit=config.unit or column.unit,
+            property=Property(
+                name=name,
+                unit=config.shown_in or column.property.unit,
+                shape=column.property.shape,
+                per_atom=column.property.per_atom,
+            ),
+        )
+    return result

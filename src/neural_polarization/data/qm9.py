@@ -1,0 +1,103 @@
+"""QM9: 134 thousand small organic molecules with twelve properties, from the archive or a packed file.
+
+References:
+    R. Ramakrishnan, P. O. Dral, M. Rupp, O. A. von Lilienfeld, "Quantum chemistry structures and properties of
+    134 kilo molecules", Sci. Data 1, 140022 (2014).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from neural_polarization.data.archive import Archive
+from neural_polarization.data.dataset import Dataset
+from neural_polarization.data.errors import DataError
+from neural_polarization.data.flat import FlatMolecules
+from neural_polarization.data.properties import Column, Property, PropertyConfig, chosen_columns
+from neural_polarization.data.units import factor
+
+
+def _column(name: str, unit: str, shown_in: str) -> Column:
+    return Column(name, unit, Property(name, shown_in))
+
+
+QM9_COLUMNS: Mapping[str, Column] = MappingProxyType(
+    {
+        column.source: column
+        for column in (
+            _column("mu", "D", "mD"),
+            _column("alpha", "bohr^3", "bohr^3"),
+            _column("homo", "hartree", "meV"),
+            _column("lumo", "hartree", "meV"),
+            _column("gap", "hartree", "meV"),
+            _column("r2", "bohr^2", "bohr^2"),
+            _column("zpve", "hartree", "meV"),
+            _column("U0", "hartree", "meV"),
+            _column("U", "hartree", "meV"),
+            _column("H", "hartree", "meV"),
+            _column("G", "hartree", "meV"),
+            _column("Cv", "cal/mol/K", "cal/mol/K"),
+        )
+    }
+)
+"""The twelve targets: dipole moment, isotropic polarizability, orbital energies and their gap, electronic
+spatial extent, zero-point energy, internal energy at 0 K and 298.15 K, enthalpy, free energy, heat capacity."""
+
+
+def read_packed_qm9(
+    path: Path,
+    properties: Mapping[str, PropertyConfig] | None = None,
+    label_source: int | None = None,
+    cache_directory: Path | None = None,
+) -> Dataset:
+    """QM9 from one .npz file of flat arrays.
+
+    The file holds `index` (GDB9 number), `n_atoms`, `atomic_numbers`, `positions` (Angstrom) and any of the
+    twelve targets in the archive's units, NaN where one is missing; optionally `label_source`, a bit mask per
+    molecule that says where its labels come from.
+
+    Args:
+        path: the file.
+        properties: which targets, keyed by the name they get; all that the file has if left out.
+        label_source: keep molecules with at least one of these bits; all molecules if left out.
+        cache_directory: see `Dataset`.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        DataError: for a file of another layout, or a choice that leaves nothing.
+    """
+    archive = Archive(path, "a packed QM9 file")
+    archive.require(["index", "n_atoms", "atomic_numbers", "positions"])
+    available = {name: column for name, column in QM9_COLUMNS.items() if name in archive}
+    # Any other label of the file can be asked for by its key, with its unit.
+    columns = chosen_columns(str(path), available, properties)
+    index = archive.numbers("index", (None,))
+    molecules = FlatMolecules.checked(
+        str(path),
+        archive.numbers("n_atoms", (len(index),)),
+        archive.numbers("atomic_numbers", (None,)),
+        archive.numbers("positions", (None, 3)),
+    )
+    dataset = Dataset(
+        name=str(path),
+        molecules=molecules,
+        properties={name: column.property for name, column in columns.items()},
+        labels={
+            name: archive.numbers(column.source, (len(index),)).astype(np.float64) * factor(column.unit)
+            for name, column in columns.items()
+        },
+        groups=index.astype(np.int64),
+        cache_directory=cache_directory,
+    )
+    if label_source is None:
+        return dataset
+    if "label_source" not in archive:
+        raise DataError(f"{path}: has no array 'label_source' to choose by; leave label_source out")
+    bits = archive.numbers("label_source", (len(index),)).astype(np.int64)
+    chosen = np.flatnonzero(bits & label_source)
+    if len(chosen) == 0:
+        present = sorted({bit for bit in (1 << k for k in range(16)) if (bits & bit).any()})
+        raise DataError(f"{path}: no molecule has label_source {label_source}; bits in the file: {present}")
+    return dataset.subset(chosen)
