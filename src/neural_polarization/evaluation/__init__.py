@@ -1,0 +1,1 @@
+"""Evaluation: errors in customary units, parity plots, and fair comparisons of variants."""

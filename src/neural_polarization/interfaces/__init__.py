@@ -1,0 +1,1 @@
+"""Interfaces: predictions from files and SMILES, and an ASE calculator."""

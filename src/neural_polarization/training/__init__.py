@@ -1,0 +1,1 @@
+"""Training: configuration, losses, the Lightning module and everything that makes a run resumable."""

@@ -1,0 +1,78 @@
+"""The loss: weighted errors of the labels that exist, in units of their scales."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from neural_polarization.models import Model
+from neural_polarization.training.config import LossConfig
+
+FORCES = "forces"
+"""Name of the labels that are minus the gradient of the energy."""
+
+
+def _absolute(errors: Tensor, delta: float) -> Tensor:
+    return errors.abs()
+
+
+def _squared(errors: Tensor, delta: float) -> Tensor:
+    return errors.square()
+
+
+def _huber(errors: Tensor, delta: float) -> Tensor:
+    return nn.functional.huber_loss(errors, torch.zeros_like(errors), reduction="none", delta=delta)
+
+
+KINDS: dict[str, Callable[[Tensor, float], Tensor]] = {"mae": _absolute, "mse": _squared, "huber": _huber}
+"""Every kind of loss by its name."""
+
+
+def predicted_names(model: Model) -> tuple[str, ...]:
+    """Names of what a model predicts, "forces" among them where a head has them."""
+    names = tuple(model.config.heads)
+    return (*names, FORCES) if any(head.forces for head in model.config.heads.values()) else names
+
+
+class Losses:
+    """sum over properties of weight * mean(kind((prediction - label) / scale)) over the labels that exist.
+
+    Args:
+        settings: per property; what is not listed has the default.
+        model: its heads and scales are taken.
+
+    Raises:
+        ValueError: for settings of something that the model does not predict, or if every weight is zero.
+    """
+
+    def __init__(self, settings: Mapping[str, LossConfig], model: Model) -> None:
+        names = predicted_names(model)
+        for name in settings:
+            if name not in names:
+                raise ValueError(
+                    f"training.losses: {name!r} is not predicted by this model (it predicts {', '.join(names)}); "
+                    "remove it or add a head"
+                )
+        chosen = {name: settings.get(name, LossConfig()) for name in names}
+        self.settings = {name: loss for name, loss in chosen.items() if loss.weight > 0}
+        self.scales = {name: model.scale_of(name) for name in self.settings}
+        if not self.settings:
+            raise ValueError("training.losses: every weight is zero; give one property a positive weight")
+
+    def needs_forces(self, labels: Mapping[str, Tensor]) -> bool:
+        """Whether forces have to be predicted for the loss of these labels."""
+        return FORCES in self.settings and FORCES in labels
+
+    def sums(self, predictions: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Per property, the weighted sum over the labels that exist and their number."""
+        sums: dict[str, tuple[Tensor, Tensor]] = {}
+        for name, loss in self.settings.items():
+            if name not in labels or name not in predictions:
+                continue
+            label = labels[name].to(predictions[name].dtype)
+            known = ~label.isnan()
+            # Where instead of an index keeps the shapes, and zeroes gradients of what is not known.
+            errors = torch.where(known, predictions[name] - torch.where(known, label, 0.0), 0.0)
+            values = KINDS[loss.kind](errors / self.scales[name], loss.delta)
+            sums[name] = (loss.weight * values.sum(), known.sum())
+        return sums

@@ -1,0 +1,272 @@
+"""From YAML and the command line to frozen dataclasses, with errors that name the key, its line and the remedy."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+
+Config = TypeVar("Config")
+Tree = dict[str, Any]
+
+
+class ConfigError(ValueError):
+    """A mistake in a configuration, with its place and its remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a configuration came from, so that errors can point into it.
+
+    Attributes:
+        name: file, or what else to call it.
+        lines: line of each dotted key.
+    """
+
+    name: str
+    lines: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+
+    def at(self, key: str) -> str:
+        """The place of a dotted key, or of the nearest key above it."""
+        while key:
+            if key in self.lines:
+                return f"{self.name}, line {self.lines[key]}"
+            key = key.rpartition(".")[0]
+        return self.name
+
+
+def read_yaml(path: str | Path) -> tuple[Tree, Source]:
+    """The mapping in a YAML file, and the lines of its keys.
+
+    Raises:
+        ConfigError: if the file is missing, is no YAML, or does not hold a mapping.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no such file; give the YAML file of an experiment")
+    text = path.read_text(encoding="utf-8")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected keys and values such as `model:`, found {type(tree).__name__}")
+    return cast(Tree, tree), Source(str(path), dict(_lines(node, "")))
+
+
+def read_overrides(words: Sequence[str]) -> Tree:
+    """Dotted keys and values from command-line words such as `--training.epochs 10` or `--name=test`.
+
+    Raises:
+        ConfigError: for a word that is not a key, or a key without a value.
+    """
+    overrides: Tree = {}
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
+        if not word.startswith("--") or word == "--":
+            raise ConfigError(f"{word!r} is not expected here; settings are given as --dotted.key value")
+        key, given, text = word[2:].partition("=")
+        if not given:
+            if not remaining or remaining[0].startswith("--"):
+                raise ConfigError(f"--{key} needs a value: --{key} VALUE")
+            text = remaining.pop(0)
+        try:
+            overrides[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            overrides[key] = text
+    return overrides
+
+
+def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Tree:
+    """A copy of nested mappings with the values of some dotted keys replaced or added.
+
+    Example:
+        >>> with_overrides({"training": {"epochs": 10, "seed": 0}}, {"training.epochs": 20})
+        {'training': {'epochs': 20, 'seed': 0}}
+    """
+    result: Tree = dict(tree)
+    for key, value in overrides.items():
+        head, _, rest = key.partition(".")
+        if rest:
+            below = result.get(head)
+            result[head] = with_overrides(
+                cast(Mapping[str, Any], below) if isinstance(below, Mapping) else {}, {rest: value}
+            )
+        else:
+            result[head] = value
+    return result
+
+
+def build(kind: type[Config], tree: Mapping[str, Any], source: Source) -> Config:
+    """A dataclass, with those inside it, from nested mappings.
+
+    Args:
+        kind: the dataclass.
+        tree: plain values by key.
+        source: where they came from.
+
+    Raises:
+        ConfigError: for an unknown key (the nearest valid one is named), a missing one, a value of another type
+            than its key's, or one that the dataclass refuses.
+    """
+    return cast(Config, _build(kind, tree, "", source, sorted(set(valid_keys(kind)))))
+
+
+def valid_keys(kind: type[Any], prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a dataclass; `*` stands for a name that is free."""
+    for name, hint in _fields(kind).items():
+        key = f"{prefix}{name}"
+        yield key
+        inner, many = _dataclass_in(hint)
+        if inner is not None:
+            yield from valid_keys(inner, f"{key}.*." if many else f"{key}.")
+
+
+def plain(value: object) -> Any:
+    """A dataclass as nested plain values, ready for YAML or JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in cast(Mapping[object, object], value).items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in cast(Sequence[object], value)]
+    return value
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ between nested plain values, as `key: one -> other`.
+
+    Example:
+        >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
+        ['a.b: 1 -> 2']
+    """
+    found: list[str] = []
+    for key in [*one, *(key for key in other if key not in one)]:
+        mine, theirs = one.get(key), other.get(key)
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+            found += differences(cast(Tree, mine), cast(Tree, theirs), f"{prefix}{key}.")
+        elif mine != theirs:
+            found.append(f"{prefix}{key}: {mine} -> {theirs}")
+    return found
+
+
+def _build(kind: type[Any], tree: object, prefix: str, source: Source, known: list[str]) -> Any:
+    if not isinstance(tree, Mapping):
+        raise ConfigError(
+            f"{source.at(prefix.rstrip('.'))}: {prefix.rstrip('.') or 'the file'} takes the keys "
+            f"{', '.join(_fields(kind))}, not {tree!r}"
+        )
+    values = cast(Mapping[Any, Any], tree)
+    hints = _fields(kind)
+    for key in values:
+        if str(key) not in hints:
+            raise ConfigError(f"{source.at(prefix + str(key))}: {_unknown(prefix, str(key), list(hints), known)}")
+    arguments = {
+        key: _value(hints[key], value, prefix + key, source, known)
+        for key, value in cast(Mapping[str, Any], values).items()
+    }
+    missing = [field.name for field in dataclasses.fields(kind) if _required(field) and field.name not in arguments]
+    if missing:
+        raise ConfigError(f"{source.at(prefix.rstrip('.'))}: the key {prefix + missing[0]!r} is missing; give a value")
+    try:
+        return kind(**arguments)
+    except ConfigError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{source.at(prefix.rstrip('.'))}: {prefix}{error}") from None
+
+
+def _value(hint: Any, value: object, key: str, source: Source, known: list[str]) -> Any:
+    inner, many = _dataclass_in(hint)
+    if value is None and type(None) in typing.get_args(hint):
+        return None
+    if inner is not None and not many:
+        return _build(inner, value, f"{key}.", source, known)
+    if inner is not None:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{source.at(key)}: {key} takes names, each with its settings, not {value!r}")
+        items = cast(Mapping[Any, Any], value).items()
+        # A name without settings, as in `energy:` and nothing after it, has the default ones.
+        return {str(name): _build(inner, {} if item is None else item, f"{key}.{name}.", source, known) for name, item in items}
+    return _leaf(hint, value, key, source)
+
+
+def _leaf(hint: Any, value: object, key: str, source: Source) -> Any:
+    import jsonargparse
+
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=_concrete(hint))
+    try:
+        return parser.parse_object({"value": value})["value"]
+    except Exception as error:
+        if not isinstance(error, (jsonargparse.ArgumentError, TypeError, ValueError)):
+            raise
+        raise ConfigError(f"{source.at(key)}: {key} must be {_described(hint)}, not {value!r}") from None
+
+
+def _unknown(prefix: str, key: str, siblings: list[str], known: list[str]) -> str:
+    near = difflib.get_close_matches(key, siblings, n=1, cutoff=0.6)
+    suggestion = prefix + near[0] if near else ""
+    if not near:
+        # The right key in the wrong place is found by its last name.
+        last = key.rpartition(".")[2]
+        names = {name.rpartition(".")[2]: name for name in reversed(known)}
+        close = difflib.get_close_matches(last, list(names), n=1, cutoff=0.6)
+        suggestion = names[close[0]] if close else ""
+    hint = f"; did you mean {suggestion!r}?" if suggestion else ""
+    return f"unknown key {prefix + key!r}{hint} (valid here: {', '.join(siblings)})"
+
+
+def _fields(kind: type[Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _required(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _dataclass_in(hint: Any) -> tuple[type[Any] | None, bool]:
+    """The dataclass that a type holds, if any, and whether it holds many of them by name."""
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return hint, False
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        for argument in arguments:
+            found = _dataclass_in(argument)
+            if found[0] is not None:
+                return found
+    if origin in (dict, Mapping) and len(arguments) == 2:
+        inner, _ = _dataclass_in(arguments[1])
+        return inner, inner is not None
+    return None, False
+
+
+def _concrete(hint: Any) -> Any:
+    """The same type with `Mapping` as `dict`, which is what YAML gives."""
+    if typing.get_origin(hint) is Mapping:
+        return dict[typing.get_args(hint)]
+    return hint
+
+
+def _described(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(repr(choice) for choice in typing.get_args(hint))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join("null" if part is type(None) else _described(part) for part in typing.get_args(hint))
+    names: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return names.get(hint, str(hint))
+
+
+def _lines(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
+            name = f"{prefix}{key.value}"
+            yield name, key.start_mark.line + 1
+            yield from _lines(value, f"{name}.")
