@@ -5,8 +5,6 @@ from neural_polarization.testing import BackboneContract
 
 
 class TestPaiNN(BackboneContract):
-    compiles = True
-
     def make_backbone(self, num_species: int) -> PaiNN:
         return PaiNN(num_species, channels=8, num_layers=2, cutoff=4.0, num_basis=8)
 
