@@ -41,6 +41,8 @@ class DataConfig:
         label_source: QM9 packed files: keep molecules with at least one of these bits of their array
             `label_source`.
         exclude: QM9 archive: the published list of molecules that are left out (uncharacterized.txt).
+        group: extended XYZ and ASE databases: the key that says which structures are geometries of one molecule;
+            structures with equal formulas are taken as such if left out.
         split: which molecules train, validate and test.
         cache: keep neighbour lists on disk between runs.
         cache_directory: where; the user's cache folder if left out.
@@ -51,6 +53,7 @@ class DataConfig:
     properties: dict[str, PropertyConfig] | None = None
     label_source: int | None = None
     exclude: str | None = None
+    group: str | None = None
     split: SplitConfig = field(default_factory=SplitConfig)
     cache: bool = True
     cache_directory: str | None = None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from neural_polarization.data.ase_formats import read_ase_database, read_extxyz
 from neural_polarization.data.cache import default_cache_directory
 from neural_polarization.data.config import DataConfig, SplitConfig
 from neural_polarization.data.dataset import Dataset, check_leakage
@@ -12,6 +13,7 @@ from neural_polarization.data.md17 import published_name, read_md17
 from neural_polarization.data.packed import read_packed
 from neural_polarization.data.properties import PropertyConfig
 from neural_polarization.data.qm9 import read_packed_qm9
+from neural_polarization.data.qm9_archive import read_qm9
 from neural_polarization.data.splits import (
     Split,
     group_split,
@@ -35,11 +37,26 @@ def _open_packed(config: DataConfig) -> Dataset:
 
 
 def _open_qm9(config: DataConfig) -> Dataset:
-    return read_packed_qm9(Path(config.path), config.properties, config.label_source, _cache_of(config))
+    path = Path(config.path)
+    if path.suffix == ".npz":
+        return read_packed_qm9(path, config.properties, config.label_source, _cache_of(config))
+    if config.label_source is not None:
+        raise DataError(
+            f"data.label_source: {path} is not a packed QM9 file (.npz), and only these say where labels come from"
+        )
+    return read_qm9(path, config.properties, Path(config.exclude) if config.exclude else None, _cache_of(config))
 
 
 def _open_md17(config: DataConfig) -> Dataset:
     return read_md17(Path(config.path), config.properties, _cache_of(config))
+
+
+def _open_extxyz(config: DataConfig) -> Dataset:
+    return read_extxyz(Path(config.path), config.properties, config.group, _cache_of(config))
+
+
+def _open_ase(config: DataConfig) -> Dataset:
+    return read_ase_database(Path(config.path), config.properties, config.group, _cache_of(config))
 
 
 FORMATS: Mapping[str, Callable[[DataConfig], Dataset]] = MappingProxyType(
@@ -48,6 +65,8 @@ FORMATS: Mapping[str, Callable[[DataConfig], Dataset]] = MappingProxyType(
         "qm9": _open_qm9,
         "rmd17": _open_md17,
         "md17": _open_md17,
+        "extxyz": _open_extxyz,
+        "ase": _open_ase,
     }
 )
 """Readers by the name of their format."""

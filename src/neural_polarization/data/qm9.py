@@ -12,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from neural_polarization.data.archive import Archive
+from neural_polarization.data.cache import Arrays
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.errors import DataError
 from neural_polarization.data.flat import FlatMolecules
@@ -70,27 +71,16 @@ def read_packed_qm9(
     """
     archive = Archive(path, "a packed QM9 file")
     archive.require(["index", "n_atoms", "atomic_numbers", "positions"])
-    available = {name: column for name, column in QM9_COLUMNS.items() if name in archive}
-    # Any other label of the file can be asked for by its key, with its unit.
-    columns = chosen_columns(str(path), available, properties)
     index = archive.numbers("index", (None,))
-    molecules = FlatMolecules.checked(
-        str(path),
-        archive.numbers("n_atoms", (len(index),)),
-        archive.numbers("atomic_numbers", (None,)),
-        archive.numbers("positions", (None, 3)),
-    )
-    dataset = Dataset(
-        name=str(path),
-        molecules=molecules,
-        properties={name: column.property for name, column in columns.items()},
-        labels={
-            name: archive.numbers(column.source, (len(index),)).astype(np.float64) * factor(column.unit)
-            for name, column in columns.items()
-        },
-        groups=index.astype(np.int64),
-        cache_directory=cache_directory,
-    )
+    available = {name: column for name, column in QM9_COLUMNS.items() if name in archive}
+    columns = chosen_columns(str(path), available, properties)
+    arrays = {
+        "index": index,
+        "n_atoms": archive.numbers("n_atoms", (len(index),)),
+        "atomic_numbers": archive.numbers("atomic_numbers", (None,)),
+        "positions": archive.numbers("positions", (None, 3)),
+    } | {column.source: archive.numbers(column.source, (len(index),)) for column in columns.values()}
+    dataset = qm9_dataset(str(path), arrays, properties, cache_directory)
     if label_source is None:
         return dataset
     if "label_source" not in archive:
@@ -101,3 +91,32 @@ def read_packed_qm9(
         present = sorted({bit for bit in (1 << k for k in range(16)) if (bits & bit).any()})
         raise DataError(f"{path}: no molecule has label_source {label_source}; bits in the file: {present}")
     return dataset.subset(chosen)
+
+
+def qm9_dataset(
+    name: str,
+    arrays: Arrays,
+    properties: Mapping[str, PropertyConfig] | None,
+    cache_directory: Path | None,
+) -> Dataset:
+    """A data set from arrays as QM9 files hold them: targets under their own names in the archive's units.
+
+    Args:
+        name: what errors begin with.
+        arrays: `index`, `n_atoms`, `atomic_numbers`, `positions` and targets.
+        properties: which targets, keyed by the name they get; all that there are if left out.
+        cache_directory: see `Dataset`.
+
+    Raises:
+        DataError: for a target that is not there, or molecules that cannot be.
+    """
+    available = {key: column for key, column in QM9_COLUMNS.items() if key in arrays}
+    columns = chosen_columns(name, available, properties)
+    return Dataset(
+        name=name,
+        molecules=FlatMolecules.checked(name, arrays["n_atoms"], arrays["atomic_numbers"], arrays["positions"]),
+        properties={key: column.property for key, column in columns.items()},
+        labels={key: arrays[column.source].astype(np.float64) * factor(column.unit) for key, column in columns.items()},
+        groups=arrays["index"].astype(np.int64),
+        cache_directory=cache_directory,
+    )
