@@ -59,6 +59,15 @@ class RunDirectory:
         """Whether the run is."""
         return self.result.is_file()
 
+    @property
+    def busy(self) -> bool:
+        """Whether another process is training here."""
+        try:
+            with self.locked():
+                return False
+        except RuntimeError:
+            return True
+
     def read_result(self) -> dict[str, Any]:
         """The contents of `result`.
 

@@ -1,0 +1,240 @@
+"""`npol compare`: trains a grid of variants and seeds, resumably, and puts their errors and costs side by side."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import yaml
+
+from neural_polarization.evaluation.grid import Cell, Grid
+from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
+from neural_polarization.evaluation.tables import Table, make_table, write_table
+from neural_polarization.training.callbacks import duration
+from neural_polarization.training.directory import write_json, write_text
+from neural_polarization.training.fit import prepare
+from neural_polarization.training.parsing import differences, plain, read_yaml
+
+_POLL = 0.2  # seconds between two looks at the running trainings
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What is known of the variants before they are trained.
+
+    Attributes:
+        found: settings found per variant, by dotted key: width, depth, number of steps.
+        parameters: per variant.
+        step_seconds: time of a training step per variant, measured in turn on one thread.
+    """
+
+    found: dict[str, dict[str, Any]]
+    parameters: dict[str, int]
+    step_seconds: dict[str, float]
+
+
+@dataclass
+class _Running:
+    cell: Cell
+    process: "subprocess.Popen[str]"
+    log: IO[str]
+    started: float
+
+
+def compare(grid: Grid, jobs: int = 1, overwrite: bool = False) -> tuple[Table, list[str]]:
+    """Trains what is not trained yet and writes the table.
+
+    Finished cells are skipped and interrupted ones resumed, so the same call continues a grid that was killed; a
+    second process may work on the same grid at the same time.
+
+    Args:
+        grid: variants and seeds.
+        jobs: trainings at a time, each a process with one thread.
+        overwrite: whether results of another configuration may be lost.
+
+    Returns:
+        The table, and a line for each training that failed.
+
+    Raises:
+        FileExistsError: if there are results of another configuration.
+    """
+    grid.output.mkdir(parents=True, exist_ok=True)
+    costs = measure(grid, overwrite)
+    cells = grid.cells(costs.found)
+    _check_former(cells, overwrite)
+    failures = _train([cell for cell in cells if not cell.directory.finished], costs, jobs, len(cells))
+    table = tabulate(grid, costs)
+    write_table(table, grid.output)
+    return table, failures
+
+
+def tabulate(grid: Grid, costs: Costs) -> Table:
+    """The table of the cells that are finished.
+
+    Raises:
+        ValueError: if none is.
+    """
+    results: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in grid.config.variants}
+    for cell in grid.cells(costs.found):
+        if cell.directory.finished:
+            results[cell.variant][cell.seed] = cell.directory.read_result()
+    if not any(results.values()):
+        raise ValueError(f"{grid.output}: no training of this grid is finished; run `npol compare` to train them")
+    return make_table(
+        grid.config.name,
+        grid.config.reference,
+        results,
+        costs.parameters,
+        costs.step_seconds,
+        {name: ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in costs.found.get(name, {}).items())
+         for name in results},
+    )
+
+
+def measure(grid: Grid, overwrite: bool = False) -> Costs:
+    """Costs of the variants, and the sizes of those that are to match another; measured once per grid.
+
+    They are kept in `costs.json`, because a grid that is continued must go on with the same sizes.
+    """
+    file = grid.output / "costs.json"
+    wanted = json.loads(
+        json.dumps({"base": _sizes(grid.base), "variants": plain(grid.config.variants), "minutes": grid.config.minutes})
+    )
+    if file.is_file():
+        stored = cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))
+        if stored["of"] == wanted:
+            return Costs(stored["found"], stored["parameters"], stored["step_seconds"])
+        if not overwrite and any(grid.output.glob("*/seed_*/config.yaml")):
+            raise FileExistsError(
+                f"{grid.output}: trainings of another grid are there ({'; '.join(differences(stored['of'], wanted))}); "
+                "give another `output`, or --overwrite to lose them"
+            )
+    _say("measuring the cost of each variant ...")
+    names = list(grid.config.variants)
+    experiments = {name: grid.experiment(name) for name in names}
+    task = prepare(experiments[grid.config.reference])
+    elements, training_set = task.model.config.elements, task.dataset.subset(task.split.train)
+    found: dict[str, dict[str, Any]] = {}
+    for name, variant in grid.config.variants.items():
+        if variant.match is None:
+            continue
+        other = experiments[variant.match.variant]
+        if variant.match.cost == "parameters":
+            at_least = parameters(other, elements)
+            found[name] = {"model.backbone.channels": wider(experiments[name], elements, at_least)}
+        else:
+            found[name] = {"model.backbone.num_layers": deeper(experiments[name], other, training_set, elements)}
+        experiments[name] = grid.experiment(name, found[name])
+    seconds = step_seconds(experiments, training_set, elements)
+    if grid.config.minutes is not None:
+        for name in names:
+            steps = max(1, math.floor(60 * grid.config.minutes / seconds[name]))
+            found.setdefault(name, {})["training.steps"] = steps
+    costs = Costs(found, {name: parameters(experiments[name], elements) for name in names}, seconds)
+    write_json(
+        file,
+        {"of": wanted, "found": costs.found, "parameters": costs.parameters, "step_seconds": costs.step_seconds},
+    )
+    for name in names:
+        sizes = "".join(f", {key} {value}" for key, value in found.get(name, {}).items())
+        _say(f"  {name}: {costs.parameters[name]:,} parameters, {1000 * seconds[name]:.1f} ms per step{sizes}")
+    return costs
+
+
+def _sizes(base: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the base decides the costs."""
+    training = cast("Mapping[str, Any]", base.get("training", {}))
+    return {
+        "model": base.get("model"),
+        "data": base.get("data"),
+        "batch_size": training.get("batch_size"),
+        "losses": training.get("losses"),
+    }
+
+
+def _check_former(cells: list[Cell], overwrite: bool) -> None:
+    for cell in cells:
+        if not cell.directory.config.is_file():
+            continue
+        before, _ = read_yaml(cell.directory.config)
+        changed = [
+            line
+            for line in differences(before, json.loads(json.dumps(plain(cell.config))))
+            if not line.startswith(("output", "training.machine", "training.checkpoint_seconds"))
+        ]
+        if not changed:
+            continue
+        if not overwrite:
+            raise FileExistsError(
+                f"{cell.directory.path}: a training with another configuration is there ({'; '.join(changed)}); give "
+                "another `output`, or --overwrite to train it anew"
+            )
+        for file in (cell.directory.config, cell.directory.result, cell.directory.resume, cell.directory.model):
+            file.unlink(missing_ok=True)
+
+
+def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
+    if total > len(todo):
+        _say(f"{total - len(todo)} of {total} trainings are finished already")
+    started, done = time.monotonic(), 0
+    queue, running, failures = list(todo), list[_Running](), list[str]()
+    try:
+        while queue or running:
+            free = [cell for cell in queue if not cell.directory.busy]
+            while free and len(running) < jobs:
+                cell = free.pop(0)
+                queue.remove(cell)
+                if not cell.directory.finished:  # by another process, since the list was made
+                    running.append(_start(cell))
+            for item in [item for item in running if item.process.poll() is not None]:
+                running.remove(item)
+                item.log.close()
+                done += 1
+                elapsed = time.monotonic() - started
+                left = elapsed / done * (len(queue) + len(running))
+                what = _outcome(item)
+                if not item.cell.directory.finished:
+                    failures.append(what)
+                _say(f"[{total - len(queue) - len(running)}/{total}] {what}; about {duration(left)} left")
+            time.sleep(_POLL)
+    finally:
+        for item in running:
+            item.process.terminate()
+        for item in running:
+            item.process.wait()
+            item.log.close()
+    return failures
+
+
+def _start(cell: Cell) -> _Running:
+    write_text(cell.file, yaml.safe_dump(plain(cell.config), sort_keys=False, allow_unicode=True))
+    log = cell.log.open("a", encoding="utf-8")
+    command = [sys.executable, "-m", "neural_polarization.cli", "train", str(cell.file)]
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True, env={**os.environ, **threads}
+    )
+    return _Running(cell, process, log, time.monotonic())
+
+
+def _outcome(item: _Running) -> str:
+    cell, spent = item.cell, duration(time.monotonic() - item.started)
+    if not cell.directory.finished:
+        lines = Path(cell.log).read_text(encoding="utf-8").strip().splitlines()
+        why = lines[-1] if lines else f"it ended with code {item.process.returncode}"
+        return f"{cell.variant}, seed {cell.seed}: FAILED after {spent}: {why} (all of it: {cell.log})"
+    result = cell.directory.read_result()
+    part = result.get("test", result["validation"])
+    errors = [f"{name} {error['mae']:.4g} {result['units'][name]}" for name, error in list(part.items())[:3]]
+    return f"{cell.variant}, seed {cell.seed}: {', '.join(errors)} in {spent}"
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,190 @@
+"""A grid of trainings: one experiment, named variants of it, several seeds."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.directory import RunDirectory
+from neural_polarization.training.parsing import ConfigError, Source, build, read_yaml, with_overrides
+
+
+@dataclass(frozen=True)
+class MatchConfig:
+    """What a variant shall have as much of as another one.
+
+    Attributes:
+        variant: the other one.
+        cost: "parameters" finds the smallest width (`model.backbone.channels`) with at least as many of them,
+            "time" the smallest depth (`model.backbone.num_layers`) whose steps take at least as long (to 3 %).
+    """
+
+    variant: str
+    cost: Literal["parameters", "time"]
+
+
+@dataclass(frozen=True)
+class VariantConfig:
+    """How a variant differs from the base.
+
+    Attributes:
+        set: values by dotted key of the experiment.
+        match: whether its size is to be found, so that it costs as much as another variant.
+    """
+
+    set: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    match: MatchConfig | None = None
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """A comparison.
+
+    Attributes:
+        base: the experiment that all variants share, or the path of its YAML file.
+        variants: by name, in the order of the table.
+        seeds: each variant is trained once with each.
+        reference: the variant that ratios refer to.
+        name: shown in tables.
+        output: directory of the grid; `runs/<name>` by default.
+        minutes: training time of every cell instead of the base's number of epochs: each variant gets as many
+            steps as fit into it by its measured time per step.
+    """
+
+    base: dict[str, Any] | str
+    variants: Mapping[str, VariantConfig]
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    reference: str = "plain"
+    name: str = "comparison"
+    output: str | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.reference not in self.variants:
+            raise ValueError(
+                f"reference: {self.reference!r} is not a variant (there are {', '.join(self.variants)}); name one"
+            )
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: {self.seeds} must be different numbers, at least one")
+        for name, variant in self.variants.items():
+            if variant.match is None:
+                continue
+            other = self.variants.get(variant.match.variant)
+            if other is None or other.match is not None:
+                raise ValueError(
+                    f"variants.{name}.match.variant: {variant.match.variant!r} is not a variant with a size of its own"
+                )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of the grid.
+
+    Attributes:
+        variant: its name.
+        seed: its seed.
+        config: its experiment.
+    """
+
+    variant: str
+    seed: int
+    config: ExperimentConfig
+
+    @property
+    def directory(self) -> RunDirectory:
+        """Where it runs."""
+        assert self.config.output is not None
+        return RunDirectory(Path(self.config.output))
+
+    @property
+    def file(self) -> Path:
+        """Its experiment as a file, beside its directory."""
+        return self.directory.path.with_suffix(".yaml")
+
+    @property
+    def log(self) -> Path:
+        """What it printed."""
+        return self.directory.path.with_suffix(".log")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A comparison with the experiment that its variants share.
+
+    Attributes:
+        config: variants and seeds.
+        base: nested plain values of the shared experiment.
+        source: where these came from.
+    """
+
+    config: GridConfig
+    base: Mapping[str, Any]
+    source: Source
+
+    @property
+    def output(self) -> Path:
+        """Directory of the grid."""
+        return Path(self.config.output or Path("runs") / self.config.name)
+
+    def experiment(self, variant: str, overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
+        """The experiment of a variant.
+
+        Raises:
+            ConfigError: for keys or values that an experiment does not have.
+        """
+        tree = with_overrides(self.base, {**self.config.variants[variant].set, **(overrides or {})})
+        source = dataclasses.replace(self.source, name=f"{self.source.name} (variant {variant})")
+        return build(ExperimentConfig, tree, source)
+
+    def cells(self, found: Mapping[str, Mapping[str, Any]]) -> list[Cell]:
+        """All trainings, one seed after the other, so that a first table is there early.
+
+        Args:
+            found: settings that were found per variant (width, depth, steps).
+        """
+        return [
+            Cell(
+                name,
+                seed,
+                self.experiment(
+                    name,
+                    {
+                        **found.get(name, {}),
+                        "training.seed": seed,
+                        "name": f"{self.config.name}, {name}",
+                        "output": str(self.output / name / f"seed_{seed}"),
+                    },
+                ),
+            )
+            for seed in self.config.seeds
+            for name in self.config.variants
+        ]
+
+
+def read_grid(path: str | Path, overrides: Mapping[str, Any]) -> Grid:
+    """A grid from its YAML file and settings of the command line.
+
+    Raises:
+        ConfigError: for a mistake in the file, or in the experiment's file if there is one.
+    """
+    tree, source = read_yaml(path)
+    # The base may stand in a file of its own; overrides of its keys still apply.
+    of_base = {key.removeprefix("base."): value for key, value in overrides.items() if key.startswith("base.")}
+    of_grid = {key: value for key, value in overrides.items() if not key.startswith("base.")}
+    config = build(GridConfig, with_overrides(tree, of_grid), source)
+    if isinstance(config.base, str):
+        base, base_source = read_yaml(Path(path).parent / config.base)
+    else:
+        base = config.base
+        lines = {key.removeprefix("base."): line for key, line in source.lines.items() if key.startswith("base.")}
+        base_source = Source(source.name, lines)
+    grid = Grid(config, with_overrides(base, of_base), base_source)
+    for name, variant in config.variants.items():
+        for key in ("training.seed", "output", "name"):
+            if key in variant.set:
+                raise ConfigError(f"{source.at(f'variants.{name}.set')}: {key} is set by the grid; remove it")
+        grid.experiment(name)
+    return grid
+

@@ -1,0 +1,126 @@
+"""What variants cost, and the size at which a plain network costs as much as a polarized one."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from neural_polarization.data.dataset import Dataset
+from neural_polarization.models import Model, ModelConfig
+from neural_polarization.training.batches import BatchOrder
+from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.module import Learner
+
+TOLERANCE = 0.03
+"""A depth whose steps take this much less time than asked for still counts as equal: such is the noise."""
+
+
+def parameters(config: ExperimentConfig, elements: tuple[str, ...]) -> int:
+    """Number of trained parameters of an experiment's model."""
+    return sum(weight.numel() for weight in _model(config, elements).parameters())
+
+
+def step_seconds(
+    configs: Mapping[str, ExperimentConfig], training_set: Dataset, elements: tuple[str, ...], rounds: int = 7
+) -> dict[str, float]:
+    """Time of one training step of each experiment, measured in turn so that all see the same machine.
+
+    On the CPU this is the processor time of one thread, which other processes on the machine hardly disturb.
+
+    Args:
+        configs: experiments by name.
+        training_set: molecules that train.
+        elements: symbols that the models are for.
+        rounds: steps of each that count; the median is taken.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        steps = {name: _Step(config, training_set, elements) for name, config in configs.items()}
+        for step in steps.values():
+            step(0)
+        times = {name: [step(number) for number in range(1)] for name, step in steps.items()}
+        for number in range(1, rounds):
+            for name, step in steps.items():
+                times[name].append(step(number))
+        return {name: float(np.median(values)) for name, values in times.items()}
+    finally:
+        torch.set_num_threads(threads)
+
+
+def wider(config: ExperimentConfig, elements: tuple[str, ...], at_least: int) -> int:
+    """The smallest number of channels with at least this many parameters."""
+    low = high = config.model.backbone.channels
+    while parameters(_with_size(config, channels=high), elements) < at_least:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = parameters(_with_size(config, channels=middle), elements) >= at_least
+        low, high = (low, middle) if enough else (middle, high)
+    return low if parameters(_with_size(config, channels=low), elements) >= at_least else high
+
+
+def deeper(
+    config: ExperimentConfig, like: ExperimentConfig, training_set: Dataset, elements: tuple[str, ...]
+) -> int:
+    """The smallest number of layers whose steps take as long as those of another experiment."""
+    first = config.model.backbone.num_layers
+    times = step_seconds(
+        {"first": config, "twice": _with_size(config, num_layers=2 * first), "like": like},
+        training_set,
+        elements,
+        rounds=11,
+    )
+    per_layer = (times["twice"] - times["first"]) / first
+    wanted = (1 - TOLERANCE) * times["like"]
+    return max(first, int(np.ceil(first + (wanted - times["first"]) / per_layer)))
+
+
+class _Step:
+    """A training step outside of the trainer, timed."""
+
+    def __init__(self, config: ExperimentConfig, training_set: Dataset, elements: tuple[str, ...]) -> None:
+        training = config.training
+        model = _model(config, elements)
+        self._prepared = training_set.prepare(model.cutoff)
+        self._batches = list(BatchOrder(len(self._prepared), training.batch_size, shuffle_seed=0))
+        self._gpu = training.machine.accelerator == "gpu"
+        self._learner = Learner(model, training, total_steps=1).to("cuda" if self._gpu else "cpu").train()
+        self._optimizer = self._learner.configure_optimizers()
+        self._clip = training.gradient_clip
+
+    def __call__(self, number: int) -> float:
+        """Seconds that one step took."""
+        started = self._clock()
+        batch = self._prepared.batch(self._batches[number % len(self._batches)])
+        batch = batch.to("cuda") if self._gpu else batch
+        self._optimizer.zero_grad()
+        self._learner.training_step(batch, 0).backward()
+        if self._clip:
+            torch.nn.utils.clip_grad_norm_(self._learner.parameters(), self._clip)
+        self._optimizer.step()
+        return self._clock() - started
+
+    def _clock(self) -> float:
+        if not self._gpu:
+            return time.process_time()
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def _model(config: ExperimentConfig, elements: tuple[str, ...]) -> Model:
+    section = config.model
+    torch.manual_seed(config.training.seed)
+    return Model(
+        ModelConfig(section.elements or elements, dict(section.heads), section.backbone, section.polarization)
+    )
+
+
+def _with_size(config: ExperimentConfig, channels: int | None = None, num_layers: int | None = None) -> ExperimentConfig:
+    backbone = config.model.backbone
+    backbone = replace(
+        backbone, channels=channels or backbone.channels, num_layers=num_layers or backbone.num_layers
+    )
+    return replace(config, model=replace(config.model, backbone=backbone))

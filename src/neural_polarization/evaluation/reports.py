@@ -1,0 +1,23 @@
+"""What is shown of a model's errors: a table for people and parity plots."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def errors_table(result: Mapping[str, Any]) -> str:
+    """Errors per property and part as text.
+
+    Args:
+        result: with "units", and "validation" and "test" as `fit` returns them.
+    """
+    parts = [part for part in ("train", "validation", "test") if result.get(part)]
+    names = [name for name in result["units"] if any(name in result[part] for part in parts)]
+    lines = [["property", "unit", *(f"{part} {kind}" for part in parts for kind in ("MAE", "RMSE"))]]
+    for name in names:
+        cells = [name, str(result["units"][name])]
+        for part in parts:
+            error = result[part].get(name)
+            cells += ["-", "-"] if error is None else [f"{error['mae']:.4g}", f"{error['rmse']:.4g}"]
+        lines.append(cells)
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
