@@ -6,8 +6,9 @@
     features     = couple_l(features, displacement)      # the two points of each atom
 
 References:
-    J. Kwak, J. Jo, "Neural Polarization: toward electron density for molecules by extending equivariant
-    networks", arXiv:2406.00441; J. Chem. Theory Comput. 2025, 21, 8468.
+    B. Kwak, J. Jo, "Neural Polarization: toward electron density for molecules by extending equivariant networks",
+    arXiv:2406.00441; as "Introducing virtual points in equivariant networks by extending atom representation for
+    effective prediction", J. Chem. Theory Comput. 2025, 21, 8468.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,182 @@
+"""Heads: symmetry, origin, additivity, physics and precision of every property."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from ase.build import molecule
+from torch import Tensor
+
+from neural_polarization.heads import HEADS, Dipole, Extensive, Head, Polarizability, SpatialExtent, Widths
+from neural_polarization.models import BACKBONES, BackboneConfig, HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.molecules import Molecules
+
+ELEMENTS = ("H", "C", "O")
+NAMES = ["CH3CH2OH", "H2O", "CH4", "H2CO"]
+
+
+def make_model(kind: str, messages: str = "both_views", backbone: str = "painn") -> Model:
+    """A small double-precision model with one head, whose moves are large enough to matter."""
+    torch.manual_seed(1)
+    config = ModelConfig(
+        ELEMENTS, {"p": HeadConfig(kind)}, BackboneConfig(backbone, 8, 2, 4.0, 6), PolarizationConfig(messages)
+    )
+    model = Model(config).double()
+    with torch.no_grad():
+        for parameter in model.representation.moves.parameters():
+            parameter.mul_(20.0)
+    return model
+
+
+def batch() -> Molecules:
+    """Four molecules, shaken out of their symmetry."""
+    frames = [molecule(name) for name in NAMES]
+    for seed, frame in enumerate(frames):
+        frame.rattle(0.05, seed=seed)
+    return Molecules.from_ase(frames, 4.0, torch.float64)
+
+
+def rotation(improper: bool) -> Tensor:
+    """A rotation about no special axis, or a reflection as well."""
+    q, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3)))
+    q = q * torch.linalg.det(q)
+    return -q if improper else q
+
+
+def transformed(values: Tensor, turn: Tensor) -> Tensor:
+    """A property of the turned molecule, if it behaves as its shape says."""
+    for axis in range(1, values.ndim):
+        values = torch.tensordot(values, turn.t(), dims=([axis], [0])).movedim(-1, axis)
+    return values
+
+
+@pytest.mark.parametrize("improper", [False, True])
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("kind", HEADS)
+def test_turns_with_the_molecule_and_ignores_its_place(kind: str, backbone: str, improper: bool) -> None:
+    model, molecules, turn = make_model(kind, backbone=backbone), batch(), rotation(improper)
+    before = model(molecules)["p"]
+    moved = molecules.positions @ turn.t() + torch.tensor([3.0, -2.0, 7.0], dtype=torch.float64)
+    after = model(molecules.with_positions(moved))["p"]
+    assert before.shape == (len(NAMES), *HEADS[kind].shape)
+    assert before.abs().max() > 1e-6
+    torch.testing.assert_close(after, transformed(before, turn), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_batch_is_its_molecules(kind: str) -> None:
+    model = make_model(kind)
+    frames = batch().to_ase()
+    together = model(Molecules.from_ase(frames, 4.0, torch.float64))["p"]
+    alone = torch.cat([model(Molecules.from_ase(frame, 4.0, torch.float64))["p"] for frame in frames])
+    torch.testing.assert_close(together, alone, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("kind", "factor"), [("extensive", 2.0), ("intensive", 1.0), ("dipole", 2.0)])
+def test_two_copies_far_apart(kind: str, factor: float) -> None:
+    model, one = make_model(kind), batch().to_ase()[0]
+    two = one.copy()
+    two.translate([50.0, 0.0, 0.0])
+    single = model(Molecules.from_ase(one, 4.0, torch.float64))["p"]
+    double = model(Molecules.from_ase(one + two, 4.0, torch.float64))["p"]
+    torch.testing.assert_close(double, factor * single, rtol=1e-9, atol=1e-9)
+
+
+def test_dipole_of_a_neutral_molecule_does_not_depend_on_charges_adding_up() -> None:
+    model, molecules = make_model("dipole"), batch()
+    before = model(molecules)["p"]
+    head = model.head("p")
+    assert isinstance(head, Dipole)
+    last = head.charges[-1]
+    assert isinstance(last, torch.nn.Linear)
+    with torch.no_grad():
+        last.bias[0] += 3.0  # the same charge more on every atom is taken away again
+    torch.testing.assert_close(model(molecules)["p"], before)
+
+
+def test_dipole_of_a_charged_molecule_moves_with_its_charge() -> None:
+    """d mu / d Q at fixed density features is the centre of mass of the added charge from the origin."""
+    model = make_model("dipole")
+    molecules = batch()
+    charged = replace(molecules, charge=torch.ones(len(NAMES), dtype=torch.float64))
+    change = model(charged)["p"] - model(molecules)["p"]
+    for k, frame in enumerate(molecules.to_ase()):
+        weights = frame.numbers / frame.numbers.sum()
+        expected = frame.positions.mean(0) - weights @ frame.positions
+        torch.testing.assert_close(change[k], torch.as_tensor(expected), rtol=1e-9, atol=1e-12)
+
+
+def test_displacements_carry_the_dipole() -> None:
+    """Moving the clouds of all atoms by x changes the dipole by minus their electrons times x."""
+    model, molecules = make_model("dipole"), batch()
+    head = model.head("p")
+    atoms = model.represent(molecules)
+    shift = torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64)
+    shifted = replace(atoms, trajectory=atoms.trajectory + shift)
+    assert isinstance(head, Dipole)
+    electrons = head.charges(atoms.scalars)[:, 1]
+    per_molecule = torch.zeros(len(NAMES), dtype=torch.float64).index_add(0, molecules.molecule_index, electrons)
+    change = head(shifted, molecules) - head(atoms, molecules)
+    torch.testing.assert_close(change, -per_molecule[:, None] * shift)
+
+
+def test_polarizability_is_symmetric() -> None:
+    alpha = make_model("polarizability")(batch())["p"]
+    torch.testing.assert_close(alpha, alpha.mT)
+    off_diagonal = alpha - torch.diag_embed(alpha.diagonal(dim1=-2, dim2=-1))
+    assert off_diagonal.abs().max() > 1e-6
+
+
+def test_spatial_extent_starts_at_the_nuclear_second_moment() -> None:
+    """Without what the network adds, every electron sits on its nucleus."""
+    model, molecules = make_model("spatial_extent"), batch()
+    head = model.head("p")
+    assert isinstance(head, SpatialExtent)
+    last = head.readout[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.zeros_(last.bias)
+    model.representation.hold_still()
+    values = model(molecules)["p"]
+    for k, frame in enumerate(molecules.to_ase()):
+        arms = frame.positions - (frame.numbers @ frame.positions) / frame.numbers.sum()
+        assert values[k].item() == pytest.approx(float(frame.numbers @ (arms**2).sum(1)), rel=1e-9)
+
+
+def test_references_are_those_of_least_squares_and_survive_single_precision() -> None:
+    head = Extensive(Widths(4, 0), ELEMENTS, 4)
+    composition = torch.tensor([[4.0, 1.0, 0.0], [2.0, 0.0, 1.0], [6.0, 2.0, 1.0], [2.0, 1.0, 1.0]])
+    true = torch.tensor([-13.60123456789, -1035.123456789012, -2041.98765432109], dtype=torch.float64)
+    values = composition.double() @ true
+    head.fit(values, composition)
+    torch.testing.assert_close(head.baseline.references, true, rtol=1e-12, atol=0.0)
+    head.float().half().float()
+    assert head.baseline.references.dtype == torch.float64
+    torch.testing.assert_close(head.baseline.references, true, rtol=1e-12, atol=0.0)
+
+
+def test_scale_is_the_size_of_what_references_leave() -> None:
+    head = Extensive(Widths(4, 0), ELEMENTS, 4)
+    composition = torch.tensor([[1.0, 0.0, 0.0]] * 4)
+    head.fit(torch.tensor([1.0, 3.0, 1.0, 3.0], dtype=torch.float64), composition)
+    assert float(head.baseline.references[0]) == pytest.approx(2.0)
+    assert float(head.baseline.scale) == pytest.approx(1.0)
+
+
+def test_polarizability_scale_leaves_the_references_out() -> None:
+    head = Polarizability(Widths(4, 2), ELEMENTS, 4)
+    composition = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    identity = torch.eye(3, dtype=torch.float64)
+    uneven = torch.diag(torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64))
+    head.fit(torch.stack([5.0 * identity + uneven, 9.0 * identity - uneven]), composition)
+    torch.testing.assert_close(head.baseline.references[:2], torch.tensor([5.0, 9.0], dtype=torch.float64))
+    assert float(head.baseline.scale) == pytest.approx(math.sqrt(2.0 / 9.0))
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_constant_property_keeps_a_scale_of_one(kind: str) -> None:
+    head: Head = HEADS[kind](Widths(4, 2), ELEMENTS, 4)
+    composition = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    head.fit(torch.zeros(2, *HEADS[kind].shape, dtype=torch.float64), composition)
+    assert float(head.baseline.scale) == 1.0

@@ -1,0 +1,154 @@
+"""Models: forces, several heads, precision, configuration errors."""
+
+import pytest
+import torch
+from ase.build import molecule
+
+from neural_polarization.models import (
+    BACKBONES,
+    BackboneConfig,
+    HeadConfig,
+    Model,
+    ModelConfig,
+    PolarizationConfig,
+)
+from neural_polarization.molecules import Molecules
+from neural_polarization.polarization import Messages
+
+ELEMENTS = ("H", "C", "O")
+SMALL = BackboneConfig("painn", 8, 2, 4.0, 6)
+HEADS = {"energy": HeadConfig("extensive", forces=True), "mu": HeadConfig("dipole"), "gap": HeadConfig("intensive")}
+
+
+def make_model(messages: str = "both_views", backbone: BackboneConfig = SMALL) -> Model:
+    torch.manual_seed(0)
+    model = Model(ModelConfig(ELEMENTS, HEADS, backbone, PolarizationConfig(messages)))
+    with torch.no_grad():
+        for parameter in model.representation.moves.parameters():
+            parameter.mul_(20.0)
+    return model
+
+
+def ethanol(dtype: torch.dtype = torch.float64) -> Molecules:
+    frame = molecule("CH3CH2OH")
+    frame.rattle(0.05, seed=0)
+    return Molecules.from_ase(frame, SMALL.cutoff, dtype)
+
+
+@pytest.mark.parametrize("messages", [choice.value for choice in Messages])
+def test_forces_are_minus_the_gradient(messages: str) -> None:
+    model, molecules = make_model(messages).double().eval(), ethanol()
+    forces = model(molecules)["forces"]
+    step = 1e-5
+    for atom, axis in [(0, 0), (3, 1), (8, 2)]:
+        shifted = []
+        for sign in (1.0, -1.0):
+            positions = molecules.positions.clone()
+            positions[atom, axis] += sign * step
+            energy = model(molecules.with_positions(positions), forces=False)["energy"]
+                shifted.append(float(energy.detach()))
+        assert forces[atom, axis].item() == pytest.approx((shifted[1] - shifted[0]) / (2 * step), rel=1e-6)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_loss_on_everything_reaches_every_parameter(backbone: str) -> None:
+    model = make_model(backbone=BackboneConfig(backbone, 8, 2, 4.0, 6)).double().train()
+    out = model(ethanol())
+    loss = out["forces"].square().sum() + sum(out[name].square().sum() for name in HEADS)
+    loss.backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+
+
+def test_forces_can_be_left_out_and_work_where_gradients_are_off() -> None:
+    model, molecules = make_model().double().eval(), ethanol()
+    with torch.no_grad():
+        assert set(model(molecules, forces=False)) == {"energy", "mu", "gap"}
+        assert set(model(molecules)) == {"energy", "mu", "gap", "forces"}
+        assert not model(molecules)["forces"].requires_grad
+
+
+def test_total_energies_keep_their_last_digits_in_single_precision() -> None:
+    """A model in single precision adds references of thousands of eV without losing a meV."""
+    model = make_model()
+    composition = torch.tensor([[6.0, 2.0, 1.0], [4.0, 1.0, 0.0], [2.0, 0.0, 1.0], [2.0, 1.0, 1.0]])
+    true = torch.tensor([-16.1234567, -1036.7654321, -2043.1357913], dtype=torch.float64)
+    energies = composition.double() @ true
+    labels = {"energy": energies, "mu": torch.ones(4, 3, dtype=torch.float64), "gap": torch.ones(4).double()}
+    model.fit_scales(labels, composition)
+    residual_free = model.eval()(ethanol(torch.float32), forces=False)["energy"]
+    assert residual_free.dtype == torch.float64
+    scale = model.scale_of("energy")
+    atoms = model.represent(ethanol(torch.float32))
+    head = model.head("energy")
+    network = float(head.readout(atoms.scalars).double().sum()) * scale  # type: ignore[operator]
+    assert float(residual_free) - network == pytest.approx(float(energies[0]), abs=1e-6)
+
+
+def test_missing_labels_do_not_enter_the_scales() -> None:
+    model = make_model()
+    composition = torch.tensor([[2.0, 0.0, 1.0]] * 3)
+    gap = torch.tensor([5.0, float("nan"), 7.0], dtype=torch.float64)
+    labels = {"energy": torch.zeros(3).double(), "mu": torch.ones(3, 3).double(), "gap": gap}
+    model.fit_scales(labels, composition)
+    assert model.scale_of("gap") == pytest.approx(1.0)
+
+
+def test_a_head_without_labels_is_an_error() -> None:
+    model = make_model()
+    labels = {"energy": torch.zeros(2).double(), "mu": torch.full((2, 3), float("nan")).double()}
+    with pytest.raises(ValueError, match=r"'mu' has no label.*remove its head"):
+        model.fit_scales(labels, torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            ModelConfig(ELEMENTS, HEADS, BackboneConfig("pain")),
+            r"backbone.name: 'pain' is not known; choose one of painn",
+        ),
+        (ModelConfig(ELEMENTS, {"energy": HeadConfig("sum")}), r"heads.energy.kind: 'sum' is not known"),
+        (ModelConfig(ELEMENTS, HEADS, SMALL, PolarizationConfig(move="no")), r"polarization.move: 'no' is not known"),
+        (ModelConfig(("H", "Q"), HEADS, SMALL), r"elements: 'Q' is not a chemical symbol"),
+        (ModelConfig(("H", "H"), HEADS, SMALL), r"elements: 'H' is listed twice"),
+        (ModelConfig(ELEMENTS, HEADS, SMALL, PolarizationConfig(limit=0.0)), r"limit must be a positive length"),
+        (
+            ModelConfig(ELEMENTS, {"a": HeadConfig("extensive", True), "b": HeadConfig("extensive", True)}),
+            r"forces are asked of a, b; only one",
+        ),
+        (ModelConfig(ELEMENTS, HEADS, SMALL, PolarizationConfig("both")), r"'both' is not"),
+    ],
+)
+def test_mistakes_in_a_configuration(config: ModelConfig, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Model(config)
+
+
+def test_an_unknown_element_is_an_error() -> None:
+    model = make_model().double()
+    with pytest.raises(ValueError, match=r"atom 0 is N, an element that this network was not made for"):
+        model(Molecules.from_ase(molecule("NH3"), SMALL.cutoff, torch.float64))
+
+
+def test_a_users_own_loop_and_loss() -> None:
+    """A plain module with a plain optimizer learns a potential it has not seen."""
+    torch.manual_seed(0)
+    frames = []
+    for seed in range(8):
+        frame = molecule("H2O")
+        frame.rattle(0.1, seed=seed)
+        frames.append(frame)
+    molecules = Molecules.from_ase(frames, SMALL.cutoff, torch.float32)
+    target = torch.tensor([10.0 * frame.get_distance(0, 1) for frame in frames], dtype=torch.float64)
+    model = Model(ModelConfig(("H", "O"), {"energy": HeadConfig("extensive")}, SMALL))
+    model.fit_scales({"energy": target}, torch.tensor([[2.0, 1.0]] * 8))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    first = last = 0.0
+    for step in range(60):
+        loss = (model(molecules)["energy"] - target).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        first, last = (float(loss), 0.0) if step == 0 else (first, float(loss))
+    assert last < 0.3 * first
