@@ -31,7 +31,9 @@ class Archive:
         if not self.path.is_file():
             raise FileNotFoundError(f"{path}: there is no such file; expected {layout}")
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            # numpy leaves a damaged file open if it opened it.
+            with self.path.open("rb") as stream:
+                file = np.load(stream, allow_pickle=False)
                 if not isinstance(file, np.lib.npyio.NpzFile):
                     raise DataError(f"{path}: is a single array (.npy); expected {layout} (.npz)")
                 self.names: tuple[str, ...] = tuple(file.files)
@@ -39,6 +41,8 @@ class Archive:
             raise DataError(
                 f"{path}: cannot be read as .npz ({error}); expected {layout}. Is the file complete?"
             ) from None
+        except DataError:
+            raise
         except ValueError:  # numpy takes it for a pickle
             raise DataError(f"{path}: is not a .npz file; expected {layout}") from None
 
@@ -60,7 +64,7 @@ class Archive:
     def __getitem__(self, name: str) -> Array:
         self.require([name])
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 return file[name]
         except ValueError as error:
             if "pickle" not in str(error).lower():

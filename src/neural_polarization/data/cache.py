@@ -36,7 +36,7 @@ def cached(directory: Path | None, name: str, build: Callable[[], Arrays], valid
     path = directory / f"{name}.npz"
     if path.exists():
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
             if valid(arrays):
                 return arrays

@@ -1,0 +1,64 @@
+"""Structures are recognised whatever their place, orientation and order of atoms."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from neural_polarization.data.flat import FlatMolecules
+from neural_polarization.data.identity import identities
+
+NUMBERS = np.array([6, 1, 1, 8, 7, 1])
+
+
+def pair(
+    one: np.ndarray, other: np.ndarray, numbers: np.ndarray = NUMBERS, charges: np.ndarray | None = None
+) -> FlatMolecules:
+    return FlatMolecules.checked(
+        "test",
+        np.array([len(one), len(other)]),
+        np.concatenate([NUMBERS, numbers]),
+        np.concatenate([one, other]),
+        charges,
+    )
+
+
+def same(molecules: FlatMolecules) -> bool:
+    first, second = identities(molecules)
+    return bool(first == second)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_moved_turned_reflected_reordered_and_rounded(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    one = rng.uniform(-2, 2, (6, 3))
+    order = rng.permutation(6)
+    other = one[order] @ Rotation.random(random_state=seed % 1000).as_matrix().T + rng.normal(size=3)
+    if seed % 2:
+        other[:, 0] *= -1.0
+    assert same(pair(one, np.round(other, 6), NUMBERS[order]))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_another_geometry_is_another_structure(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    one = rng.uniform(-2, 2, (6, 3))
+    assert not same(pair(one, one + rng.normal(scale=0.01, size=(6, 3))))
+    swapped = NUMBERS[[3, 1, 2, 0, 4, 5]]  # carbon and oxygen change places
+    assert not same(pair(one, one, swapped))
+
+
+def test_charge_and_composition_count() -> None:
+    one = np.random.default_rng(0).uniform(-2, 2, (6, 3))
+    assert not same(pair(one, one, charges=np.array([0.0, 1.0])))
+    assert same(pair(one, one, charges=np.array([1.0, 1.0])))
+    assert not same(pair(one, one, np.array([6, 1, 1, 8, 8, 1])))
+
+
+def test_atoms_alone_are_told_apart_by_element() -> None:
+    atoms = FlatMolecules.checked("test", np.ones(4, int), np.array([1, 6, 1, 8]), np.zeros((4, 3)))
+    found = identities(atoms)
+    assert found[0] == found[2]
+    assert len(set(found.tolist())) == 3
