@@ -46,7 +46,7 @@ def test_forces_are_minus_the_gradient(messages: str) -> None:
             positions = molecules.positions.clone()
             positions[atom, axis] += sign * step
             energy = model(molecules.with_positions(positions), forces=False)["energy"]
-                shifted.append(float(energy.detach()))
+            shifted.append(float(energy.detach()))
         assert forces[atom, axis].item() == pytest.approx((shifted[1] - shifted[0]) / (2 * step), rel=1e-6)
 
 
@@ -76,12 +76,12 @@ def test_total_energies_keep_their_last_digits_in_single_precision() -> None:
     energies = composition.double() @ true
     labels = {"energy": energies, "mu": torch.ones(4, 3, dtype=torch.float64), "gap": torch.ones(4).double()}
     model.fit_scales(labels, composition)
-    residual_free = model.eval()(ethanol(torch.float32), forces=False)["energy"]
+    residual_free = model.eval()(ethanol(torch.float32), forces=False)["energy"].detach()
     assert residual_free.dtype == torch.float64
     scale = model.scale_of("energy")
     atoms = model.represent(ethanol(torch.float32))
     head = model.head("energy")
-    network = float(head.readout(atoms.scalars).double().sum()) * scale  # type: ignore[operator]
+    network = float(head.readout(atoms.scalars).detach().double().sum()) * scale  # type: ignore[operator]
     assert float(residual_free) - network == pytest.approx(float(energies[0]), abs=1e-6)
 
 
@@ -150,5 +150,5 @@ def test_a_users_own_loop_and_loss() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        first, last = (float(loss), 0.0) if step == 0 else (first, float(loss))
+        first, last = (loss.item(), 0.0) if step == 0 else (first, loss.item())
     assert last < 0.3 * first
