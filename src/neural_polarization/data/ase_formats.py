@@ -134,7 +134,9 @@ def _database_records(path: Path) -> Iterator[_Record]:
             row_id = int(row.id)
             atoms = row.toatoms()
             results = dict(atoms.calc.results) if atoms.calc is not None else {}
-            own = {**row.data, **row.key_value_pairs}
+            # A row's attribute `charge`, the sum of initial charges, hides a key-value pair of that name.
+            charge = vars(row).get("charge", row.charge)
+            own = {**row.key_value_pairs, "charge": charge, **row.data}
             yield _Record(
                 atoms,
                 {**own, **{key: value for key, value in results.items() if key not in _PER_ATOM}},
@@ -206,7 +208,7 @@ def _molecules(path: Path, records: Sequence[_Record]) -> FlatMolecules:
         charge = record.per_molecule.get("charge", 0.0)
         if not isinstance(charge, int | float | np.number):
             raise DataError(f"{path}: molecule {k} has charge {charge!r}; expected a number of e")
-        charges[k] = float(charge)
+        charges[k] = round(float(charge), 6)  # sums of partial charges are not quite whole
     return FlatMolecules.checked(
         str(path),
         np.array([len(atoms) for atoms in structures]),

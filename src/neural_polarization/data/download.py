@@ -72,6 +72,7 @@ def download(file: RemoteFile, path: Path, report: Report = print_progress) -> P
             _fetch(file, part, path.name, report)
         except urllib.error.HTTPError as error:
             reason = error
+            error.close()
             if error.code != 416:  # the part is longer than what the server has: start over
                 break
             part.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
         "did you mean 'forces'? Known: energy, forces"
     """
     names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    near = [one for one in names if one.lower() == name.lower()]
+    near = near or difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}Known: {', '.join(names) if names else 'none'}"

@@ -69,6 +69,30 @@ def identities(molecules: FlatMolecules, cache_directory: Path | None = None) ->
     return cached(cache_directory, file, lambda: {"identity": _identities(molecules)}, valid)["identity"]
 
 
+def merged_groups(
+    groups: Int[np.ndarray, " molecules"], identity: Int[np.ndarray, " molecules"]
+) -> Int[np.ndarray, " molecules"]:
+    """Groups that have a structure in common as one: what a split by group has to keep together.
+
+    Args:
+        groups: the group of each structure.
+        identity: a number for each structure, the same for structures that are the same.
+
+    Example:
+        >>> merged_groups(np.array([5, 5, 7, 8]), np.array([0, 1, 1, 2])).tolist()
+        [0, 0, 0, 1]
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    names, group = np.unique(groups, return_inverse=True)
+    contents, content = np.unique(identity, return_inverse=True)
+    total = len(names) + len(contents)
+    ends = (group.reshape(-1), len(names) + content.reshape(-1))
+    links = coo_matrix((np.ones(len(groups), bool), ends), shape=(total, total))
+    return connected_components(links, directed=False)[1][ends[0]].astype(np.int64)
+
+
 def _identities(molecules: FlatMolecules) -> Int[np.ndarray, " molecules"]:
     from scipy.sparse import coo_matrix  # costs half a second at the command line's start
     from scipy.sparse.csgraph import connected_components

@@ -9,6 +9,7 @@ from neural_polarization.data.cache import default_cache_directory
 from neural_polarization.data.config import DataConfig, SplitConfig
 from neural_polarization.data.dataset import Dataset, check_leakage
 from neural_polarization.data.errors import DataError, nearest
+from neural_polarization.data.identity import merged_groups
 from neural_polarization.data.md17 import published_name, read_md17
 from neural_polarization.data.packed import read_packed
 from neural_polarization.data.properties import PropertyConfig
@@ -112,7 +113,7 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
         case "random":
             split = random_split(dataset.identities(), *sizes)
         case "group":
-            split = group_split(dataset.groups, *sizes)
+            split = group_split(merged_groups(dataset.groups, dataset.identities()), *sizes)
         case "published":
             published = dataset.splits[published_name(dataset, config.number)]
             split = published_split(published.train, published.test, *sizes)

@@ -177,7 +177,7 @@ def parse_record(place: str, text: str) -> tuple[int, list[float], list[int], li
         elements: list[int] = []
         positions: list[list[float]] = []
         for line in range(2, 2 + size):
-            symbol, x, y, z, *_ = lines[line].split()
+            symbol, x, y, z, _ = lines[line].split()
             elements.append(number_of[symbol])
             positions.append([float(x), float(y), float(z)])
     except (ValueError, KeyError, IndexError) as error:

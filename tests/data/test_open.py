@@ -1,0 +1,144 @@
+"""From a configuration to data and split."""
+
+from pathlib import Path
+
+import ase.io
+import jsonargparse
+import numpy as np
+import pytest
+from ase.build import molecule
+
+from neural_polarization.data.config import DataConfig, SplitConfig
+from neural_polarization.data.dataset import Dataset
+from neural_polarization.data.errors import DataError
+from neural_polarization.data.open import FORMATS, make_split, open_dataset
+from neural_polarization.data.packed import write_packed
+from neural_polarization.data.properties import PropertyConfig
+from neural_polarization.data.splits import save_split
+
+
+@pytest.fixture
+def packed(dataset: Dataset, tmp_path: Path) -> DataConfig:
+    write_packed(dataset, tmp_path / "set.npz")
+    return DataConfig("packed", str(tmp_path / "set.npz"), cache_directory=str(tmp_path / "cache"))
+
+
+def test_molecules_without_any_chosen_label_are_left_out(packed: DataConfig) -> None:
+    assert len(open_dataset(packed)) == 40
+    energies = DataConfig(packed.format, packed.path, {"energy": PropertyConfig()}, cache=False)
+    data = open_dataset(energies)
+    assert len(data) == 39
+    assert np.isfinite(data.labels["energy"]).all()
+    assert data.cache_directory is None
+
+
+def test_neighbours_are_kept_where_the_configuration_says(packed: DataConfig, tmp_path: Path) -> None:
+    open_dataset(packed).prepare(3.0)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npz"]
+
+
+def test_the_users_cache_folder(packed: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert open_dataset(DataConfig(packed.format, packed.path)).cache_directory == (
+        tmp_path / "xdg" / "neural_polarization"
+    )
+
+
+def test_every_kind_of_split(packed: DataConfig, tmp_path: Path) -> None:
+    data = open_dataset(packed)
+    random = make_split(data, SplitConfig("random", 20, 5, 5, seed=3))
+    assert [len(part) for part in random.parts.values()] == [20, 5, 5]
+    group = make_split(data, SplitConfig("group", None, 1, 2, seed=3))
+    assert group.by == "group"
+    assert sum(len(part) for part in group.parts.values()) == 40
+    with pytest.raises(DataError, match=r"has no stored split; give split\.path"):
+        make_split(data, SplitConfig("stored"))
+    save_split(random, tmp_path / "split.json")
+    stored = make_split(data, SplitConfig("stored", train=10, path=str(tmp_path / "split.json")))
+    assert set(stored.train.tolist()) < set(random.train.tolist())
+    assert stored.test.tolist() == random.test.tolist()
+    with pytest.raises(DataError, match="has no split 'published_3'; Known: none"):
+        make_split(data, SplitConfig("published", number=3))
+
+
+def test_a_stored_split_that_leaks_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    structures = [dataset.structure(9), dataset.structure(10), dataset.structure(9)]
+    structures[2].rotate(40, "x")
+    for atoms, energy in zip(structures, (1.0, 2.0, 1.0), strict=True):
+        atoms.info["E"] = energy
+    ase.io.write(tmp_path / "set.xyz", structures, format="extxyz")
+    (tmp_path / "split.json").write_text('{"by": "structure", "train": [0], "validation": [1], "test": [2]}')
+    config = DataConfig(
+        "extxyz", str(tmp_path / "set.xyz"), {"energy": PropertyConfig(source="E", unit="eV")}, cache=False
+    )
+    with pytest.raises(DataError, match="in the test part by content"):
+        make_split(open_dataset(config), SplitConfig("stored", path=str(tmp_path / "split.json")))
+
+
+def test_splits_do_not_depend_on_the_run(packed: DataConfig) -> None:
+    # These numbers may only change with a new major version: stored results name seeds.
+    split = make_split(open_dataset(packed), SplitConfig("random", 5, 3, 2, seed=11))
+    assert split.test.tolist() == EXPECTED_TEST
+
+
+EXPECTED_TEST = [16, 14]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (DataConfig("rmd71", "x"), "data.format: 'rmd71' is none; did you mean 'rmd17'"),
+        (DataConfig("packed", ""), "data.path: is empty"),
+        (DataConfig("qm9", "qm9.tar.bz2", label_source=1), "data.label_source: .* is not a packed QM9 file"),
+    ],
+)
+def test_configurations_that_make_no_sense(config: DataConfig, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        open_dataset(config)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_names_a_missing_file(format: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        open_dataset(DataConfig(format, str(tmp_path / "nowhere.npz")))
+
+
+def test_no_labels_at_all(tmp_path: Path) -> None:
+    atoms = molecule("H2O")
+    atoms.info["energy"] = float("nan")
+    ase.io.write(tmp_path / "set.xyz", atoms, format="extxyz")
+    wanted = {"energy": PropertyConfig()}
+    with pytest.raises(DataError, match="no molecule has a label of energy"):
+        open_dataset(DataConfig("extxyz", str(tmp_path / "set.xyz"), wanted, cache=False))
+    with pytest.raises(DataError, match="no property is chosen"):
+        open_dataset(DataConfig("extxyz", str(tmp_path / "set.xyz"), {}, cache=False))
+
+
+@pytest.mark.filterwarnings("ignore::jsonargparse._deprecated.JsonargparseDeprecationWarning")
+def test_the_configuration_can_be_written_as_yaml(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(
+        """
+data:
+  format: extxyz
+  path: mine.xyz
+  properties:
+    energy: {source: E, unit: kcal/mol}
+    charges: {unit: e, per_atom: true}
+  split: {kind: group, train: 0.8, validation: 10, seed: 4}
+"""
+    )
+    parser = jsonargparse.ArgumentParser()
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--data", type=DataConfig)
+    values = parser.parse_args(["--config", str(tmp_path / "config.yaml"), "--data.split.test=7"])
+    config = parser.instantiate_classes(values).data
+    assert config == DataConfig(
+        "extxyz",
+        "mine.xyz",
+        {
+            "energy": PropertyConfig("E", "kcal/mol"),
+            "charges": PropertyConfig(unit="e", per_atom=True),
+        },
+        split=SplitConfig("group", 0.8, 10, 7, seed=4),
+    )
+    assert isinstance(config.split.test, int)

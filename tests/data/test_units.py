@@ -1,0 +1,38 @@
+"""Units against the constants of ASE, which come from the same adjustment by another hand."""
+
+import pytest
+from ase.units import create_units
+
+from neural_polarization.data import units
+
+
+def test_against_ase() -> None:
+    known = create_units("2018")
+    assert pytest.approx(known["Hartree"], rel=1e-9) == units.HARTREE
+    assert pytest.approx(known["Bohr"], rel=1e-9) == units.BOHR
+    assert pytest.approx(known["kcal"] / known["mol"], rel=1e-9) == units.KILOCALORIE_PER_MOLE
+    assert pytest.approx(known["Debye"], rel=1e-9) == units.DEBYE
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "expected"),
+    [
+        ("hartree", "kcal/mol", 627.509474),
+        ("e*bohr", "D", 2.541746473),
+        ("hartree/bohr", "eV/Angstrom", 51.42206747),
+        ("kcal/mol/Angstrom", "meV/Angstrom", 43.3641043),
+        ("bohr^3", "A**3", 0.148184711),
+        ("eV", "kJ/mol", 96.4853321),
+        ("1", "", 1.0),
+        ("nm^-1", "Angstrom^-1", 0.1),
+    ],
+)
+def test_conversions(source: str, target: str, expected: float) -> None:
+    assert units.convert(source, target) == pytest.approx(expected, rel=1e-8)
+    assert units.convert(target, source) == pytest.approx(1 / expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("unit", ["hartre", "eV//A", "eV + eV", "__import__('os')", "eV[0]", "'eV'"])
+def test_what_is_no_unit(unit: str) -> None:
+    with pytest.raises(ValueError, match="unit"):
+        units.factor(unit)
