@@ -92,7 +92,7 @@ class Molecules:
 
         Raises:
             ValueError: for an empty molecule, a position that is not finite, an atomic number outside 1..118,
-                two atoms at one place, or sizes that do not add up.
+                two atoms at one place, sizes that do not add up, or a cutoff that is not positive.
 
         Example:
             >>> water = Molecules.from_arrays(
@@ -103,6 +103,7 @@ class Molecules:
             >>> water.edge_index.tolist()
             [[1, 2, 0, 2, 0, 1], [0, 0, 1, 1, 2, 2]]
         """
+        _check_cutoff(cutoff)
         counts = [len(atomic_numbers)] if sizes is None else list(sizes)
         if sum(counts) != len(atomic_numbers):
             raise ValueError(
@@ -137,11 +138,13 @@ class Molecules:
             dtype: floating-point type; torch's default if left out.
 
         Raises:
-            ValueError: as in `from_arrays`, and for structures that are periodic in some directions only.
+            ValueError: as in `from_arrays`, and for structures that are periodic in some directions only or
+                without a cell.
         """
         frames = [structures] if isinstance(structures, ase.Atoms) else list(structures)
         if not frames:
             raise ValueError("structures: the list is empty; give at least one ase.Atoms")
+        _check_cutoff(cutoff)
         dtype = dtype or torch.get_default_dtype()
         parts = [_from_frame(frame, cutoff, k) for k, frame in enumerate(frames)]
         offsets = np.cumsum([0] + [len(frame) for frame in frames])
@@ -185,6 +188,11 @@ def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:
     # Neighbours are found in double precision, so that the cutoff falls the same way in every later type.
     numbers = torch.as_tensor(frame.numbers, dtype=torch.long)
     positions = torch.as_tensor(frame.positions, dtype=torch.float64)
+    if periodic and not abs(frame.cell.volume) > 0.0:
+        raise ValueError(
+            f"structure {number} is periodic, but its cell {frame.cell.array.tolist()} has no volume; set the cell, "
+            "or `pbc` to none for a molecule"
+        )
     if not periodic and len(frame) < MANY_ATOMS:
         try:
             return Molecules.from_arrays(numbers, positions, cutoff)
@@ -216,6 +224,11 @@ def _check(atomic_numbers: Tensor, positions: Tensor, sizes: Tensor, molecule_in
     if clashing.numel():
         receiver, sender = int(clashing[1, 0]), int(clashing[0, 0])
         raise ValueError(_clash(receiver, sender))
+
+
+def _check_cutoff(cutoff: float) -> None:
+    if not cutoff > 0.0:
+        raise ValueError(f"cutoff must be a positive length in Angstrom, not {cutoff}")
 
 
 def _check_values(atomic_numbers: Tensor, positions: Tensor) -> None:

@@ -1,0 +1,174 @@
+"""Batches: from and to ASE, moves between types, and every bad input with its message."""
+
+import ase
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk, molecule
+from ase.neighborlist import neighbor_list
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neural_polarization.molecules import CLASH, MANY_ATOMS, Molecules
+
+WATER = torch.tensor([8, 1, 1])
+WATER_POSITIONS = torch.tensor([[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]])
+
+
+def test_batch_of_several() -> None:
+    frames = [molecule("CH3CH2OH"), molecule("H2O"), ase.Atoms("O"), molecule("CH4")]
+    molecules = Molecules.from_ase(frames, cutoff=3.0)
+    assert molecules.num_molecules == 4
+    assert molecules.num_atoms == 9 + 3 + 1 + 5
+    assert molecules.molecule_index.tolist() == [0] * 9 + [1] * 3 + [2] + [3] * 5
+    owners = molecules.molecule_index[molecules.edge_index]
+    assert torch.equal(owners[0], owners[1])
+    assert molecules.edge_index.shape[1] == sum(len(neighbor_list("i", frame, 3.0)) for frame in frames)
+    assert molecules.shifts is None and molecules.charge is None
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sampled_from(["CH4", "H2O", "CH3CH2OH", "H2"]), min_size=1, max_size=4))
+def test_to_ase_and_back(names: list[str]) -> None:
+    frames = [molecule(name) for name in names]
+    back = Molecules.from_ase(frames, 5.0, torch.float64).to_ase()
+    assert len(back) == len(frames)
+    for got, expected in zip(back, frames, strict=True):
+        assert (got.numbers == expected.numbers).all()
+        assert (got.positions == expected.positions).all()
+
+
+def test_one_structure_needs_no_list() -> None:
+    assert Molecules.from_ase(molecule("H2O"), 5.0).num_molecules == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_types(dtype: torch.dtype) -> None:
+    frame = molecule("H2O")
+    frame.info["charge"] = 1
+    molecules = Molecules.from_ase([frame, molecule("CH4")], 5.0, dtype)
+    assert molecules.positions.dtype == dtype
+    assert molecules.charge is not None and molecules.charge.tolist() == [1.0, 0.0]
+    other = molecules.to(dtype=torch.float64)
+    assert other.positions.dtype == torch.float64
+    assert other.charge is not None and other.charge.dtype == torch.float64
+    assert other.atomic_numbers.dtype == torch.long
+    assert other.edge_index.dtype == torch.long
+    assert other.num_molecules == 2
+
+
+def test_default_type_is_torchs() -> None:
+    assert Molecules.from_ase(molecule("H2O"), 5.0).positions.dtype == torch.get_default_dtype()
+
+
+def test_the_cutoff_falls_the_same_way_in_every_type() -> None:
+    """A distance just below the cutoff, where rounding to float32 would put it beyond."""
+    cutoff = 1.1
+    frame = ase.Atoms("H2", [[0.0, 0.0, 0.0], [np.nextafter(cutoff, 0.0), 0.0, 0.0]])
+    assert np.float32(frame.positions[1, 0]) >= cutoff
+    for dtype in (torch.float32, torch.float64):
+        assert Molecules.from_ase(frame, cutoff, dtype).edge_index.shape[1] == 2
+
+
+def test_positions_are_replaced_and_nothing_is_changed() -> None:
+    molecules = Molecules.from_arrays(WATER, WATER_POSITIONS, 5.0)
+    moved = molecules.with_positions(WATER_POSITIONS + 1.0)
+    assert torch.equal(moved.edge_index, molecules.edge_index)
+    assert torch.equal(molecules.positions, WATER_POSITIONS)
+    with pytest.raises(AttributeError):
+        molecules.num_molecules = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_periodic_systems_have_shifts() -> None:
+    crystal = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    molecules = Molecules.from_ase([crystal, molecule("H2O")], 4.0, torch.float64)
+    assert molecules.shifts is not None
+    senders, receivers = molecules.edge_index
+    vectors = molecules.positions[senders] + molecules.shifts - molecules.positions[receivers]
+    lengths = vectors.norm(dim=-1)
+    expected = np.concatenate([neighbor_list("d", crystal, 4.0), neighbor_list("d", molecule("H2O"), 4.0)])
+    assert np.allclose(sorted(lengths.tolist()), sorted(expected))
+
+
+def test_large_molecules_come_from_cell_lists() -> None:
+    frame = molecule("C60") * (1, 1, 1)
+    frame.set_cell([10.0, 10.0, 10.0])
+    big = frame * (3, 2, 1)
+    big.pbc = False
+    assert len(big) >= MANY_ATOMS
+    molecules = Molecules.from_ase(big, 3.0)
+    assert molecules.shifts is None
+    assert molecules.edge_index.shape[1] == len(neighbor_list("i", big, 3.0))
+
+
+def test_sizes_have_to_add_up() -> None:
+    with pytest.raises(ValueError, match="sizes: the molecules have 4 atoms together, but atomic_numbers has 3"):
+        Molecules.from_arrays(WATER, WATER_POSITIONS, 5.0, sizes=[3, 1])
+
+
+def test_empty_molecule() -> None:
+    with pytest.raises(ValueError, match="molecule 1 has no atoms; leave empty molecules out"):
+        Molecules.from_arrays(WATER, WATER_POSITIONS, 5.0, sizes=[3, 0])
+    with pytest.raises(ValueError, match="structure 1: molecule 0 has no atoms"):
+        Molecules.from_ase([molecule("H2O"), ase.Atoms()], 5.0)
+
+
+def test_no_structures() -> None:
+    with pytest.raises(ValueError, match="structures: the list is empty"):
+        Molecules.from_ase([], 5.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_position_that_is_not_a_number(value: float) -> None:
+    positions = WATER_POSITIONS.clone()
+    positions[1, 2] = value
+    with pytest.raises(ValueError, match=r"atom 1 has position .* must be a finite number of Angstrom"):
+        Molecules.from_arrays(WATER, positions, 5.0)
+
+
+@pytest.mark.parametrize("number", [0, -1, 119])
+def test_no_such_element(number: int) -> None:
+    with pytest.raises(ValueError, match=f"atom 2 has atomic number {number}; elements are 1 to 118"):
+        Molecules.from_arrays(torch.tensor([8, 1, number]), WATER_POSITIONS, 5.0)
+
+
+def test_two_atoms_at_one_place() -> None:
+    positions = WATER_POSITIONS.clone()
+    positions[2] = positions[0] + 0.5 * CLASH
+    with pytest.raises(ValueError, match=r"atoms 0 and 2 are at one place .* remove one of them"):
+        Molecules.from_arrays(WATER, positions, 5.0)
+
+
+def test_same_place_in_different_molecules_is_fine() -> None:
+    molecules = Molecules.from_arrays(WATER.repeat(2), WATER_POSITIONS.repeat(2, 1), 5.0, sizes=[3, 3])
+    assert molecules.edge_index.shape[1] == 12
+
+
+def test_atom_that_sits_on_its_neighbours_image() -> None:
+    crystal = ase.Atoms("H2", [[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]], cell=[4.0, 4.0, 4.0], pbc=True)
+    with pytest.raises(ValueError, match="atoms 0 and 1 are at one place"):
+        Molecules.from_ase(crystal, 3.0)
+
+
+def test_slabs_are_refused() -> None:
+    slab = ase.Atoms("H", cell=[3.0, 3.0, 20.0], pbc=[True, True, False])
+    with pytest.raises(ValueError, match=r"structure 0 is periodic along 2 of 3 directions.*set `pbc` to all"):
+        Molecules.from_ase(slab, 3.0)
+
+
+def test_errors_name_the_structure() -> None:
+    broken = molecule("H2O")
+    broken.positions[0] = np.nan
+    with pytest.raises(ValueError, match="structure 2: atom 0 has position"):
+        Molecules.from_ase([molecule("H2O"), molecule("CH4"), broken], 5.0)
+
+
+def test_periodic_without_a_cell() -> None:
+    with pytest.raises(ValueError, match=r"structure 0 is periodic, but its cell .* has no volume"):
+        Molecules.from_ase(ase.Atoms("H2", [[0.0, 0.0, 0.0], [0.0, 0.0, 0.7]], pbc=True), 3.0)
+
+
+@pytest.mark.parametrize("cutoff", [0.0, -1.0, float("nan")])
+def test_cutoff_has_to_be_a_length(cutoff: float) -> None:
+    with pytest.raises(ValueError, match="cutoff must be a positive length in Angstrom"):
+        Molecules.from_arrays(WATER, WATER_POSITIONS, cutoff)
