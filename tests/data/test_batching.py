@@ -136,6 +136,9 @@ def test_two_atoms_at_one_place_are_named(flat: FlatMolecules) -> None:
 def test_neighbours_are_kept_on_disk_and_damage_is_repaired(
     flat: FlatMolecules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    batching.list_neighbours("test", flat, 2.5, tmp_path)
+    assert list(tmp_path.iterdir()) == []  # so small a set is not worth a file
+    monkeypatch.setattr(batching, "WORTH_KEEPING", 0)
     fresh = batching.list_neighbours("test", flat, 2.5, tmp_path)
     (file,) = tmp_path.iterdir()
     searches: list[float] = []
@@ -167,7 +170,10 @@ def test_neighbours_are_kept_on_disk_and_damage_is_repaired(
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_a_cache_that_cannot_be_written_does_no_harm(flat: FlatMolecules, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_does_no_harm(
+    flat: FlatMolecules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "WORTH_KEEPING", 0)
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     assert len(batching.list_neighbours("test", flat, 2.5, blocked / "cache").counts) == len(flat)

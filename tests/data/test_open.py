@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
+from neural_polarization.data import batching
 from neural_polarization.data.config import DataConfig, SplitConfig
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.errors import DataError
@@ -32,7 +33,10 @@ def test_molecules_without_any_chosen_label_are_left_out(packed: DataConfig) -> 
     assert data.cache_directory is None
 
 
-def test_neighbours_are_kept_where_the_configuration_says(packed: DataConfig, tmp_path: Path) -> None:
+def test_neighbours_are_kept_where_the_configuration_says(
+    packed: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "WORTH_KEEPING", 0)
     open_dataset(packed).prepare(3.0)
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npz"]
 

@@ -241,7 +241,7 @@ def _labels(path: Path, records: Sequence[_Record], name: str, config: PropertyC
             f"data.properties.{name}: has no unit; give the one in the file, for instance eV, kcal/mol/Angstrom, "
             "D, or 1 for a pure number"
         )
-    unit = config.unit or KNOWN[key][0]
+    unit = config.unit or KNOWN[key].unit
     per_atom = config.per_atom
     if per_atom is None:
         per_atom = any(key in record.per_atom for record in records)
@@ -260,7 +260,7 @@ def _labels(path: Path, records: Sequence[_Record], name: str, config: PropertyC
         np.full((len(record.atoms) if per_atom else 1, *shape), np.nan) if value is None else value.reshape(-1, *shape)
         for record, value in zip(records, values, strict=True)
     ]
-    shown_in = config.shown_in or (KNOWN[name][1] if name in KNOWN else unit)
+    shown_in = config.shown_in or (KNOWN[name].property.unit if name in KNOWN else unit)
     return Property(name, shown_in, shape, per_atom), np.concatenate(rows) * factor(unit)
 
 

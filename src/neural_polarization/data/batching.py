@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from neural_polarization.data.cache import Array, Arrays, cached
+from neural_polarization.data.cache import WORTH_KEEPING, Array, Arrays, cached
 from neural_polarization.data.errors import DataError
 from neural_polarization.data.flat import FlatMolecules, ragged_rows, starts_of
 from neural_polarization.data.properties import Property
@@ -72,7 +72,7 @@ class PreparedDataset:
         properties: what the labels are.
         labels: internal units, per molecule or per atom.
         cutoff: Angstrom.
-        cache_directory: where neighbour lists are kept between runs; None keeps them in memory only.
+        cache_directory: where neighbour lists of large sets are kept between runs; None keeps them in memory only.
 
     Raises:
         DataError: for two atoms at one place.
@@ -182,6 +182,8 @@ def list_neighbours(
             and int(arrays["counts"].sum()) == len(arrays["senders"]) == len(arrays["receivers"])
         )
 
+    if molecules.num_pairs < WORTH_KEEPING:
+        cache_directory = None
     file = f"neighbours-1-{molecules.content_hash[:32]}-{cutoff:.6g}"
     arrays = cached(cache_directory, file, lambda: _search(name, molecules, cutoff), valid)
     return Neighbours(arrays["counts"], arrays["senders"], arrays["receivers"], arrays["shifts"] if periodic else None)

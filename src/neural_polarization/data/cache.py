@@ -16,6 +16,10 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Arrays: TypeAlias = Mapping[str, Array]
 
 
+WORTH_KEEPING = 5_000_000
+"""Pairs of atoms from which on a result is kept on disk: with fewer, making it takes less than a second."""
+
+
 def default_cache_directory() -> Path:
     """`neural_polarization` in $XDG_CACHE_HOME, or in ~/.cache."""
     root = os.environ.get("XDG_CACHE_HOME")

@@ -68,6 +68,11 @@ class FlatMolecules:
             return np.zeros(len(self), bool)
         return np.isfinite(self.cells[:, 0, 0])
 
+    @property
+    def num_pairs(self) -> int:
+        """Ordered pairs of atoms in all molecules, each atom with itself included: what a search costs."""
+        return int((self.n_atoms**2).sum())
+
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 of everything that is held here: equal for equal molecules in equal order."""

@@ -6,7 +6,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Float, Int
 
-from neural_polarization.data.cache import Arrays, cached
+from neural_polarization.data.cache import WORTH_KEEPING, Arrays, cached
 from neural_polarization.data.flat import FlatMolecules, ragged_rows, starts_of
 
 TOLERANCE = 1e-5
@@ -65,6 +65,8 @@ def identities(molecules: FlatMolecules, cache_directory: Path | None = None) ->
     def valid(arrays: Arrays) -> bool:
         return set(arrays) == {"identity"} and arrays["identity"].shape == (len(molecules),)
 
+    if molecules.num_pairs < WORTH_KEEPING:
+        cache_directory = None
     file = f"identities-1-{molecules.content_hash[:32]}"
     return cached(cache_directory, file, lambda: {"identity": _identities(molecules)}, valid)["identity"]
 

@@ -11,7 +11,6 @@ Without it the arrays with well-known names are taken (see `properties.KNOWN`).
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -26,10 +25,6 @@ from neural_polarization.data.units import factor
 
 RESERVED = ("n_atoms", "atomic_numbers", "positions", "charge", "cell", "molecule", "split", "properties")
 """Names that no property can have."""
-
-_SHAPES: Mapping[str, tuple[tuple[int, ...], bool]] = MappingProxyType(
-    {"forces": ((3,), True), "dipole": ((3,), False), "polarizability": ((3, 3), False)}
-)
 
 
 def write_packed(dataset: Dataset, path: str | Path, split: Split | None = None) -> None:
@@ -120,11 +115,7 @@ def read_packed(
 def _columns(archive: Archive) -> dict[str, Column]:
     """What the labels are, from the file's own table or from their names; the values are in internal units."""
     if "properties" not in archive:
-        return {
-            name: Column(name, "1", Property(name, shown_in, *_SHAPES.get(name, ((), False))))
-            for name, (_, shown_in) in KNOWN.items()
-            if name in archive
-        }
+        return {name: column for name, column in KNOWN.items() if name in archive}
     try:
         table = json.loads(str(archive["properties"]))
         columns = {

@@ -64,18 +64,30 @@ class Column:
     property: Property
 
 
-KNOWN: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "energy": ("eV", "meV"),
-        "forces": ("eV/Angstrom", "meV/Angstrom"),
-        "dipole": ("e*Angstrom", "mD"),
-        "polarizability": ("Angstrom^3", "Angstrom^3"),
-        "homo": ("eV", "meV"),
-        "lumo": ("eV", "meV"),
-        "gap": ("eV", "meV"),
-    }
+def _known(
+    name: str, unit: str, shown_in: str, shape: tuple[int, ...] = (), per_atom: bool = False
+) -> tuple[str, Column]:
+    return name, Column(name, unit, Property(name, shown_in, shape, per_atom))
+
+
+KNOWN: Mapping[str, Column] = MappingProxyType(
+    dict(
+        (
+            _known("energy", "eV", "meV"),
+            _known("forces", "eV/Angstrom", "meV/Angstrom", (3,), per_atom=True),
+            _known("dipole", "e*Angstrom", "mD", (3,)),
+            _known("quadrupole", "e*Angstrom^2", "e*Angstrom^2", (3, 3)),
+            _known("polarizability", "Angstrom^3", "Angstrom^3", (3, 3)),
+            _known("spatial_extent", "Angstrom^2", "Angstrom^2"),
+            _known("homo", "eV", "meV"),
+            _known("lumo", "eV", "meV"),
+            _known("gap", "eV", "meV"),
+            _known("mulliken_charges", "e", "e", per_atom=True),
+            _known("hirshfeld_charges", "e", "e", per_atom=True),
+        )
+    )
 )
-"""Properties whose meaning everybody shares: unit in ASE's conventions, and unit in which errors are shown."""
+"""Properties whose meaning everybody shares, in internal units, which are ASE's, and how results are shown."""
 
 
 def chosen_columns(
