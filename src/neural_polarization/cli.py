@@ -40,9 +40,9 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     top = argparse.ArgumentParser(
         prog="npol",
-        description="Neural Polarization: a moving electron-cloud point for every atom, around any equivariant network.",
+        description=neural_polarization.__doc__,
         allow_abbrev=False,
-        epilog="Settings of a YAML file are changed with --dotted.key value. --traceback shows where an error came from.",
+        epilog="Settings of a YAML file are changed with --dotted.key value; --traceback shows where an error arose.",
     )
     top.add_argument("--version", action="version", version=f"npol {neural_polarization.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")

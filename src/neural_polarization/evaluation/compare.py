@@ -92,8 +92,10 @@ def tabulate(grid: Grid, costs: Costs) -> Table:
         results,
         costs.parameters,
         costs.step_seconds,
-        {name: ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in costs.found.get(name, {}).items())
-         for name in results},
+        {
+            name: ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in costs.found.get(name, {}).items())
+            for name in results
+        },
     )
 
 

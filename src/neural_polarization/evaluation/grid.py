@@ -187,4 +187,3 @@ def read_grid(path: str | Path, overrides: Mapping[str, Any]) -> Grid:
                 raise ConfigError(f"{source.at(f'variants.{name}.set')}: {key} is set by the grid; remove it")
         grid.experiment(name)
     return grid
-

@@ -62,9 +62,7 @@ def wider(config: ExperimentConfig, elements: tuple[str, ...], at_least: int) ->
     return low if parameters(_with_size(config, channels=low), elements) >= at_least else high
 
 
-def deeper(
-    config: ExperimentConfig, like: ExperimentConfig, training_set: Dataset, elements: tuple[str, ...]
-) -> int:
+def deeper(config: ExperimentConfig, like: ExperimentConfig, training_set: Dataset, elements: tuple[str, ...]) -> int:
     """The smallest number of layers whose steps take as long as those of another experiment."""
     first = config.model.backbone.num_layers
     times = step_seconds(
@@ -113,14 +111,12 @@ class _Step:
 def _model(config: ExperimentConfig, elements: tuple[str, ...]) -> Model:
     section = config.model
     torch.manual_seed(config.training.seed)
-    return Model(
-        ModelConfig(section.elements or elements, dict(section.heads), section.backbone, section.polarization)
-    )
+    return Model(ModelConfig(section.elements or elements, dict(section.heads), section.backbone, section.polarization))
 
 
-def _with_size(config: ExperimentConfig, channels: int | None = None, num_layers: int | None = None) -> ExperimentConfig:
+def _with_size(
+    config: ExperimentConfig, channels: int | None = None, num_layers: int | None = None
+) -> ExperimentConfig:
     backbone = config.model.backbone
-    backbone = replace(
-        backbone, channels=channels or backbone.channels, num_layers=num_layers or backbone.num_layers
-    )
+    backbone = replace(backbone, channels=channels or backbone.channels, num_layers=num_layers or backbone.num_layers)
     return replace(config, model=replace(config.model, backbone=backbone))

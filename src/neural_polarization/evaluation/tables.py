@@ -224,7 +224,8 @@ def _plot(table: Table, path: Path) -> None:
     rows = [row for row in table.rows if row.ratios]
     if not rows:
         return
-    figure = Figure(figsize=(max(6.0, 1.2 * len(table.units) * max(len(rows), 2) ** 0.5 + 3), 4.2), layout="constrained")
+    width = max(6.0, 3.0 + 1.2 * len(table.units) * max(len(rows), 2) ** 0.5)
+    figure = Figure(figsize=(width, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     width = 0.8 / len(rows)

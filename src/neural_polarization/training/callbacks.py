@@ -120,7 +120,7 @@ class History(Callback):
 
     Args:
         path: the CSV file.
-        units: per property, the factor from the internal unit and the customary unit's name.
+        units: per predicted property, the factor from the internal unit and the customary unit's name.
 
     Attributes:
         rows: numbers of every epoch that was finished.
@@ -155,6 +155,7 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Adds the row of this epoch."""
         learner = _learner(pl_module)
+        learner.end_epoch()
         row: dict[str, float] = {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
@@ -164,9 +165,9 @@ class History(Callback):
             "training_seconds": time.perf_counter() - self._started - self._validation_time,
             "validation_seconds": self._validation_time,
         }
-        for name, error in learner.validation_errors.items():
-            factor, unit = self.units[name]
-            row[f"validation_mae_{name} [{unit}]"] = error.mae / factor
+        for name, (factor, unit) in self.units.items():
+            error = learner.validation_errors.get(name)
+            row[f"validation_mae_{name} [{unit}]"] = float("nan") if error is None else error.mae / factor
         self.rows.append(row)
         if trainer.is_global_zero:
             self._append(row)
@@ -191,7 +192,8 @@ class History(Callback):
             writer = csv.DictWriter(file, list(self.rows[0]))
             if new:
                 writer.writeheader()
-            writer.writerow({key: row.get(key, "") for key in self.rows[0]})
+            # An empty cell where there was no validation.
+            writer.writerow({key: "" if value != value else value for key, value in row.items()})
 
 
 class Resume(Callback):
@@ -254,6 +256,8 @@ class Progress(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remembers the errors of the last validation."""
         learner = _learner(pl_module)
+        if not learner.validation_errors:
+            return
         errors = [
             f"{name} {error.mae / self.units[name][0]:.4g} {self.units[name][1]}"
             for name, error in learner.validation_errors.items()
@@ -306,4 +310,6 @@ def load_resume_file(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each have errors of their own
-        raise ValueError(f"{path}: not a readable resume file ({error}); delete it to start from the beginning") from None
+        raise ValueError(
+            f"{path}: not a readable resume file ({error}); delete it to start from the beginning"
+        ) from None

@@ -3,17 +3,17 @@
 import contextlib
 import importlib.util
 import logging
+import os
 import resource
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 
 from neural_polarization.checkpoints import load_model, save_model
@@ -28,7 +28,11 @@ from neural_polarization.training.batches import BatchOrder, batch_loader
 from neural_polarization.training.config import ExperimentConfig, MachineConfig
 from neural_polarization.training.directory import RunDirectory, write_json
 from neural_polarization.training.errors import Error, ErrorSums
+from neural_polarization.training.losses import predicted_names
 from neural_polarization.training.parsing import plain
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
 
 
 @dataclass(frozen=True)
@@ -61,15 +65,9 @@ def prepare(config: ExperimentConfig) -> Task:
             raise ValueError(f"data.split: the {name} part is empty; give it at least one molecule")
     elements = config.model.elements or dataset.elements
     torch.manual_seed(config.training.seed)
-    model = Model(
-        ModelConfig(elements, dict(config.model.heads), config.model.backbone, config.model.polarization)
-    )
-    model.fit_scales(
-        dataset.labels_of(split.train), torch.from_numpy(dataset.composition(elements, split.train))
-    )
-    parts = {
-        name: dataset.subset(part).prepare(model.cutoff) for name, part in split.parts.items() if len(part)
-    }
+    model = Model(ModelConfig(elements, dict(config.model.heads), config.model.backbone, config.model.polarization))
+    model.fit_scales(dataset.labels_of(split.train), torch.from_numpy(dataset.composition(elements, split.train)))
+    parts = {name: dataset.subset(part).prepare(model.cutoff) for name, part in split.parts.items() if len(part)}
     return Task(dataset, split, model, parts)
 
 
@@ -89,11 +87,9 @@ def fit(config: ExperimentConfig, overwrite: bool = False, quiet: bool = False) 
         ConfigError: if an interrupted run with another configuration is there.
         FloatingPointError: if the training diverges.
     """
-    from lightning.pytorch.utilities import rank_zero_only
-
     directory = RunDirectory(Path(config.output or Path("runs") / config.name))
     # The further processes of a distributed run find the directory as the first one has made it.
-    if int(rank_zero_only.rank or 0) > 0:
+    if not _is_first_process():
         _run(config, directory, directory.resume.is_file(), quiet=True)
         return {}
     with directory.locked():
@@ -117,14 +113,19 @@ def _run(config: ExperimentConfig, directory: RunDirectory, resuming: bool, quie
     steps_per_epoch = -(-len(task.split.train) // training.batch_size)
     epochs = _epochs(config, steps_per_epoch)
     learner = Learner(task.model, training, epochs * steps_per_epoch)
-    units = {name: (factor(kind.unit), kind.unit) for name, kind in task.dataset.properties.items()}
+    properties = task.dataset.properties
+    units = {
+        name: (factor(properties[name].unit), properties[name].unit)
+        for name in predicted_names(task.model)
+        if name in properties
+    }
     best, history = KeepBest(training.early_stopping), History(directory.metrics, units)
 
     def save(extra: Mapping[str, Any]) -> None:
         if best.weights:
             _save_best(config, task, learner, best.weights, best.epoch, directory, extra)
 
-    callbacks = [
+    callbacks: list[Callback] = [
         best,
         Averaging(training.ema_decay),
         history,
@@ -141,7 +142,7 @@ def _run(config: ExperimentConfig, directory: RunDirectory, resuming: bool, quie
             devices=machine.devices,
             num_nodes=machine.nodes,
             strategy=_strategy(machine),
-            precision={"32": "32-true", "64": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[machine.precision],
+            precision=_precision(machine),
             max_epochs=epochs,
             check_val_every_n_epoch=training.validate_every,
             gradient_clip_val=training.gradient_clip or None,
@@ -162,9 +163,7 @@ def _run(config: ExperimentConfig, directory: RunDirectory, resuming: bool, quie
             batch_loader(
                 train, BatchOrder(len(train), training.batch_size, training.seed, **share), dtype, machine.num_workers
             ),
-            batch_loader(
-                validation, BatchOrder(len(validation), training.evaluation_batch_size, None, **share), dtype
-            ),
+            batch_loader(validation, BatchOrder(len(validation), training.evaluation_batch_size, None, **share), dtype),
             ckpt_path=str(directory.resume) if resuming else None,
             weights_only=True,
         )
@@ -194,7 +193,7 @@ def _run(config: ExperimentConfig, directory: RunDirectory, resuming: bool, quie
         "seconds_of_last_session": time.perf_counter() - started,
         "peak_memory_MB": _peak_memory(),
         "units": {name: unit for name, (_, unit) in units.items()},
-        **{part: in_units(of_part, task.dataset.properties) for part, of_part in errors.items()},
+        **{part: in_units(of_part, properties) for part, of_part in errors.items()},
     }
     save({part: result[part] for part in errors})
     write_json(directory.result, result)
@@ -277,6 +276,21 @@ def _epochs(config: ExperimentConfig, steps_per_epoch: int) -> int:
     return -(-epochs // every) * every
 
 
+def _is_first_process() -> bool:
+    """Whether this is the process that writes files, as the launchers of distributed runs tell it."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def _precision(machine: MachineConfig) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    match machine.precision:
+        case "bf16":
+            return "bf16-mixed"
+        case "16":
+            return "16-mixed"
+        case "32" | "64":  # double precision is a property of the model and of the batches
+            return "32-true"
+
+
 def _strategy(machine: MachineConfig) -> Any:
     if machine.strategy != "auto":
         return machine.strategy
@@ -308,15 +322,21 @@ def _peak_memory() -> float:
 
 
 @contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
+def _without_chatter() -> Generator[None]:
     """Silences what the trainer says about itself; errors and other warnings pass."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+            # Weights of one column have strides that no copy keeps; the message itself says it is no error.
+            warnings.filterwarnings("ignore", message=".*Grad strides do not match.*")
+            # The trainer's own use of something that torch has renamed.
+            warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -25,8 +25,8 @@ class Learner(lightning.LightningModule):
 
     Attributes:
         epoch_loss: mean training loss of the last epoch.
-        validation_loss: of the last validation, with the weights that it was run with.
-        validation_errors: per property, internal units.
+        validation_loss: of this epoch's validation, NaN if there was none; with the weights it was run with.
+        validation_errors: per property, internal units; empty if there was none.
     """
 
     def __init__(self, model: Model, config: TrainingConfig, total_steps: int) -> None:
@@ -53,7 +53,8 @@ class Learner(lightning.LightningModule):
         )
 
     def on_train_epoch_start(self) -> None:
-        """Starts the mean of the loss."""
+        """Starts the mean of the loss; what there is of a validation is of this epoch or of none."""
+        self.validation_loss, self.validation_errors = float("nan"), {}
         self._loss_sum, self._loss_count = None, 0
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -71,13 +72,18 @@ class Learner(lightning.LightningModule):
         self._loss_count += 1
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        """Mean loss of the epoch.
+    def end_epoch(self) -> None:
+        """Sets the mean loss of the epoch; callbacks are called before the module is, so the history asks for it.
 
         Raises:
             FloatingPointError: if it is not finite.
         """
-        self.epoch_loss = float("nan") if self._loss_sum is None else float(self._loss_sum) / self._loss_count
+        assert self._loss_sum is not None
+        total = self._loss_sum.clone()
+        if self._distributed():
+            torch.distributed.all_reduce(total)
+            total /= torch.distributed.get_world_size()
+        self.epoch_loss = float(total) / self._loss_count
         if self.epoch_loss != self.epoch_loss or abs(self.epoch_loss) == float("inf"):
             raise FloatingPointError(
                 f"the training loss is {self.epoch_loss} in epoch {self.current_epoch + 1}: the training diverged; "

@@ -193,7 +193,10 @@ def _value(hint: Any, value: object, key: str, source: Source, known: list[str])
             raise ConfigError(f"{source.at(key)}: {key} takes names, each with its settings, not {value!r}")
         items = cast(Mapping[Any, Any], value).items()
         # A name without settings, as in `energy:` and nothing after it, has the default ones.
-        return {str(name): _build(inner, {} if item is None else item, f"{key}.{name}.", source, known) for name, item in items}
+        return {
+            str(name): _build(inner, {} if item is None else item, f"{key}.{name}.", source, known)
+            for name, item in items
+        }
     return _leaf(hint, value, key, source)
 
 
@@ -251,7 +254,8 @@ def _dataclass_in(hint: Any) -> tuple[type[Any] | None, bool]:
 def _concrete(hint: Any) -> Any:
     """The same type with `Mapping` as `dict`, which is what YAML gives."""
     if typing.get_origin(hint) is Mapping:
-        return dict[typing.get_args(hint)]
+        key, value = typing.get_args(hint)
+        return dict[key, value]
     return hint
 
 
