@@ -61,8 +61,40 @@ def test_every_kind_of_split(packed: DataConfig, tmp_path: Path) -> None:
     stored = make_split(data, SplitConfig("stored", train=10, path=str(tmp_path / "split.json")))
     assert set(stored.train.tolist()) < set(random.train.tolist())
     assert stored.test.tolist() == random.test.tolist()
+    with pytest.raises(DataError, match=r"data\.split\.path: is for kind"):
+        make_split(data, SplitConfig("random", path="split.json"))
     with pytest.raises(DataError, match="has no split 'published_3'; Known: none"):
         make_split(data, SplitConfig("published", number=3))
+
+
+def test_a_split_of_other_molecules_is_refused(packed: DataConfig, tmp_path: Path) -> None:
+    data = open_dataset(packed)
+    save_split(make_split(data, SplitConfig()), tmp_path / "split.json")
+    stored = SplitConfig("stored", train=5, path=str(tmp_path / "split.json"))
+    assert len(make_split(data, stored).train) == 5
+    others = data.subset(np.arange(len(data))[::-1])
+    with pytest.raises(DataError, match="was made for other molecules"):
+        make_split(others, stored)
+
+
+def test_a_property_of_another_kind(packed: DataConfig) -> None:
+    wanted = {"forces": PropertyConfig(per_atom=False)}
+    with pytest.raises(DataError, match="forces has one value per atom; leave per_atom out"):
+        open_dataset(DataConfig(packed.format, packed.path, wanted))
+
+
+def test_molecules_can_be_left_out_of_a_packed_qm9_file(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "qm9.npz",
+        index=np.array([4, 7]),
+        n_atoms=np.array([1, 1]),
+        atomic_numbers=np.array([2, 10]),
+        positions=np.zeros((2, 3)),
+        gap=np.zeros(2),
+    )
+    (tmp_path / "list.txt").write_text("4\n")
+    config = DataConfig("qm9", str(tmp_path / "qm9.npz"), exclude=str(tmp_path / "list.txt"), cache=False)
+    assert open_dataset(config).groups.tolist() == [7]
 
 
 def test_a_stored_split_that_leaks_is_refused(dataset: Dataset, tmp_path: Path) -> None:
@@ -93,7 +125,10 @@ EXPECTED_TEST = [16, 14]
     [
         (DataConfig("rmd71", "x"), "data.format: 'rmd71' is none; did you mean 'rmd17'"),
         (DataConfig("packed", ""), "data.path: is empty"),
-        (DataConfig("qm9", "qm9.tar.bz2", label_source=1), "data.label_source: .* is not a packed QM9 file"),
+        (DataConfig("qm9", "qm9.tar.bz2", label_source=1), "data.label_source: only packed QM9 files"),
+        (DataConfig("extxyz", "x", label_source=1), "data.label_source: is only for qm9, not extxyz"),
+        (DataConfig("packed", "x", exclude="list.txt"), "data.exclude: is only for qm9"),
+        (DataConfig("rmd17", "x", group="mol"), "data.group: is only for extxyz and ase"),
     ],
 )
 def test_configurations_that_make_no_sense(config: DataConfig, message: str) -> None:

@@ -184,7 +184,7 @@ def list_neighbours(
 
     if molecules.num_pairs < WORTH_KEEPING:
         cache_directory = None
-    file = f"neighbours-1-{molecules.content_hash[:32]}-{cutoff:.6g}"
+    file = f"neighbours-1-{molecules.content_hash[:32]}-{float(cutoff)!r}"
     arrays = cached(cache_directory, file, lambda: _search(name, molecules, cutoff), valid)
     return Neighbours(arrays["counts"], arrays["senders"], arrays["receivers"], arrays["shifts"] if periodic else None)
 

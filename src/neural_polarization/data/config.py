@@ -40,7 +40,7 @@ class DataConfig:
         properties: which labels, keyed by the name they get; all that a known format has if left out.
         label_source: QM9 packed files: keep molecules with at least one of these bits of their array
             `label_source`.
-        exclude: QM9 archive: the published list of molecules that are left out (uncharacterized.txt).
+        exclude: QM9: the published list of molecules that are left out (uncharacterized.txt).
         group: extended XYZ and ASE databases: the key that says which structures are geometries of one molecule;
             structures with equal formulas are taken as such if left out.
         split: which molecules train, validate and test.

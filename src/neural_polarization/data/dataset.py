@@ -222,6 +222,11 @@ def check_leakage(dataset: Dataset, split: Split) -> None:
     Raises:
         DataError: naming the two parts and an example.
     """
+    if split.content_hash not in ("", dataset.content_hash):
+        raise DataError(
+            f"{dataset.name}: the split was made for other molecules (their hash is {split.content_hash[:12]}, here "
+            f"{dataset.content_hash[:12]}); open the same file with the same choice of properties and label_source"
+        )
     for name, part in split.parts.items():
         if len(part) and (part.min() < 0 or part.max() >= len(dataset)):
             raise DataError(

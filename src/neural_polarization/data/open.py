@@ -1,8 +1,11 @@
 """The way in: from a configuration to a data set and its split."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+
+import numpy as np
 
 from neural_polarization.data.ase_formats import read_ase_database, read_extxyz
 from neural_polarization.data.cache import default_cache_directory
@@ -14,7 +17,7 @@ from neural_polarization.data.md17 import published_name, read_md17
 from neural_polarization.data.packed import read_packed
 from neural_polarization.data.properties import PropertyConfig
 from neural_polarization.data.qm9 import read_packed_qm9
-from neural_polarization.data.qm9_archive import read_qm9
+from neural_polarization.data.qm9_archive import read_excluded, read_qm9
 from neural_polarization.data.splits import (
     Split,
     group_split,
@@ -38,14 +41,15 @@ def _open_packed(config: DataConfig) -> Dataset:
 
 
 def _open_qm9(config: DataConfig) -> Dataset:
-    path = Path(config.path)
-    if path.suffix == ".npz":
-        return read_packed_qm9(path, config.properties, config.label_source, _cache_of(config))
-    if config.label_source is not None:
-        raise DataError(
-            f"data.label_source: {path} is not a packed QM9 file (.npz), and only these say where labels come from"
-        )
-    return read_qm9(path, config.properties, Path(config.exclude) if config.exclude else None, _cache_of(config))
+    path, exclude = Path(config.path), Path(config.exclude) if config.exclude else None
+    if path.suffix != ".npz":
+        if config.label_source is not None:
+            raise DataError(f"data.label_source: only packed QM9 files (.npz) say where labels come from, not {path}")
+        return read_qm9(path, config.properties, exclude, _cache_of(config))
+    dataset = read_packed_qm9(path, config.properties, config.label_source, _cache_of(config))
+    if exclude is None:
+        return dataset
+    return dataset.subset(np.flatnonzero(~np.isin(dataset.groups, read_excluded(exclude))))
 
 
 def _open_md17(config: DataConfig) -> Dataset:
@@ -92,6 +96,13 @@ def open_dataset(config: DataConfig) -> Dataset:
         raise DataError(f"data.format: {config.format!r} is none; {nearest(config.format, FORMATS)}")
     if not config.path:
         raise DataError("data.path: is empty; give the file of the data set")
+    for option, value, formats in (
+        ("label_source", config.label_source, ("qm9",)),
+        ("exclude", config.exclude, ("qm9",)),
+        ("group", config.group, ("extxyz", "ase")),
+    ):
+        if value is not None and config.format not in formats:
+            raise DataError(f"data.{option}: is only for {' and '.join(formats)}, not {config.format}; leave it out")
     dataset = FORMATS[config.format](config)
     if not dataset.properties:
         raise DataError(f"{config.path}: no property is chosen; name at least one under data.properties, with its unit")
@@ -108,6 +119,8 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
         FileNotFoundError: where `path` names no file.
         DataError: for sizes that do not fit, a split that the data set does not have, or one that leaks.
     """
+    if config.path and config.kind != "stored":
+        raise DataError(f'data.split.path: is for kind "stored", but kind is "{config.kind}"; change one of them')
     sizes = (config.train, config.validation, config.test, config.seed)
     match config.kind:
         case "random":
@@ -119,6 +132,7 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
             split = published_split(published.train, published.test, *sizes)
         case "stored":
             split = stored_split(_stored(dataset, config), *sizes)
+    split = replace(split, content_hash=split.content_hash or dataset.content_hash)
     check_leakage(dataset, split)
     return split
 

@@ -101,7 +101,7 @@ def chosen_columns(
         chosen: the user's choice; all columns if left out.
 
     Raises:
-        DataError: for a property that the format does not have.
+        DataError: for a property that the format does not have, or has in another shape.
     """
     if chosen is None:
         return dict(columns)
@@ -111,6 +111,11 @@ def chosen_columns(
         if key not in columns:
             raise DataError(f"{source}: has no property {key!r}; {nearest(key, columns)}")
         column = columns[key]
+        if config.per_atom is not None and config.per_atom != column.property.per_atom:
+            raise DataError(
+                f"{source}: {key} has one value per {'atom' if column.property.per_atom else 'molecule'}; leave "
+                f"per_atom out of data.properties.{name}"
+            )
         result[name] = Column(
             source=column.source,
             unit=config.unit or column.unit,

@@ -28,12 +28,14 @@ class Split:
         validation: what chooses between epochs and settings.
         test: what is reported.
         by: "group" where all structures of one molecule are in one part, "structure" where they may spread.
+        content_hash: of the data set that the indices belong to (`Dataset.content_hash`); empty if not known.
     """
 
     train: Int[np.ndarray, " train"]
     validation: Int[np.ndarray, " validation"]
     test: Int[np.ndarray, " test"]
     by: Literal["structure", "group"] = "structure"
+    content_hash: str = ""
 
     @property
     def parts(self) -> dict[str, Int[np.ndarray, " part"]]:
@@ -42,7 +44,8 @@ class Split:
 
     def to_json(self) -> str:
         """Plain JSON; `from_json` restores the same split."""
-        return json.dumps({"by": self.by} | {name: part.tolist() for name, part in self.parts.items()})
+        parts = {name: part.tolist() for name, part in self.parts.items()}
+        return json.dumps({"by": self.by, "content_hash": self.content_hash} | parts)
 
     @classmethod
     def from_json(cls, text: str) -> "Split":
@@ -53,7 +56,8 @@ class Split:
         """
         try:
             values = json.loads(text)
-            return cls.from_arrays({name: np.array(values[name], np.int64) for name in PARTS}, values["by"])
+            parts = {name: np.array(values[name], np.int64) for name in PARTS}
+            return cls.from_arrays(parts, values["by"], str(values.get("content_hash", "")))
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"not a split ({error!r}); expected an object with the lists train, validation and test and "
@@ -61,7 +65,7 @@ class Split:
             ) from None
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array], by: str) -> "Split":
+    def from_arrays(cls, arrays: Mapping[str, Array], by: str, content_hash: str = "") -> "Split":
         """The split from its three arrays, for instance those of a checkpoint.
 
         Raises:
@@ -76,7 +80,7 @@ class Split:
             if arrays[name].ndim != 1 or (arrays[name].size and arrays[name].dtype.kind not in "iu"):
                 raise DataError(f"the split's {name} part should be a list of whole numbers")
         train, validation, test = (arrays[name].astype(np.int64) for name in PARTS)
-        return cls(train, validation, test, "group" if by == "group" else "structure")
+        return cls(train, validation, test, "group" if by == "group" else "structure", content_hash)
 
     def remapped(self, kept: Int[np.ndarray, " kept"], total: int) -> "Split":
         """The same split of a subset that holds the structures `kept` out of `total`."""
@@ -212,7 +216,7 @@ def stored_split(split: Split, train: Size = None, validation: Size = None, test
             continue
         number = _counts({name: size}, len(part), f"structures of the stored {name} part")[name]
         kept.append(np.random.default_rng(seed).permutation(part)[:number])
-    return _trainable(Split(kept[0], kept[1], kept[2], split.by))
+    return _trainable(Split(kept[0], kept[1], kept[2], split.by, split.content_hash))
 
 
 def _cut(
