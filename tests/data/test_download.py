@@ -143,3 +143,14 @@ def test_a_server_with_less_than_was_published(server: Server, tmp_path: Path) -
     server.content = CONTENT[:1000]
     with pytest.raises(DataError, match="of 1000000 bytes came"):
         download(remote(server), tmp_path / "data.bin")
+
+
+def test_two_at_once_download_once(server: Server, tmp_path: Path) -> None:
+    file, path = remote(server), tmp_path / "data.bin"
+    others = [threading.Thread(target=download, args=(file, path)) for _ in range(3)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+    assert path.read_bytes() == CONTENT
+    assert server.requests == [None]

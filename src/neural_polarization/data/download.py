@@ -1,10 +1,13 @@
 """Fetching a published file: with progress, resumed where it stopped, and checked before it gets its name."""
 
+import fcntl
 import hashlib
+import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -59,10 +62,27 @@ def download(file: RemoteFile, path: Path, report: Report = print_progress) -> P
     Raises:
         DataError: where the network gives up, or what arrived is not the published file.
     """
-    if path.exists():
-        _check(path, file, "delete it, and it is downloaded again")
-        return path
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path.parent):
+        if path.exists():
+            _check(path, file, "delete it, and it is downloaded again")
+        else:
+            _complete(file, path, report)
+    return path
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Lets one process at a time download into a folder: training on several GPUs starts several."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _complete(file: RemoteFile, path: Path, report: Report) -> None:
     part = path.with_name(path.name + ".part")
     reason: Exception | None = None
     for _ in range(ATTEMPTS):
@@ -90,7 +110,6 @@ def download(file: RemoteFile, path: Path, report: Report = print_progress) -> P
         part.unlink()
         raise
     part.replace(path)
-    return path
 
 
 def _fetch(file: RemoteFile, part: Path, name: str, report: Report) -> None:
