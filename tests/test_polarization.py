@@ -1,0 +1,295 @@
+"""The method itself: who exchanges messages with whom, where points go, and what a network learns to see by it."""
+
+from typing import Any
+
+import ase
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk, molecule
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from neural_polarization.backbones import EGNN, Backbone, PaiNN, SchNet
+from neural_polarization.geometry import cosine_envelope, safe_norm
+from neural_polarization.molecules import Molecules
+from neural_polarization.moves import EdgeMove, Still, VectorMove
+from neural_polarization.polarization import FIXED, MOVING, Connection, Messages, NeuralPolarization, Polarized
+from neural_polarization.testing import ELEMENTS, TinyModel, distorted, structure
+
+CUTOFF = 4.0
+
+TABLE = {
+    Messages.PLAIN: {(FIXED, FIXED)},
+    Messages.RIDING: {(MOVING, MOVING)},
+    Messages.MOVING_VIEW: {(MOVING, MOVING)},
+    Messages.BOTH_VIEWS: {(FIXED, FIXED), (MOVING, MOVING)},
+    Messages.CROSSED: {(FIXED, MOVING), (MOVING, FIXED)},
+    Messages.ALL: {(FIXED, FIXED), (FIXED, MOVING), (MOVING, FIXED), (MOVING, MOVING)},
+}
+
+every_choice = pytest.mark.parametrize("messages", list(Messages), ids=[choice.value for choice in Messages])
+
+
+def _network(
+    architecture: type[PaiNN] | type[SchNet] | type[EGNN],
+    messages: Messages,
+    cutoff: float = CUTOFF,
+    num_layers: int = 2,
+    elements: tuple[str, ...] = ELEMENTS,
+) -> NeuralPolarization[Any]:
+    torch.manual_seed(1)
+    backbone: Backbone[Any] = architecture(2 * len(elements), channels=8, num_layers=num_layers, cutoff=cutoff)
+    return NeuralPolarization(backbone, elements, messages).double()
+
+
+def _energy(network: NeuralPolarization[Any], atoms: ase.Atoms) -> Tensor:
+    torch.manual_seed(2)
+    model = TinyModel(network).double()
+    with torch.no_grad():
+        return model(Molecules.from_ase(atoms, network.backbone.cutoff, torch.float64))
+
+
+class TestEdges:
+    def test_the_table_is_complete(self) -> None:
+        assert set(TABLE) == set(Messages)
+
+    @every_choice
+    def test_who_exchanges_messages(self, messages: Messages) -> None:
+        """The kinds of every pair's edges, and their vectors, envelopes and lengths, against a loop."""
+        molecules = Molecules.from_ase([distorted("CH4"), distorted("H2O")], 1.8, torch.float64)
+        displacement = 0.1 * torch.randn_like(molecules.positions)
+        edges = Connection(molecules, messages, 1.8)(displacement)
+        assert set(messages.pairs) == TABLE[messages]
+        n = molecules.num_atoms
+        stride = n if messages.two_points else 0
+        expected: dict[tuple[int, int], Tensor] = {}
+        for sender, receiver in molecules.edge_index.T.tolist():
+            for of_sender, of_receiver in TABLE[messages]:
+                start = molecules.positions[sender] + of_sender * displacement[sender]
+                end = molecules.positions[receiver] + of_receiver * displacement[receiver]
+                expected[sender + of_sender * stride, receiver + of_receiver * stride] = start - end
+        got = list(zip(edges.senders.tolist(), edges.receivers.tolist(), strict=True))
+        assert len(got) == len(set(got)), "an edge appears twice"
+        assert set(got) == set(expected)
+        assert torch.allclose(edges.vectors, torch.stack([expected[edge] for edge in got]), rtol=0.0, atol=1e-12)
+        assert torch.equal(edges.lengths, safe_norm(edges.vectors))
+        nuclear = molecules.positions[edges.senders % n] - molecules.positions[edges.receivers % n]
+        assert torch.allclose(edges.nuclear_lengths, safe_norm(nuclear))
+        assert torch.allclose(edges.envelope, cosine_envelope(safe_norm(nuclear), 1.8))
+
+    @every_choice
+    def test_on_the_nuclei_nothing_is_displaced(self, messages: Messages) -> None:
+        molecules = Molecules.from_ase(distorted("CH4"), CUTOFF, torch.float64)
+        connect = Connection(molecules, messages, CUTOFF)
+        without, zero = connect(None), connect(torch.zeros_like(molecules.positions))
+        assert torch.equal(without.vectors, zero.vectors)
+        assert torch.equal(without.lengths, zero.lengths)
+
+    def test_periodic_edges_are_shifted(self) -> None:
+        molecules = Molecules.from_ase(bulk("C", "sc", a=1.5), 2.0, torch.float64)
+        edges = Connection(molecules, Messages.PLAIN, 2.0)(None)
+        assert edges.lengths.tolist() == pytest.approx([1.5] * 6)
+
+
+class TestOutput:
+    @every_choice
+    @pytest.mark.parametrize("architecture", [PaiNN, SchNet, EGNN])
+    def test_shapes(self, messages: Messages, architecture: type[PaiNN] | type[SchNet] | type[EGNN]) -> None:
+        network = _network(architecture, messages)
+        molecules = Molecules.from_ase([structure("CH4"), structure("H2O")], CUTOFF, torch.float64)
+        points: Polarized = network(molecules)
+        views = 2 if messages.two_points else 1
+        assert points.scalars.shape == (8, 8 * views)
+        assert points.trajectory.shape == (3, 8, 3)
+        assert (points.trajectory[0] == 0.0).all()
+        assert torch.equal(points.displacement, points.trajectory[-1])
+        width = network.backbone.vector_channels
+        if width == 0:
+            assert points.vectors is None
+        else:
+            assert points.vectors is not None and points.vectors.shape == (8, 3, width * views)
+        moved = bool((points.displacement != 0.0).any())
+        assert moved == (messages is not Messages.PLAIN)
+
+    def test_default_moves_fit_the_backbone(self) -> None:
+        assert all(isinstance(move, VectorMove) for move in _network(PaiNN, Messages.RIDING).moves)
+        assert all(isinstance(move, EdgeMove) for move in _network(SchNet, Messages.RIDING).moves)
+
+    def test_points_that_are_held_still(self) -> None:
+        """Two views without a displacement: the fair control of what the second set of features alone does."""
+        network = NeuralPolarization(PaiNN(6, channels=8, num_layers=2), ELEMENTS, Messages.BOTH_VIEWS, move=Still)
+        points: Polarized = network(Molecules.from_ase(distorted("CH4"), 5.0))
+        assert (points.trajectory == 0.0).all()
+        assert not list(network.moves.parameters())
+
+    def test_the_limit_is_kept_and_used(self) -> None:
+        molecules = Molecules.from_ase(distorted("CH3CH2OH"), CUTOFF, torch.float64)
+        for limit in (0.01, 0.2):
+            network = NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, Messages.RIDING, limit=limit).double()
+            with torch.no_grad():
+                for parameter in network.moves.parameters():
+                    parameter.mul_(20.0)
+            lengths = network(molecules).trajectory.norm(dim=-1)
+            assert 0.5 * limit < lengths.max() <= limit * (1.0 + 1e-12)
+
+    @every_choice
+    def test_float32_is_float64_rounded(self, messages: Messages) -> None:
+        network = _network(PaiNN, messages)
+        molecules = Molecules.from_ase(distorted("CH3CH2OH"), CUTOFF, torch.float64)
+        exact: Polarized = network(molecules)
+        rounded: Polarized = network.float()(molecules.to(dtype=torch.float32))
+        assert rounded.scalars.dtype == torch.float32
+        assert (rounded.scalars - exact.scalars).abs().max() < 1e-4
+        assert (rounded.trajectory - exact.trajectory).abs().max() < 1e-5
+
+    @pytest.mark.parametrize("messages", [Messages.PLAIN, Messages.RIDING, Messages.BOTH_VIEWS])
+    def test_a_crystal_is_its_supercell(self, messages: Messages) -> None:
+        network = _network(PaiNN, messages)
+        cell = bulk("CO", "rocksalt", a=4.0, cubic=True)
+        cell.rattle(0.1, seed=3)
+        one, many = _energy(network, cell), _energy(network, cell * (2, 1, 1))
+        assert many.item() == pytest.approx(2.0 * one.item(), rel=1e-10)
+
+    @settings(max_examples=10, deadline=None)
+    @given(st.integers(0, 10_000), st.sampled_from([Messages.CROSSED, Messages.ALL]))
+    def test_other_choices_are_equivariant(self, seed: int, messages: Messages) -> None:
+        """The choices that the contract leaves out: any rotation or reflection of any molecule."""
+        network = _network(PaiNN, messages)
+        atoms = distorted("CH3CH2OH", amount=0.2, seed=seed)
+        matrix = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
+        turned = ase.Atoms(atoms.numbers, atoms.positions @ matrix.T)
+        before: Polarized = network(Molecules.from_ase(atoms, CUTOFF, torch.float64))
+        after: Polarized = network(Molecules.from_ase(turned, CUTOFF, torch.float64))
+        assert (after.scalars - before.scalars).abs().max() < 1e-10
+        assert (after.displacement - before.displacement @ torch.as_tensor(matrix.T)).abs().max() < 1e-10
+
+
+class TestErrors:
+    def test_too_few_species(self) -> None:
+        with pytest.raises(ValueError, match=r"embedding has 3 species.*'both_views' need 6.*num_species=6"):
+            NeuralPolarization(PaiNN(3, channels=8), ELEMENTS)
+
+    @pytest.mark.parametrize("symbol", ["Q", "X", "carbon", "c", ""])
+    def test_no_such_element(self, symbol: str) -> None:
+        with pytest.raises(ValueError, match=f"elements: '{symbol}' is not a chemical symbol"):
+            NeuralPolarization(PaiNN(6, channels=8), ["H", symbol])
+
+    def test_element_twice(self) -> None:
+        with pytest.raises(ValueError, match="elements: 'H' is listed twice; leave one out"):
+            NeuralPolarization(PaiNN(6, channels=8), ["H", "C", "H"])
+
+    @pytest.mark.parametrize("limit", [0.0, -0.1, float("nan")])
+    def test_limit_is_a_length(self, limit: float) -> None:
+        with pytest.raises(ValueError, match="limit must be a positive length in Angstrom"):
+            NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, limit=limit)
+
+    def test_no_such_messages(self) -> None:
+        with pytest.raises(ValueError, match="'both views' is not a valid Messages"):
+            NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, messages="both views")
+
+    def test_element_that_the_network_does_not_know(self) -> None:
+        network = _network(PaiNN, Messages.RIDING)
+        molecules = Molecules.from_ase([structure("CH4"), structure("CH3Cl")], CUTOFF, torch.float64)
+        with pytest.raises(ValueError, match=r"atom \d is Cl, .*it knows H, C, O.*train one with that element"):
+            network(molecules)
+
+
+def _trained(network: NeuralPolarization[Any]) -> NeuralPolarization[Any]:
+    """The same network with displacements as large as training makes them; new ones hardly move."""
+    with torch.no_grad():
+        for parameter in network.moves.parameters():
+            parameter.mul_(5.0)
+    return network
+
+
+class TestWhatItSees:
+    """Angles, for networks that know distances alone; and the limits of vectors."""
+
+    polarized = pytest.mark.parametrize("messages", [Messages.RIDING, Messages.MOVING_VIEW, Messages.BOTH_VIEWS])
+
+    def _angle(self, degrees: float) -> ase.Atoms:
+        """Two hydrogens at equal distance from an oxygen, further apart than the cutoff of 1.5 Angstrom."""
+        angle = np.deg2rad(degrees)
+        return ase.Atoms("OH2", [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [np.cos(angle), np.sin(angle), 0.0]])
+
+    @pytest.mark.parametrize("architecture", [SchNet, EGNN])
+    def test_plain_distances_know_no_angles(self, architecture: type[SchNet] | type[EGNN]) -> None:
+        network = _network(architecture, Messages.PLAIN, cutoff=1.5, num_layers=5)
+        narrow = network(Molecules.from_ase(self._angle(110.0), 1.5, torch.float64)).scalars
+        wide = network(Molecules.from_ase(self._angle(180.0), 1.5, torch.float64)).scalars
+        assert (narrow - wide).abs().max() < 1e-12
+
+    @polarized
+    @pytest.mark.parametrize("architecture", [SchNet, EGNN])
+    def test_polarized_distances_know_angles(self, architecture: type[SchNet] | type[EGNN], messages: Messages) -> None:
+        network = _trained(_network(architecture, messages, cutoff=1.5))
+        narrow = network(Molecules.from_ase(self._angle(110.0), 1.5, torch.float64)).scalars
+        wide = network(Molecules.from_ase(self._angle(180.0), 1.5, torch.float64)).scalars
+        assert (narrow - wide).abs().max() > 1e-4
+
+    def _icosahedron(self, which: tuple[int, ...]) -> ase.Atoms:
+        """Some corners of an icosahedron: all of them within the cutoff of each other."""
+        ratio = (1.0 + 5.0**0.5) / 2.0
+        corners = [
+            corner for s in (1.0, -1.0) for t in (ratio, -ratio) for corner in ((0.0, s, t), (s, t, 0.0), (t, 0.0, s))
+        ]
+        return ase.Atoms("C" * len(which), [corners[k] for k in which])
+
+    # Different molecules, but every atom of the one has the distances of an atom of the other, at every depth. Found
+    # by trying all sextuples of corners.
+    PAIR = ((0, 1, 2, 9, 10, 11), (0, 1, 3, 6, 9, 10))
+
+    def test_the_pair_is_two_molecules(self) -> None:
+        one, other = (self._icosahedron(which).get_all_distances() for which in self.PAIR)
+        assert np.allclose(np.sort(one, 1)[np.lexsort(np.sort(one, 1).round(6).T)],
+                           np.sort(other, 1)[np.lexsort(np.sort(other, 1).round(6).T)])  # fmt: skip
+        assert abs(np.linalg.eigvalsh(one) - np.linalg.eigvalsh(other)).max() > 0.1
+
+    def test_no_depth_of_plain_distances_tells_the_pair_apart(self) -> None:
+        network = _network(SchNet, Messages.PLAIN, num_layers=6)
+        one, other = (_energy(network, self._icosahedron(which)) for which in self.PAIR)
+        assert abs(one - other) < 1e-12
+
+    @polarized
+    def test_polarized_distances_tell_the_pair_apart(self, messages: Messages) -> None:
+        network = _trained(_network(SchNet, messages, num_layers=3))
+        one, other = (_energy(network, self._icosahedron(which)) for which in self.PAIR)
+        assert abs(one - other) > 1e-6
+
+    def _twisted(self, leaves: int, degrees: float) -> ase.Atoms:
+        """Two carbons with a star of hydrogens each, one star turned about the bond; leaves of the two do not meet."""
+        positions = [[0.0, 0.0, 0.0], [0.0, 0.0, 1.5]]
+        for end, (height, turn) in enumerate([(-0.36, 0.0), (1.86, np.deg2rad(degrees))]):
+            del end
+            for k in range(leaves):
+                angle = turn + 2.0 * np.pi * k / leaves
+                positions.append([1.03 * np.cos(angle), 1.03 * np.sin(angle), height])
+        return ase.Atoms("C2" + f"H{2 * leaves}", positions)
+
+    @pytest.mark.parametrize("messages", [Messages.PLAIN, Messages.RIDING, Messages.BOTH_VIEWS])
+    def test_stars_are_beyond_vectors(self, messages: Messages) -> None:
+        """The limit of l = 1, polarized or not: the vectors of a threefold star cancel, and its turn goes unseen."""
+        network = _trained(_network(PaiNN, messages, cutoff=1.7, num_layers=4))
+        eclipsed, staggered = (_energy(network, self._twisted(3, angle)) for angle in (0.0, 60.0))
+        assert abs(eclipsed - staggered) < 1e-10
+
+    @polarized
+    def test_a_torsion_of_single_leaves_is_seen_by_polarized_distances(self, messages: Messages) -> None:
+        plain = _network(SchNet, Messages.PLAIN, cutoff=1.7, num_layers=4)
+        network = _trained(_network(SchNet, messages, cutoff=1.7, num_layers=4))
+        cis, trans = self._twisted(1, 0.0), self._twisted(1, 150.0)
+        assert abs(_energy(plain, cis) - _energy(plain, trans)) < 1e-12
+        assert abs(_energy(network, cis) - _energy(network, trans)) > 1e-6
+
+    def test_symmetric_molecules_of_the_set_have_symmetric_displacements(self) -> None:
+        """Benzene: all carbons are displaced alike, and along their radius."""
+        network = _network(PaiNN, Messages.BOTH_VIEWS, elements=("H", "C"))
+        benzene = molecule("C6H6")
+        displacement = network(Molecules.from_ase(benzene, CUTOFF, torch.float64)).displacement[:6]
+        radial = torch.as_tensor(benzene.positions[:6] / np.linalg.norm(benzene.positions[:6], axis=1)[:, None])
+        along = (displacement * radial).sum(-1)
+        assert (displacement - along[:, None] * radial).abs().max() < 1e-6  # the coordinates have six digits
+        assert (along - along.mean()).abs().max() < 1e-5
+        assert along.abs().min() > 1e-4
