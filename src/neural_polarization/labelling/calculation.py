@@ -1,0 +1,197 @@
+"""One structure in, its labels out."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import ase
+import numpy as np
+from jaxtyping import Float
+
+from ..data.units import BOHR, HARTREE
+from .level import Level
+from .mean_field import TINY, Accuracy, build_grid, build_molecule, gradient, mean_field
+from .properties.charges import hirshfeld_charges, mulliken_charges
+from .properties.density import density_on_points, pack_matrix, sample_density
+from .properties.moments import moments
+from .properties.orbitals import centroids, frontier
+from .properties.response import polarizability
+
+QUANTITIES = ("forces", "polarizability", "charges", "centroids", "density")
+"""What may be asked for beside energy, dipole, quadrupole, orbital energies and spatial extent."""
+
+
+class NotConvergedError(RuntimeError):
+    """The self-consistent field was not reached, not with the second-order solver either."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compute for every structure.
+
+    Attributes:
+        level: method and basis.
+        accuracy: grids, convergence, density fitting.
+        quantities: some of `QUANTITIES`.
+        fractions: for the expensive ones, the share of structures that get them, 0 to 1; which ones is
+            drawn from the structure's key, so that a restart and a second machine draw the same.
+        field: homogeneous electric field, V/Angstrom.
+    """
+
+    level: Level
+    accuracy: Accuracy = field(default_factory=Accuracy)
+    quantities: tuple[str, ...] = QUANTITIES
+    fractions: Mapping[str, float] = field(default_factory=dict)
+    field: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        unknown = sorted((set(self.quantities) | set(self.fractions)) - set(QUANTITIES))
+        if unknown:
+            raise ValueError(f"quantities: {', '.join(unknown)} not known; choose from {', '.join(QUANTITIES)}")
+        for name, share in self.fractions.items():
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"fractions: {name}={share} is not between 0 and 1")
+
+    def wanted(self, quantity: str, key: str) -> bool:
+        """Whether the structure of this key gets this quantity."""
+        if quantity not in self.quantities:
+            return False
+        draw = zlib.crc32(f"{quantity}:{key}".encode()) / 2**32
+        return draw < self.fractions.get(quantity, 1.0)
+
+
+Labels: TypeAlias = dict[str, np.ndarray]
+
+
+class WarmStart:
+    """Orbitals of the last frame of each molecule, as the first guess for the next."""
+
+    def __init__(self, capacity: int = 400) -> None:
+        self._orbitals: dict[tuple[Any, ...], tuple[Any, Any]] = {}
+        self._capacity = capacity
+
+    def guess(self, key: tuple[Any, ...], overlap: Any) -> Any:
+        """Density matrix of remembered orbitals, made orthonormal in the new geometry, or None."""
+        if key not in self._orbitals:
+            return None
+        orbitals, occupation = self._orbitals[key]
+        if orbitals.ndim != 2 or len(orbitals) != len(overlap):
+            return None
+        values, vectors = np.linalg.eigh(orbitals.T @ overlap @ orbitals)
+        orthonormal = orbitals @ (vectors / np.sqrt(values)) @ vectors.T
+        return (orthonormal * occupation) @ orthonormal.T
+
+    def remember(self, key: tuple[Any, ...], scf: Any) -> None:
+        """Keep the occupied orbitals of a converged restricted calculation."""
+        if np.ndim(scf.mo_occ) != 1:
+            return
+        if len(self._orbitals) >= self._capacity:
+            self._orbitals.pop(next(iter(self._orbitals)))
+        occupied = scf.mo_occ > 0
+        self._orbitals[key] = (scf.mo_coeff[:, occupied].copy(), scf.mo_occ[occupied].copy())
+
+
+def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart | None = None) -> Labels:
+    """Labels of one structure; their units and definitions are in `labels.DEFINITIONS`.
+
+    Args:
+        atoms: positions in Angstrom; `atoms.info` may hold "charge" (e) and "spin" (unpaired electrons).
+        request: what to compute, and how.
+        key: identity of the structure, from which expensive quantities are drawn.
+        warm: orbitals of earlier frames.
+
+    Raises:
+        NotConvergedError: where no self-consistent field was found.
+        ValueError: where level and structure do not fit.
+    """
+    external = np.asarray(request.field)
+    molecule = build_molecule(atoms, request.level, request.accuracy)
+    scf = converge(molecule, request, _identity(atoms), warm)
+    density_matrix = np.asarray(scf.make_rdm1())
+    if density_matrix.ndim == 3:
+        density_matrix = density_matrix.sum(axis=0)
+    charge_moments, orbital_energies = moments(molecule, density_matrix), frontier(scf)
+    labels: Labels = {
+        "energy": np.array(scf.e_tot * HARTREE),
+        "dipole": charge_moments.dipole,
+        "quadrupole": charge_moments.quadrupole,
+        "spatial_extent": np.array(charge_moments.spatial_extent),
+        "homo": np.array(orbital_energies.homo),
+        "lumo": np.array(orbital_energies.lumo),
+        "gap": np.array(orbital_energies.gap),
+    }
+    if request.wanted("forces", key):
+        labels["forces"] = -gradient(scf, external) * HARTREE / BOHR
+    if request.wanted("charges", key):
+        density = density_on_points(molecule, density_matrix, scf.grids.coords)
+        labels["mulliken_charges"] = mulliken_charges(molecule, density_matrix)
+        labels["hirshfeld_charges"] = hirshfeld_charges(
+            molecule, request.level, scf.grids.coords, scf.grids.weights, density
+        )
+    if request.wanted("polarizability", key):
+        labels["polarizability"] = polarizability(
+            scf, request.accuracy.response_grid, request.accuracy.response_convergence
+        )
+    if request.wanted("centroids", key):
+        localized = centroids(scf)
+        labels["centroid_positions"] = localized.positions
+        labels["centroid_occupations"] = localized.occupations
+        labels["centroid_spreads"] = localized.spreads
+        labels["centroid_owners"] = localized.owners
+    if request.wanted("density", key):
+        sample = sample_density(molecule, density_matrix)
+        labels["density_points"] = sample.points.astype(np.float32)
+        labels["density_weights"] = sample.weights.astype(np.float32)
+        labels["density_values"] = sample.values.astype(np.float32)
+        labels["density_matrix"] = pack_matrix(density_matrix).astype(np.float32)
+    return labels
+
+
+def converge(molecule: Any, request: Request, identity: tuple[Any, ...] = (), warm: WarmStart | None = None) -> Any:
+    """A converged Kohn-Sham object.
+
+    The equations are first solved on the coarsest grid, which takes most of the iterations and a tenth of
+    the time. Where iterations end unconverged, the second-order solver goes on.
+
+    Raises:
+        NotConvergedError: with the number of iterations.
+    """
+    accuracy = request.accuracy
+    external: Float[np.ndarray, "3"] = np.asarray(request.field)
+    scf = mean_field(molecule, request.level, accuracy, external)
+    guess = warm.guess(identity, scf.get_ovlp()) if warm is not None else None
+    guess = _coarse(scf, accuracy, guess)
+    scf.kernel(dm0=guess)
+    if not scf.converged:
+        guess = scf.make_rdm1()
+        scf = scf.newton()
+        scf.max_cycle = accuracy.max_cycles
+        scf.kernel(dm0=guess)
+        if not scf.converged:
+            raise NotConvergedError(
+                f"{request.level} did not converge in {accuracy.max_cycles} iterations, nor in as many of the "
+                "second-order solver"
+            )
+        scf = scf.undo_newton()
+    if warm is not None:
+        warm.remember(identity, scf)
+    return scf
+
+
+def _coarse(scf: Any, accuracy: Accuracy, guess: Any) -> Any:
+    fine = scf.grids
+    scf.grids = build_grid(scf.mol, TINY)
+    scf.conv_tol, scf.conv_tol_grad = 1e-5, None
+    scf.kernel(dm0=guess)
+    scf.grids, scf.conv_tol, scf.conv_tol_grad = fine, accuracy.convergence, accuracy.gradient_convergence
+    return scf.make_rdm1()
+
+
+def _identity(atoms: ase.Atoms) -> tuple[Any, ...]:
+    return (
+        atoms.info.get("smiles"),
+        tuple(atoms.numbers.tolist()),
+        atoms.info.get("charge", 0),
+        atoms.info.get("spin", 0),
+    )

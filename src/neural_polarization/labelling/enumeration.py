@@ -1,0 +1,180 @@
+"""All chemically valid molecules of C, N, O and F up to a size, as SMILES and as structures."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ase
+import numpy as np
+
+from ..data.errors import DataError
+from ..data.structures import embedded_molecule
+from .displacement import ForceField, thermal_frames
+
+_VALENCE = {"C": 4, "N": 3, "O": 2, "F": 1}
+_BOND_ORDERS = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How structures are drawn for each molecule.
+
+    Attributes:
+        frames: structures per molecule; the first is relaxed, the others are thermally displaced.
+        temperature: of the displacements, kelvin.
+        seed: of embedding and displacements.
+    """
+
+    frames: int = 8
+    temperature: float = 500.0
+    seed: int = 0
+
+
+def enumerate_smiles(heavy_atoms: int, strained: bool = False) -> list[str]:
+    """Every neutral closed-shell molecule of C, N, O, F and H with 1 to `heavy_atoms` heavy atoms.
+
+    Molecules are grown as trees, atom by atom with bonds of order 1 to 3, and rings are closed on every
+    tree; equal molecules are recognised by their canonical SMILES. Each atom has its ordinary valence
+    (C 4, N 3, O 2, F 1), the rest is filled with hydrogen. Stereoisomers are not told apart. O=O is left
+    out: its ground state is a triplet.
+
+    Args:
+        heavy_atoms: at least 1. The number of molecules grows tenfold with each atom.
+        strained: whether to keep rings of fewer than eight atoms with a triple bond or cumulated double
+            bonds.
+
+    Returns:
+        SMILES, smaller molecules first, then in alphabetical order.
+
+    Raises:
+        ValueError: for fewer than one heavy atom.
+        ImportError: without RDKit.
+    """
+    if heavy_atoms < 1:
+        raise ValueError(f"heavy_atoms: expected at least 1, got {heavy_atoms}")
+    chem = _rdkit()
+    trees = {chem.MolToSmiles(chem.MolFromSmiles(element)) for element in _VALENCE}
+    found: list[str] = []
+    for size in range(1, heavy_atoms + 1):
+        if size > 1:
+            trees = set(_grown(trees))
+        complete = _closed(trees)
+        found += sorted(smiles for smiles in complete if smiles != "O=O" and (strained or not _strained(smiles)))
+    return found
+
+
+def choose(smiles: Sequence[str], smallest: int = 1, largest_sample: int | None = None, seed: int = 0) -> list[str]:
+    """A part of an enumeration.
+
+    Args:
+        smiles: from `enumerate_smiles`.
+        smallest: molecules with fewer heavy atoms are left out.
+        largest_sample: of the molecules with the most heavy atoms, keep so many, drawn at random.
+        seed: of the drawing.
+    """
+    chem = _rdkit()
+    sizes = [int(chem.MolFromSmiles(name).GetNumHeavyAtoms()) for name in smiles]
+    most = max(sizes, default=0)
+    kept = [name for name, size in zip(smiles, sizes, strict=True) if smallest <= size < most]
+    largest = [name for name, size in zip(smiles, sizes, strict=True) if smallest <= size == most]
+    if largest_sample is not None and largest_sample < len(largest):
+        drawn = np.random.default_rng(seed).choice(len(largest), largest_sample, replace=False)
+        largest = [largest[index] for index in sorted(drawn)]
+    return kept + largest
+
+
+def structures(smiles: Sequence[str], sampling: Sampling) -> list[ase.Atoms]:
+    """Relaxed and displaced structures, in rounds: one frame of each molecule, then the next of each.
+
+    So any beginning of the list is a balanced set. `atoms.info` holds "smiles", "molecule" (the place in
+    `smiles`), "frame" (0 is relaxed) and "heavy_atoms". Molecules that cannot be embedded (some bicycles) are
+    left out.
+    """
+    per_molecule: list[list[ase.Atoms]] = []
+    for molecule, name in enumerate(smiles):
+        seed = sampling.seed + molecule
+        try:
+            embedded = embedded_molecule(name, name, seed + 1)
+        except DataError:
+            continue
+        frames = thermal_frames(ForceField(embedded), sampling.frames, sampling.temperature, seed)
+        for frame, atoms in enumerate(frames):
+            atoms.info.update(
+                smiles=name,
+                molecule=molecule,
+                frame=frame,
+                heavy_atoms=int(np.count_nonzero(atoms.numbers > 1)),
+            )
+        per_molecule.append(frames)
+    return [frames[k] for k in range(sampling.frames) for frames in per_molecule if k < len(frames)]
+
+
+def _grown(trees: Iterable[str]) -> set[str]:
+    chem = _rdkit()
+    grown: set[str] = set()
+    for smiles in trees:
+        molecule = chem.MolFromSmiles(smiles)
+        for atom in molecule.GetAtoms():
+            for element, valence in _VALENCE.items():
+                for order in _BOND_ORDERS:
+                    if order > min(valence, atom.GetTotalNumHs()):
+                        continue
+                    edited = chem.RWMol(molecule)
+                    new = edited.AddAtom(chem.Atom(element))
+                    edited.AddBond(atom.GetIdx(), new, _bond(order))
+                    grown.add(_canonical(edited))
+    return grown
+
+
+def _closed(trees: Iterable[str]) -> set[str]:
+    """The trees and every molecule that more bonds between their atoms make."""
+    chem = _rdkit()
+    found, edge = set(trees), set(trees)
+    while edge:
+        closed: set[str] = set()
+        for smiles in edge:
+            molecule = chem.MolFromSmiles(smiles)
+            chem.Kekulize(molecule, clearAromaticFlags=True)
+            atoms = list(molecule.GetAtoms())
+            for i, first in enumerate(atoms):
+                for second in atoms[i + 1 :]:
+                    if molecule.GetBondBetweenAtoms(first.GetIdx(), second.GetIdx()):
+                        continue
+                    for order in _BOND_ORDERS:
+                        if order > min(first.GetTotalNumHs(), second.GetTotalNumHs()):
+                            continue
+                        edited = chem.RWMol(molecule)
+                        edited.AddBond(first.GetIdx(), second.GetIdx(), _bond(order))
+                        closed.add(_canonical(edited))
+        edge = closed - found
+        found |= closed
+    return found
+
+
+def _canonical(edited: Any) -> str:
+    chem = _rdkit()
+    for atom in edited.GetAtoms():
+        atom.SetNoImplicit(False)
+        atom.SetNumExplicitHs(0)
+    chem.SanitizeMol(edited)
+    return chem.MolToSmiles(edited)
+
+
+def _strained(smiles: str) -> bool:
+    chem = _rdkit()
+    molecule = chem.MolFromSmiles(smiles)
+    patterns = ("[*;r3,r4,r5,r6,r7]#[*;r3,r4,r5,r6,r7]", "[*]=[*;r3,r4,r5,r6,r7]=[*]")
+    return any(molecule.HasSubstructMatch(chem.MolFromSmarts(pattern)) for pattern in patterns)
+
+
+def _bond(order: int) -> Any:
+    chem = _rdkit()
+    return {1: chem.BondType.SINGLE, 2: chem.BondType.DOUBLE, 3: chem.BondType.TRIPLE}[order]
+
+
+def _rdkit() -> Any:
+    try:
+        from rdkit import Chem
+    except ImportError:
+        raise ImportError("molecules from SMILES need RDKit: pip install 'neural-polarization[smiles]'") from None
+    return Chem

@@ -1,0 +1,186 @@
+"""Kohn-Sham calculations as PySCF objects: the one place that knows how PySCF is driven."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import ase
+import numpy as np
+from jaxtyping import Float
+
+from ..data.units import BOHR, HARTREE
+from .level import Level, pure_shells
+
+FIELD_UNIT = HARTREE / BOHR
+"""One atomic unit of field in V/Angstrom (51.42...)."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Quadrature points around each atom: radial shells and directions (a Lebedev number).
+
+    Inner shells take fewer directions (Treutler and Ahlrichs' pruning).
+    """
+
+    hydrogen: tuple[int, int]
+    heavy: tuple[int, int]
+
+
+TINY = Grid((10, 50), (15, 86))
+SMALL = Grid((30, 110), (40, 194))
+LEAN = Grid((30, 194), (40, 302))
+FINE = Grid((50, 302), (75, 302))
+FINEST = Grid((60, 434), (90, 590))
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well the equations are solved; the level says which equations.
+
+    Attributes:
+        grid: of energy and forces. `LEAN` leaves errors of some 1e-6 hartree and 5e-4 eV/Angstrom (rms; 2e-3
+            at most) against `FINEST`.
+        response_grid: of the second derivative of the exchange-correlation energy in the polarizability;
+            `SMALL` leaves 1e-5 of the value.
+        response_convergence: residual of the first-order orbitals; 1e-4 leaves 1e-6 of the polarizability.
+        convergence: of the energy, hartree.
+        gradient_convergence: norm of the orbital gradient, hartree.
+        density_fitting: whether Coulomb and exchange go through an auxiliary basis (def2-universal-jkfit):
+            two to three times faster forces, energies off by some 1e-5 hartree (nearly constant for a
+            molecule), forces by about 1e-3 eV/Angstrom.
+        max_cycles: iterations before the second-order solver is tried.
+        max_memory: MB that one process may use for integrals.
+    """
+
+    grid: Grid = FINE
+    response_grid: Grid = SMALL
+    response_convergence: float = 1e-5
+    convergence: float = 1e-9
+    gradient_convergence: float = 3e-5
+    density_fitting: bool = False
+    max_cycles: int = 60
+    max_memory: int = 2000
+
+
+FAST = Accuracy(
+    grid=LEAN,
+    response_grid=SMALL,
+    response_convergence=1e-4,
+    convergence=1e-7,
+    gradient_convergence=1e-4,
+    density_fitting=True,
+)
+"""What the data set of this repository was made with."""
+
+EXACT = Accuracy(
+    grid=FINEST,
+    response_grid=FINE,
+    response_convergence=1e-7,
+    convergence=1e-10,
+    gradient_convergence=1e-6,
+)
+"""For comparison with published numbers."""
+
+
+def build_molecule(atoms: ase.Atoms, level: Level, accuracy: Accuracy) -> Any:
+    """PySCF's molecule; charge and number of unpaired electrons from `atoms.info` ("charge", "spin")."""
+    from pyscf import gto
+
+    symbols = atoms.get_chemical_symbols()
+    return gto.M(
+        atom=list(zip(symbols, atoms.positions.tolist(), strict=True)),
+        unit="Angstrom",
+        basis=level.shells(symbols),
+        charge=int(atoms.info.get("charge", 0)),
+        spin=int(atoms.info.get("spin", 0)),
+        cart=level.cartesian_d,
+        verbose=0,
+        max_memory=accuracy.max_memory,
+    )
+
+
+def mean_field(molecule: Any, level: Level, accuracy: Accuracy, field: Float[np.ndarray, "3"] | None = None) -> Any:
+    """An unconverged Kohn-Sham object: restricted where all electrons are paired.
+
+    Args:
+        molecule: from `build_molecule`.
+        level: functional and basis.
+        accuracy: grids, convergence, density fitting.
+        field: homogeneous electric field, V/Angstrom; the energy gains - dipole . field.
+    """
+    from pyscf import dft
+
+    class Restricted(dft.rks.RKS):
+        def check_linear_dependency(self, s: Any, verbose: Any = None) -> Any:
+            return _orthogonal_functions(self.mol, s)
+
+    class Unrestricted(dft.uks.UKS):
+        def check_linear_dependency(self, s: Any, verbose: Any = None) -> Any:
+            return _orthogonal_functions(self.mol, s)
+
+    scf = (Restricted if molecule.spin == 0 else Unrestricted)(molecule, xc=level.functional)
+    scf.conv_tol = accuracy.convergence
+    scf.conv_tol_grad = accuracy.gradient_convergence
+    scf.conv_check = False  # one more iteration, only needed after a level shift
+    scf.max_cycle = accuracy.max_cycles
+    scf.grids = build_grid(molecule, accuracy.grid)
+    if accuracy.density_fitting:
+        scf = scf.density_fit(auxbasis="def2-universal-jkfit")
+    if field is not None and np.any(field):
+        _apply_field(scf, np.asarray(field, dtype=float) / FIELD_UNIT)
+    return scf
+
+
+def build_grid(molecule: Any, grid: Grid) -> Any:
+    """PySCF's grid object for a molecule; points are made at first use.
+
+    References:
+        O. Treutler, R. Ahlrichs, J. Chem. Phys. 102, 346 (1995).
+    """
+    from pyscf.dft import gen_grid
+
+    points = gen_grid.Grids(molecule)
+    points.atom_grid = {
+        molecule.atom_symbol(atom): grid.hydrogen if molecule.atom_pure_symbol(atom) == "H" else grid.heavy
+        for atom in range(molecule.natm)
+    }
+    points.prune = gen_grid.treutler_prune
+    return points
+
+
+def _orthogonal_functions(molecule: Any, overlap: Any) -> Any:
+    """Canonical orthogonalization inside the space of allowed functions.
+
+    PySCF diagonalizes, extrapolates and rotates in the space that this matrix spans: this is how shells
+    of Cartesian d and pure f functions are mixed.
+    """
+    angular_momenta = [
+        int(molecule.bas_angular(shell)) for shell in range(molecule.nbas) for _ in range(molecule.bas_nctr(shell))
+    ]
+    allowed = pure_shells(angular_momenta) if molecule.cart else np.eye(molecule.nao)
+    values, vectors = np.linalg.eigh(allowed.T @ overlap @ allowed)
+    kept = values > 1e-8
+    return allowed @ (vectors[:, kept] / np.sqrt(values[kept]))
+
+
+def _apply_field(scf: Any, field: Float[np.ndarray, "3"]) -> None:
+    molecule = scf.mol
+    dipole = molecule.intor_symmetric("int1e_r", comp=3)
+    core = scf.get_hcore() + np.einsum("x,xij->ij", field, dipole)
+    nuclear = molecule.energy_nuc() - float(molecule.atom_charges() @ molecule.atom_coords() @ field)
+    scf.get_hcore = lambda *_: core
+    scf.energy_nuc = lambda *_: nuclear
+
+
+def gradient(scf: Any, field: Float[np.ndarray, "3"] | None = None) -> Float[np.ndarray, "atoms 3"]:
+    """Derivative of the energy with respect to the nuclei, hartree/bohr."""
+    method = scf.nuc_grad_method()
+    if field is None or not np.any(field):
+        return np.asarray(method.kernel())
+    atomic_field = np.asarray(field, dtype=float) / FIELD_UNIT
+    molecule = scf.mol
+    # <i| r_x d/dR_y |j>: basis functions move with their atoms, d/dR = - d/dr.
+    r_nabla = molecule.intor("int1e_irp").reshape(3, 3, molecule.nao, molecule.nao)
+    moving = -np.einsum("x,xyij->yji", atomic_field, r_nabla)
+    plain = method.get_hcore
+    method.get_hcore = lambda mol=None: plain(mol) + moving
+    return np.asarray(method.kernel()) - molecule.atom_charges()[:, None] * atomic_field

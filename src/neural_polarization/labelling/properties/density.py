@@ -1,0 +1,118 @@
+"""The electron density: a quadrature sample, and the density matrix from which any grid is made again."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import ase
+import numpy as np
+from jaxtyping import Float
+
+from ...data.units import BOHR
+from ..level import Level
+
+SAMPLE_GRID = (40, 50)
+"""Radial shells and directions per atom of the stored sample."""
+
+
+@dataclass(frozen=True)
+class DensitySample:
+    """Density at quadrature points: sums of weight times value are integrals over all space.
+
+    Attributes:
+        points: Angstrom.
+        weights: Angstrom^3.
+        values: e/Angstrom^3.
+    """
+
+    points: Float[np.ndarray, "points 3"]
+    weights: Float[np.ndarray, " points"]
+    values: Float[np.ndarray, " points"]
+
+
+def sample_density(
+    molecule: Any, density_matrix: Float[np.ndarray, "functions functions"], threshold: float = 1e-7
+) -> DensitySample:
+    """The density on a small atom-centred grid.
+
+    Args:
+        molecule: PySCF's molecule.
+        density_matrix: of both spins together.
+        threshold: points that carry fewer electrons than this are dropped.
+
+    References:
+        A. D. Becke, J. Chem. Phys. 88, 2547 (1988).
+    """
+    from pyscf import dft
+
+    grid = dft.gen_grid.Grids(molecule)
+    grid.atom_grid = SAMPLE_GRID
+    grid.prune = None
+    grid.build(with_non0tab=False)
+    values = density_on_points(molecule, density_matrix, grid.coords)
+    kept = np.abs(values * grid.weights) > threshold
+    return DensitySample(
+        points=grid.coords[kept] * BOHR,
+        weights=grid.weights[kept] * BOHR**3,
+        values=values[kept] / BOHR**3,
+    )
+
+
+def density_on_points(
+    molecule: Any,
+    density_matrix: Float[np.ndarray, "functions functions"],
+    points: Float[np.ndarray, "points 3"],
+    block: int = 20000,
+) -> Float[np.ndarray, " points"]:
+    """Density in e/bohr^3 at points in bohr."""
+    from pyscf.dft import numint
+
+    values = [
+        numint.eval_rho(molecule, numint.eval_ao(molecule, points[start : start + block]), density_matrix)
+        for start in range(0, len(points), block)
+    ]
+    return np.concatenate(values)
+
+
+def evaluate_density(
+    atoms: ase.Atoms,
+    level: Level,
+    packed: Float[np.ndarray, " triangle"],
+    points: Float[np.ndarray, "points 3"],
+) -> Float[np.ndarray, " points"]:
+    """The density anywhere, from a stored density matrix.
+
+    Args:
+        atoms: the structure that the matrix was computed for, unmoved.
+        level: as stored with it; the basis functions follow from it.
+        packed: lower triangle of the density matrix (`pack_matrix`).
+        points: Angstrom.
+
+    Returns:
+        e/Angstrom^3.
+
+    Raises:
+        ValueError: where the length of `packed` does not fit the basis.
+    """
+    from ..mean_field import Accuracy, build_molecule
+
+    molecule = build_molecule(atoms, level, Accuracy())
+    expected = molecule.nao * (molecule.nao + 1) // 2
+    if len(packed) != expected:
+        raise ValueError(
+            f"packed: {len(packed)} numbers, but {level} has {molecule.nao} functions for "
+            f"{atoms.get_chemical_formula()}, that is {expected}: structure or level differ from the stored ones"
+        )
+    return density_on_points(molecule, unpack_matrix(packed), np.asarray(points) / BOHR) / BOHR**3
+
+
+def pack_matrix(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " triangle"]:
+    """Lower triangle of a symmetric matrix, row by row."""
+    return matrix[np.tril_indices(len(matrix))]
+
+
+def unpack_matrix(packed: Float[np.ndarray, " triangle"]) -> Float[np.ndarray, "n n"]:
+    """The symmetric matrix of a lower triangle, float64."""
+    size = int((np.sqrt(8 * len(packed) + 1) - 1) / 2)
+    matrix = np.zeros((size, size))
+    matrix[np.tril_indices(size)] = packed
+    return matrix + np.tril(matrix, -1).T

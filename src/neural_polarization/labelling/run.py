@@ -1,0 +1,230 @@
+"""Many structures: worker processes or a Dask cluster, progress, restart."""
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import ase
+
+from .calculation import Labels, Request, WarmStart, compute
+from .store import LabelStore, structure_key
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One structure to be labelled."""
+
+    key: str
+    atoms: ase.Atoms
+    request: Request
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task: labels, or the reason why there are none."""
+
+    task: Task
+    labels: Labels
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts of a run."""
+
+    done: int
+    failed: int
+    skipped: int
+
+
+_warm = WarmStart()
+
+
+def perform(task: Task) -> Outcome:
+    """Compute one task; whatever goes wrong with the molecule becomes a reason, not an exception."""
+    start = time.process_time()
+    try:
+        labels, reason = compute(task.atoms, task.request, task.key, _warm), ""
+    except Exception as error:  # a molecule must never stop the others
+        labels, reason = {}, f"{type(error).__name__}: {error}"
+    return Outcome(task, labels, reason, time.process_time() - start)
+
+
+Engine: TypeAlias = Callable[[Sequence[Task]], Iterator[Outcome]]
+"""Performs tasks and yields their outcomes, in any order, as they finish."""
+
+
+def run(
+    structures: Sequence[ase.Atoms],
+    request: Request,
+    path: Path,
+    engine: Engine,
+    retry_failed: bool = False,
+    report: Callable[[str], None] | None = None,
+) -> Summary:
+    """Label structures into a file; what is in the file already is not computed again.
+
+    Args:
+        structures: in the order in which they should be done.
+        request: what to compute.
+        path: HDF5 file, made or continued.
+        engine: `processes(...)`, `dask_cluster(...)` or `serial`.
+        retry_failed: whether structures recorded as failed are tried again.
+        report: gets one line per structure; to standard error by default.
+    """
+    tell = report or _to_stderr
+    done = failed = 0
+    with LabelStore(path, request) as store:
+        tasks: list[Task] = []
+        seen: set[str] = set()
+        for atoms in structures:
+            key = structure_key(atoms, request)
+            if key in seen or not store.missing(key, retry_failed):
+                continue
+            seen.add(key)
+            tasks.append(Task(key, atoms, request))
+        skipped = len(structures) - len(tasks)
+        if skipped:
+            tell(f"{skipped} of {len(structures)} structures are in {path} already or occur twice")
+        start = time.monotonic()
+        for outcome in engine(tasks):
+            key, atoms = outcome.task.key, outcome.task.atoms
+            if outcome.reason:
+                failed += 1
+                store.add_failure(key, atoms, outcome.reason, outcome.seconds)
+            else:
+                done += 1
+                store.add(key, atoms, outcome.labels, outcome.seconds)
+            finished = done + failed
+            left = (time.monotonic() - start) / finished * (len(tasks) - finished)
+            tell(
+                f"{finished}/{len(tasks)} {atoms.get_chemical_formula()} {outcome.seconds:.1f} s"
+                + (f" FAILED: {outcome.reason}" if outcome.reason else "")
+                + f", {_duration(left)} left"
+            )
+    return Summary(done, failed, skipped)
+
+
+def serial(tasks: Sequence[Task]) -> Iterator[Outcome]:
+    """One task after the other in this process."""
+    return map(perform, tasks)
+
+
+def processes(workers: int) -> Engine:
+    """An engine of worker processes with one thread each.
+
+    Raises:
+        ValueError: for fewer than one worker.
+    """
+    if workers < 1:
+        raise ValueError(f"workers: expected at least 1, got {workers}")
+
+    def engine(tasks: Sequence[Task]) -> Iterator[Outcome]:
+        # Threads are counted when a library is loaded: in the environment of the child, before its imports.
+        for name in _THREAD_VARIABLES:
+            os.environ[name] = "1"
+        with ProcessPoolExecutor(
+            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_worker, initargs=(os.getpid(),)
+        ) as pool:
+            yield from _as_completed(pool, tasks, workers)
+
+    return engine
+
+
+def _as_completed(pool: ProcessPoolExecutor, tasks: Sequence[Task], workers: int) -> Iterator[Outcome]:
+    waiting = iter(tasks)
+    running: set[Future[Outcome]] = set()
+    try:
+        while True:
+            # Only a few at a time: an interrupt then has little to cancel, and order is kept roughly.
+            while len(running) < 2 * workers and (task := next(waiting, None)) is not None:
+                running.add(pool.submit(perform, task))
+            if not running:
+                return
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    except BrokenProcessPool:
+        raise RuntimeError(
+            "a worker process died, most likely for lack of memory; everything before is stored: run the same "
+            "command again with fewer --workers"
+        ) from None
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def dask_cluster(scheduler: str | None, workers: int = 1) -> Engine:
+    """An engine on a Dask cluster.
+
+    SLURM, PBS, Kubernetes and SSH clusters are started with dask-jobqueue, dask-kubernetes or
+    `dask.distributed.SSHCluster`; their workers need this package with the extra `dft`.
+
+    Args:
+        scheduler: address such as "tcp://10.0.0.1:8786"; None starts a local cluster.
+        workers: of the local cluster.
+
+    Raises:
+        ImportError: without Dask.
+    """
+
+    def engine(tasks: Sequence[Task]) -> Iterator[Outcome]:
+        try:
+            from dask.distributed import Client, LocalCluster, as_completed
+        except ImportError:
+            raise ImportError("a cluster needs Dask: pip install 'neural-polarization[cluster]'") from None
+        local: Any = None
+        if scheduler is None:
+            local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+        client: Any = Client(local if local is not None else scheduler)
+        try:
+            client.run(_one_thread)
+            futures = client.map(perform, list(tasks), pure=False)
+            for future in as_completed(futures):
+                yield future.result()
+                future.release()
+        finally:
+            client.close()
+            if local is not None:
+                local.close()
+
+    return engine
+
+
+def _one_thread() -> None:
+    from pyscf import lib
+
+    lib.num_threads(1)
+
+
+def _worker(parent: int) -> None:
+    """Prepare a worker process; it ends with its parent, also where that is killed."""
+    _one_thread()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,325 @@
+"""The file of labels: HDF5, one group per structure, safe against crashes.
+
+Layout::
+
+    /                       attributes: format, level, accuracy (JSON), field (JSON)
+    /structures/KEY         attributes: order, formula, info (JSON), seconds, status (done, failed), reason
+        numbers, positions  the structure
+        energy, forces ...  the labels (`labels.DEFINITIONS`), each with its unit as attribute
+
+KEY is a hash of structure, level and field: a restart recognises what is done. A finished structure is first a small
+file of its own in `PATH.parts`, complete or not there at all; now and then these are merged into a copy of the large
+file, which then takes its place. So nothing that is finished can be lost or damaged by a kill, whenever it comes.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import ase
+import h5py
+import numpy as np
+
+from .calculation import Labels, Request
+from .labels import DEFINITIONS
+
+FORMAT = "neural-polarization labels 1"
+_MERGE_AT_LEAST = 100
+_STRUCTURE = frozenset({"numbers", "positions"})
+_FIRST_LABEL: Mapping[str, str] = {
+    "forces": "forces",
+    "polarizability": "polarizability",
+    "charges": "hirshfeld_charges",
+    "centroids": "centroid_positions",
+    "density": "density_matrix",
+}
+
+
+class DamagedFileError(RuntimeError):
+    """The file cannot be read as a file of labels."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One structure of the file.
+
+    Attributes:
+        key: identity of structure, level and field.
+        atoms: the structure; `atoms.info` as it was given.
+        labels: empty where the calculation failed.
+        reason: of the failure, or empty.
+        seconds: processor time.
+        order: place in the order in which structures were finished.
+    """
+
+    key: str
+    atoms: ase.Atoms
+    labels: Labels
+    reason: str
+    seconds: float
+    order: int
+
+
+def structure_key(atoms: ase.Atoms, request: Request) -> str:
+    """Identity of a calculation: elements, positions to 1e-6 Angstrom, charge, spin, level and field."""
+    digest = hashlib.sha256()
+    digest.update(np.asarray(atoms.numbers, dtype=np.int64).tobytes())
+    # Adding zero turns -0.0 into 0.0.
+    digest.update((np.round(np.asarray(atoms.positions, dtype=np.float64), 6) + 0.0).tobytes())
+    digest.update(repr((int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 0)))).encode())
+    digest.update(repr((str(request.level), tuple(float(value) for value in request.field))).encode())
+    return digest.hexdigest()[:20]
+
+
+class LabelStore:
+    """A file of labels, opened for writing by one process; a context manager.
+
+    Args:
+        path: made where it does not exist.
+        request: level, accuracy and field must be those that the file was begun with.
+
+    Raises:
+        DamagedFileError: where the file is not readable, with what to do.
+        ValueError: where the file holds labels of another level, accuracy or field.
+        BlockingIOError: where another process is writing to it.
+    """
+
+    def __init__(self, path: Path, request: Request) -> None:
+        self.path = path
+        self._request = request
+        self._description = _description(request)
+        self._parts = _parts(path)
+        self._lock = _locked(path)
+        try:
+            self._contents = self._begin()
+        except Exception:
+            self._lock.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    def close(self) -> None:
+        """Merge what is left and give the file free."""
+        if self._lock.closed:
+            return
+        self._merge()
+        self._parts.rmdir()
+        self._lock.close()
+        _lock_path(self.path).unlink(missing_ok=True)
+
+    def missing(self, key: str, retry_failed: bool = False) -> bool:
+        """Whether this structure has still to be computed.
+
+        A structure that failed counts as computed unless it is to be retried; one that lacks a quantity which the
+        request wants is computed again.
+        """
+        if key not in self._contents:
+            return True
+        labels = self._contents[key]
+        if labels is None:
+            return retry_failed
+        return any(
+            self._request.wanted(quantity, key) and label not in labels for quantity, label in _FIRST_LABEL.items()
+        )
+
+    def add(self, key: str, atoms: ase.Atoms, labels: Labels, seconds: float) -> None:
+        """Store the labels of a structure; when this returns they are on disk."""
+        self._write(key, atoms, labels, "", seconds)
+
+    def add_failure(self, key: str, atoms: ase.Atoms, reason: str, seconds: float) -> None:
+        """Store that a structure has no labels, and why."""
+        self._write(key, atoms, {}, reason, seconds)
+
+    def _begin(self) -> dict[str, frozenset[str] | None]:
+        if not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = _temporary(self.path)
+            with h5py.File(temporary, "w") as file:
+                file.attrs.update(self._description)
+                file.create_group("structures")
+            temporary.replace(self.path)
+        self._parts.mkdir(exist_ok=True)
+        for part in self._parts.glob("*.h5"):
+            if not h5py.is_hdf5(part):
+                part.unlink()  # from a machine that lost power: computed again
+        contents: dict[str, frozenset[str] | None] = {}
+        for file in (self.path, *sorted(self._parts.glob("*.h5"))):
+            with _open(file, "r") as opened:
+                _check(file, opened, self._description)
+                for key, group in opened["structures"].items():
+                    contents[key] = frozenset(group) if group.attrs["status"] == "done" else None
+        return contents
+
+    def _write(self, key: str, atoms: ase.Atoms, labels: Labels, reason: str, seconds: float) -> None:
+        part = self._parts / f"{key}.h5"
+        temporary = _temporary(part)
+        with h5py.File(temporary, "w") as file:
+            file.attrs.update(self._description)
+            group = file.create_group(f"structures/{key}")
+            group["numbers"] = np.asarray(atoms.numbers, dtype=np.uint8)
+            group["positions"] = np.asarray(atoms.positions, dtype=np.float64)
+            for name, values in labels.items():
+                packing: Any = {"compression": "gzip", "shuffle": True} if values.size > 256 else {}
+                dataset = group.create_dataset(name, data=values, **packing)
+                dataset.attrs["unit"] = DEFINITIONS[name].unit
+            group.attrs.update(
+                order=len(self._contents),
+                formula=atoms.get_chemical_formula(),
+                info=json.dumps(_plain(atoms.info)),
+                seconds=seconds,
+                reason=reason,
+                status="failed" if reason else "done",
+            )
+        temporary.replace(part)
+        self._contents[key] = None if reason else frozenset(labels)
+        waiting = sum(1 for _ in self._parts.glob("*.h5"))
+        if waiting >= max(_MERGE_AT_LEAST, len(self._contents) // 3):
+            self._merge()
+
+    def _merge(self) -> None:
+        parts = sorted(self._parts.glob("*.h5"))
+        if parts:
+            temporary = _temporary(self.path)
+            shutil.copyfile(self.path, temporary)
+            with h5py.File(temporary, "r+") as file:
+                structures: Any = file["structures"]
+                for part in parts:
+                    with h5py.File(part, "r") as opened:
+                        for key in opened["structures"]:
+                            if key in structures:
+                                del structures[key]
+                            opened.copy(f"structures/{key}", structures)
+            temporary.replace(self.path)
+        for part in self._parts.iterdir():
+            part.unlink()
+
+
+def read_labels(path: Path) -> Iterator[Record]:
+    """The structures of a file of labels, in the order in which they were finished.
+
+    A file that is still being written may be read: it shows what is finished.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        DamagedFileError: where it is not a readable file of labels.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file of labels; make it with 'npol label'")
+    records: dict[str, Record] = {}
+    for file in (path, *sorted(_parts(path).glob("*.h5"))):
+        with _open(file, "r") as opened:
+            _check(file, opened, {"format": FORMAT})
+            try:
+                structures: Any = opened["structures"]
+                records.update({key: _record(key, group) for key, group in structures.items()})
+            except (OSError, KeyError, RuntimeError, ValueError) as error:
+                raise DamagedFileError(_remedy(file, error)) from error
+    yield from sorted(records.values(), key=lambda record: record.order)
+
+
+def read_description(path: Path) -> dict[str, str]:
+    """What the file says about itself: format, level, accuracy and field.
+
+    Raises:
+        DamagedFileError: where it is not a readable file of labels.
+    """
+    with _open(path, "r") as file:
+        _check(path, file, {"format": FORMAT})
+        return {name: str(value) for name, value in file.attrs.items()}
+
+
+def _record(key: str, group: Any) -> Record:
+    return Record(
+        key=key,
+        atoms=ase.Atoms(group["numbers"][()], group["positions"][()], info=json.loads(group.attrs["info"])),
+        labels={name: np.asarray(group[name][()]) for name in group if name not in _STRUCTURE},
+        reason=str(group.attrs["reason"]),
+        seconds=float(group.attrs["seconds"]),
+        order=int(group.attrs["order"]),
+    )
+
+
+def _parts(path: Path) -> Path:
+    return path.with_name(path.name + ".parts")
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(path.name + ".tmp")
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _locked(path: Path) -> Any:
+    """A lock that the system lifts when the process ends, however it ends."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock_path(path).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise BlockingIOError(f"{path}: another process is writing labels to it; give another file with -o") from None
+    return lock
+
+
+def _open(path: Path, mode: str) -> Any:
+    try:
+        return h5py.File(path, mode)
+    except OSError as error:
+        raise DamagedFileError(_remedy(path, error)) from error
+
+
+def _check(path: Path, file: Any, expected: Mapping[str, str]) -> None:
+    if file.attrs.get("format") != FORMAT or "structures" not in file:
+        raise DamagedFileError(f"{path}: an HDF5 file, but not '{FORMAT}'; give another path with -o, or move it away")
+    for name, value in expected.items():
+        if file.attrs[name] != value:
+            raise ValueError(
+                f"{path}: holds labels with {name} {file.attrs[name]}, asked for {value}; give another file with -o"
+            )
+
+
+def _remedy(path: Path, error: Exception) -> str:
+    return (
+        f"{path}: cannot be read as a file of labels ({error}); it is damaged, cut off or of another kind. Restore it "
+        "from a copy, or move it away and run the same command again, which computes its structures anew"
+    )
+
+
+def _description(request: Request) -> dict[str, str]:
+    return {
+        "format": FORMAT,
+        "level": str(request.level),
+        "accuracy": json.dumps(asdict(request.accuracy), sort_keys=True),
+        "field": json.dumps([float(value) for value in request.field]),
+    }
+
+
+def _plain(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `atoms.info` can be written as JSON."""
+    plain: dict[str, Any] = {}
+    for name, value in info.items():
+        if isinstance(value, np.generic):
+            plain[name] = value.item()
+        elif isinstance(value, np.ndarray):
+            plain[name] = value.tolist()
+        elif isinstance(value, str | int | float | bool):
+            plain[name] = value
+    return plain
