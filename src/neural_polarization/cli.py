@@ -1,9 +1,12 @@
 """`npol`: the command line. Nothing heavy is imported before a command needs it."""
 
 import argparse
+import json
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import neural_polarization
 
@@ -61,6 +64,34 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("--overwrite", action="store_true", help="lose trainings of another configuration")
     compare.add_argument("--table", action="store_true", help="only show the table of what is finished")
     compare.set_defaults(run=_compare)
+
+    evaluate = commands.add_parser(
+        "evaluate", help="errors of a model on its validation and test data", allow_abbrev=False
+    )
+    evaluate.add_argument("checkpoint", metavar="MODEL.safetensors")
+    evaluate.add_argument("--output", metavar="DIR", help="for evaluation.json and plots; default: beside the model")
+    evaluate.add_argument("--device", default="cpu", help="cpu or cuda")
+    evaluate.add_argument("--batch-size", type=int, default=256, metavar="N")
+    evaluate.add_argument("--overwrite", action="store_true", help="replace an evaluation that is there")
+    evaluate.epilog = "--data.path FILE evaluates on other data; every setting under `data` can be changed like this."
+    evaluate.set_defaults(run=_evaluate)
+
+    predict = commands.add_parser(
+        "predict", help="properties of molecules, and where their electrons are", allow_abbrev=False
+    )
+    predict.add_argument("checkpoint", metavar="MODEL.safetensors")
+    predict.add_argument("structures", metavar="FILE", nargs="?", help=".xyz, .extxyz, .sdf, .mol or .smi")
+    predict.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="a molecule; may be repeated")
+    predict.add_argument("--output", metavar="FILE", help=".extxyz, .csv or .json; default: a table on the screen")
+    predict.add_argument("--device", default="cpu", help="cpu or cuda")
+    predict.add_argument("--batch-size", type=int, default=64, metavar="N")
+    predict.add_argument("--overwrite", action="store_true", help="replace the output file")
+    predict.set_defaults(run=_predict)
+
+    info = commands.add_parser("info", help="what a checkpoint is", allow_abbrev=False)
+    info.add_argument("checkpoint", metavar="MODEL.safetensors")
+    info.add_argument("--json", action="store_true", help="everything, for programs")
+    info.set_defaults(run=_info)
     return top
 
 
@@ -70,7 +101,9 @@ def _train(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.training.parsing import build, read_overrides, read_yaml, with_overrides
 
     tree, source = read_yaml(known.config)
-    config = build(ExperimentConfig, with_overrides(tree, read_overrides(rest)), source)
+    overrides = read_overrides(rest)
+    source = replace(source, overridden=frozenset(overrides))
+    config = build(ExperimentConfig, with_overrides(tree, overrides), source)
     result = fit(config, overwrite=known.overwrite, quiet=known.quiet)
     if result:
         from neural_polarization.evaluation.reports import errors_table
@@ -94,6 +127,61 @@ def _compare(known: argparse.Namespace, rest: list[str]) -> int:
     for failure in failures:
         sys.stderr.write(f"npol: {failure}\n")
     return 1 if failures else 0
+
+
+def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
+    from neural_polarization.evaluation.evaluate import evaluate, write_evaluation
+    from neural_polarization.evaluation.reports import errors_table
+    from neural_polarization.training.parsing import ConfigError, read_overrides
+
+    overrides = read_overrides(rest)
+    for key in overrides:
+        if not key.startswith("data."):
+            raise ConfigError(f"--{key} is not known to `npol evaluate`; settings of the data begin with --data.")
+    changed = {key.removeprefix("data."): value for key, value in overrides.items()}
+    directory = Path(known.output) if known.output else Path(known.checkpoint).parent
+    evaluation = evaluate(known.checkpoint, changed, known.batch_size, known.device)
+    files = write_evaluation(evaluation, directory, known.overwrite)
+    sys.stdout.write(f"{errors_table(evaluation.plain())}\nwritten: {', '.join(str(file) for file in files)}\n")
+    return 0
+
+
+def _predict(known: argparse.Namespace, rest: list[str]) -> int:
+    from neural_polarization.checkpoints import load_model
+    from neural_polarization.interfaces.inputs import from_smiles, read_structures
+    from neural_polarization.interfaces.outputs import check_output, table, write_predictions
+    from neural_polarization.interfaces.predict import predict, units_of
+
+    _no_more(rest)
+    if not known.structures and not known.smiles:
+        raise ValueError("nothing to predict: give a file of structures, or --smiles 'CCO'")
+    if known.output:
+        check_output(known.output, known.overwrite)
+    model, stored = load_model(known.checkpoint)
+    structures = [from_smiles(smiles) for smiles in known.smiles]
+    structures += read_structures(known.structures) if known.structures else []
+    predictions = predict(model.to(known.device), structures, known.batch_size)
+    units = units_of(stored.metadata)
+    if known.output:
+        write_predictions(predictions, units, known.output, known.overwrite)
+        sys.stdout.write(f"written: {known.output} ({len(predictions)} structures)\n")
+    else:
+        sys.stdout.write(table(predictions, units) + "\n")
+    return 0
+
+
+def _info(known: argparse.Namespace, rest: list[str]) -> int:
+    from neural_polarization.interfaces.info import describe, info
+
+    _no_more(rest)
+    values = info(known.checkpoint)
+    sys.stdout.write((json.dumps(values, indent=2) if known.json else describe(values)) + "\n")
+    return 0
+
+
+def _no_more(rest: list[str]) -> None:
+    if rest:
+        raise ValueError(f"unknown argument {rest[0]!r}; `npol COMMAND --help` lists what there is")
 
 
 if __name__ == "__main__":

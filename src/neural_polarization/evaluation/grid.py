@@ -173,13 +173,16 @@ def read_grid(path: str | Path, overrides: Mapping[str, Any]) -> Grid:
     # The base may stand in a file of its own; overrides of its keys still apply.
     of_base = {key.removeprefix("base."): value for key, value in overrides.items() if key.startswith("base.")}
     of_grid = {key: value for key, value in overrides.items() if not key.startswith("base.")}
-    config = build(GridConfig, with_overrides(tree, of_grid), source)
+    config = build(
+        GridConfig, with_overrides(tree, of_grid), dataclasses.replace(source, overridden=frozenset(of_grid))
+    )
     if isinstance(config.base, str):
         base, base_source = read_yaml(Path(path).parent / config.base)
     else:
         base = config.base
         lines = {key.removeprefix("base."): line for key, line in source.lines.items() if key.startswith("base.")}
         base_source = Source(source.name, lines)
+    base_source = dataclasses.replace(base_source, overridden=frozenset(of_base))
     grid = Grid(config, with_overrides(base, of_base), base_source)
     for name, variant in config.variants.items():
         for key in ("training.seed", "output", "name"):

@@ -1,7 +1,10 @@
-"""What is shown of a model's errors: a table for people and parity plots."""
+"""A model's errors as a table for people."""
 
 from collections.abc import Mapping
 from typing import Any
+
+PARTS = ("train", "validation", "test", "all")
+"""Parts of the data in the order in which they are shown."""
 
 
 def errors_table(result: Mapping[str, Any]) -> str:
@@ -10,7 +13,7 @@ def errors_table(result: Mapping[str, Any]) -> str:
     Args:
         result: with "units", and "validation" and "test" as `fit` returns them.
     """
-    parts = [part for part in ("train", "validation", "test") if result.get(part)]
+    parts = [part for part in PARTS if result.get(part)]
     names = [name for name in result["units"] if any(name in result[part] for part in parts)]
     lines = [["property", "unit", *(f"{part} {kind}" for part in parts for kind in ("MAE", "RMSE"))]]
     for name in names:

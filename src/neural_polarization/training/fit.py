@@ -251,7 +251,8 @@ def _save_best(
         directory.model,
         metadata={
             "name": config.name,
-            "data": {**plain(config.data), "name": task.dataset.name, "content_hash": task.dataset.content_hash},
+            "data": plain(config.data),
+            "dataset": {"name": task.dataset.name, "content_hash": task.dataset.content_hash},
             "properties": plain(task.dataset.properties),
             "training": plain(config.training),
             "split_by": task.split.by,

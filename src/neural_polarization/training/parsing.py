@@ -25,14 +25,18 @@ class Source:
     Attributes:
         name: file, or what else to call it.
         lines: line of each dotted key.
+        overridden: dotted keys whose values came from the command line instead.
     """
 
     name: str
     lines: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    overridden: frozenset[str] = frozenset()
 
     def at(self, key: str) -> str:
         """The place of a dotted key, or of the nearest key above it."""
         while key:
+            if key in self.overridden:
+                return f"command line, --{key}"
             if key in self.lines:
                 return f"{self.name}, line {self.lines[key]}"
             key = key.rpartition(".")[0]

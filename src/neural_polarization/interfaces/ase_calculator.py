@@ -1,0 +1,84 @@
+"""An ASE calculator: energies, forces and dipoles for optimization, dynamics and vibrations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ase
+import torch
+from ase.calculators.calculator import Calculator, all_changes
+
+from neural_polarization.checkpoints import load_model
+from neural_polarization.interfaces.predict import DISPLACEMENT, predict
+from neural_polarization.models import Model
+
+
+class NeuralPolarizationCalculator(Calculator):
+    """A model behind ASE's interface.
+
+    Results are in ASE's units: eV, eV/Angstrom, e*Angstrom. Beside ASE's own properties `results` has
+    `displacement`, (atoms, 3), Angstrom: where the electron clouds are relative to their nuclei. Molecules and fully
+    periodic systems are understood; there is no stress.
+
+    Args:
+        model: a model or its checkpoint.
+        energy: name of the property that is the energy; by default the one that has forces, or "energy".
+        device: where to compute.
+        double: whether to compute in double precision, which smooth vibrations and conserved energies need.
+
+    Raises:
+        ValueError: if the model has no such energy.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> from neural_polarization.models import HeadConfig, ModelConfig
+        >>> model = Model(ModelConfig(("H", "O"), {"energy": HeadConfig("extensive", forces=True)}))
+        >>> water = molecule("H2O", calculator=NeuralPolarizationCalculator(model))
+        >>> water.get_forces().shape
+        (3, 3)
+    """
+
+    def __init__(
+        self,
+        model: Model | str | Path,
+        energy: str | None = None,
+        device: torch.device | str = "cpu",
+        double: bool = False,
+    ) -> None:
+        super().__init__()
+        loaded = model if isinstance(model, Model) else load_model(model)[0]
+        self.model = loaded.to(device, torch.float64 if double else None).eval()
+        heads = self.model.config.heads
+        with_forces = [name for name, head in heads.items() if head.forces]
+        self.energy = energy or (with_forces[0] if with_forces else "energy")
+        dipoles = [name for name, head in heads.items() if head.kind == "dipole"]
+        self.dipole = dipoles[0] if dipoles else None
+        if self.energy not in heads and not dipoles:
+            raise ValueError(
+                f"energy: the model has no property {self.energy!r} (it has {', '.join(heads)}); name the one that is "
+                "the energy"
+            )
+        self.implemented_properties = [
+            *(["energy"] if self.energy in heads else []),
+            *(["forces"] if self.energy in with_forces else []),
+            *(["dipole"] if self.dipole else []),
+        ]
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Called by ASE when something is asked for and the atoms have changed."""
+        super().calculate(atoms, list(properties), list(system_changes))
+        assert isinstance(self.atoms, ase.Atoms)
+        (prediction,) = predict(self.model, [self.atoms])
+        results: dict[str, Any] = {DISPLACEMENT: prediction.displacement}
+        if "energy" in self.implemented_properties:
+            results["energy"] = results["free_energy"] = float(prediction.properties[self.energy])
+        if "forces" in self.implemented_properties:
+            results["forces"] = prediction.forces
+        if self.dipole is not None:
+            results["dipole"] = prediction.properties[self.dipole]
+        self.results = results

@@ -1,0 +1,59 @@
+"""`npol info`: what a checkpoint is, for people and for programs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from neural_polarization.checkpoints import load_model
+from neural_polarization.evaluation.reports import errors_table
+from neural_polarization.training.parsing import plain
+
+
+def info(checkpoint: str | Path) -> dict[str, Any]:
+    """Model, data, units, parameters, metrics and versions of a checkpoint, as plain values."""
+    model, stored = load_model(checkpoint)
+    return {
+        "file": str(stored.path),
+        "model": plain(model.config),
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "precision": str(next(model.parameters()).dtype).removeprefix("torch."),
+        "split": {
+            name.removeprefix("split."): len(part) for name, part in stored.tensors.items() if name.startswith("split.")
+        },
+        "versions": stored.versions,
+        **stored.metadata,
+    }
+
+
+def describe(values: Mapping[str, Any]) -> str:
+    """The same for people."""
+    model = values["model"]
+    backbone, polarization = model["backbone"], model["polarization"]
+    lines = [
+        f"{values['file']}: {values.get('name', 'a model')}",
+        f"  network      {backbone['name']}, {backbone['channels']} channels, {backbone['num_layers']} layers, "
+        f"cutoff {backbone['cutoff']} Angstrom",
+        f"  polarization {polarization['messages']}, limit {polarization['limit']} Angstrom, "
+        f"move {polarization['move']}",
+        f"  elements     {', '.join(model['elements'])}",
+        f"  parameters   {values['parameters']:,} ({values['precision']})",
+    ]
+    properties = values.get("properties", {})
+    for name, head in model["heads"].items():
+        unit = f", errors in {properties[name]['unit']}" if name in properties else ""
+        lines.append(f"  predicts     {name}: {head['kind']}{', with forces' if head['forces'] else ''}{unit}")
+    if "data" in values:
+        data = values["data"]
+        lines.append(f"  data         {data['path']} ({data['format']})")
+    if values["split"]:
+        parts = ", ".join(f"{name} {size}" for name, size in values["split"].items())
+        lines.append(f"  split        {parts} (by {values.get('split_by', 'structure')})")
+    if "training" in values:
+        training = values["training"]
+        lines.append(f"  training     best of epoch {values.get('epoch')}, seed {training['seed']}")
+    lines.append("  versions     " + ", ".join(f"{name} {version}" for name, version in values["versions"].items()))
+    metrics = values.get("metrics", {})
+    if metrics:
+        units = {name: kind["unit"] for name, kind in properties.items()}
+        lines += ["", errors_table({"units": units, **metrics})]
+    return "\n".join(lines)

@@ -1,0 +1,163 @@
+"""Predictions as extended XYZ, CSV, JSON, or a table for people."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neural_polarization.data.units import factor
+from neural_polarization.interfaces.predict import DISPLACEMENT, Prediction, internal_unit
+from neural_polarization.training.directory import write_text
+
+AXES = "xyz"
+
+
+def write_predictions(
+    predictions: Sequence[Prediction], units: Mapping[str, str], path: str | Path, overwrite: bool = False
+) -> None:
+    """Writes predictions in the format that the ending tells.
+
+    Args:
+        predictions: of `predict`.
+        units: customary unit per property; without one a value is written in its internal unit.
+        path: .extxyz or .xyz (all arrays, displacements among them), .csv (a row per structure, and the longest
+            displacement), .json (everything).
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        ValueError: for another ending.
+        FileExistsError: if the file is there and `overwrite` is not set.
+    """
+    check_output(path, overwrite)
+    path = Path(path)
+    write_text(path, WRITERS[path.suffix.lower()](predictions, units))
+
+
+def check_output(path: str | Path, overwrite: bool = False) -> None:
+    """Makes sure that an output can be written, before the work is done.
+
+    Raises:
+        ValueError: for an ending that is not known.
+        FileExistsError: if the file is there and `overwrite` is not set.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in WRITERS:
+        raise ValueError(f"{path}: unknown kind of output; the ending must be one of {', '.join(WRITERS)}")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; give another --output, or --overwrite to replace it")
+
+
+def table(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str:
+    """Predictions for people: a line per structure."""
+    rows = _rows(predictions, units)
+    if not rows:
+        return ""
+    lines = [list(rows[0]), *([_short(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def _rows(predictions: Sequence[Prediction], units: Mapping[str, str]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for number, prediction in enumerate(predictions):
+        atoms = prediction.atoms
+        row: dict[str, Any] = {
+            "structure": number,
+            "name": atoms.info.get("smiles") or atoms.info.get("name") or "",
+            "formula": atoms.get_chemical_formula(),
+        }
+        for name, value in prediction.properties.items():
+            shown, unit = _in_unit(name, value, units)
+            labels = [""] if not value.shape else ["_" + _axes(place) for place in np.ndindex(value.shape)]
+            for label, number_ in zip(labels, shown.ravel(), strict=True):
+                row[f"{name}{label} [{unit}]"] = float(number_)
+        if prediction.forces is not None:
+            row["largest force [eV/Angstrom]"] = float(np.linalg.norm(prediction.forces, axis=-1).max())
+        row["largest displacement [Angstrom]"] = float(np.linalg.norm(prediction.displacement, axis=-1).max())
+        rows.append(row)
+    return rows
+
+
+def _as_csv(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str:
+    rows = _rows(predictions, units)
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def _as_json(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str:
+    values: list[dict[str, Any]] = []
+    for prediction in predictions:
+        atoms = prediction.atoms
+        shown = {name: _in_unit(name, value, units) for name, value in prediction.properties.items()}
+        entry: dict[str, Any] = {
+            **{key: atoms.info[key] for key in ("smiles", "name") if key in atoms.info},
+            "symbols": [str(symbol) for symbol in atoms.symbols],
+            "positions": atoms.positions.tolist(),
+            "properties": {name: {"value": value.tolist(), "unit": unit} for name, (value, unit) in shown.items()},
+            DISPLACEMENT: prediction.displacement.tolist(),
+        }
+        if prediction.forces is not None:
+            entry["forces"] = prediction.forces.tolist()
+        values.append(entry)
+    return json.dumps({"units": {"length": "Angstrom", "forces": "eV/Angstrom"}, "structures": values}, indent=1) + "\n"
+
+
+def _as_extxyz(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str:
+    import ase.io
+
+    frames = [_frame(prediction, units) for prediction in predictions]
+    text = io.StringIO()
+    ase.io.write(text, frames, format="extxyz")
+    return text.getvalue()
+
+
+def _frame(prediction: Prediction, units: Mapping[str, str]) -> Any:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    frame = prediction.atoms.copy()
+    frame.calc = None
+    # ASE's own names are in ASE's units, which are the internal ones; every other property says its unit.
+    standard: dict[str, Any] = {} if prediction.forces is None else {"forces": prediction.forces}
+    for name, value in prediction.properties.items():
+        if name in ("energy", "dipole"):
+            standard[name] = value if value.shape else float(value)
+            continue
+        shown, unit = _in_unit(name, value, units)
+        frame.info[name] = shown if value.shape else float(shown)
+        frame.info[f"{name}_unit"] = unit
+    frame.calc = SinglePointCalculator(frame, **standard)
+    frame.arrays[DISPLACEMENT] = prediction.displacement
+    return frame
+
+
+WRITERS: dict[str, Callable[[Sequence[Prediction], Mapping[str, str]], str]] = {
+    ".extxyz": _as_extxyz,
+    ".xyz": _as_extxyz,
+    ".csv": _as_csv,
+    ".json": _as_json,
+}
+"""Every kind of output by its ending."""
+
+
+def _in_unit(name: str, value: NDArray[np.float64], units: Mapping[str, str]) -> tuple[NDArray[np.float64], str]:
+    if name not in units:
+        return value, "internal units"
+    unit = internal_unit(units[name])
+    return value / factor(unit), unit
+
+
+def _axes(place: tuple[int, ...]) -> str:
+    return "".join(AXES[k] if k < len(AXES) else str(k) for k in place)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) and abs(value) < 1e5 else str(value)

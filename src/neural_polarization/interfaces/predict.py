@@ -1,0 +1,109 @@
+"""Predictions for structures: every property that a model has, forces, and where the electron clouds are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ase
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neural_polarization.models import Model
+from neural_polarization.molecules import Molecules
+from neural_polarization.training.losses import FORCES
+
+DISPLACEMENT = "displacement"
+"""Name of the displacements in every output."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one structure.
+
+    Attributes:
+        atoms: the structure.
+        properties: internal units, by name; arrays without axes for numbers.
+        displacement: of the electron clouds from their nuclei, (atoms, 3), Angstrom.
+        forces: (atoms, 3), eV/Angstrom, if the model has them.
+    """
+
+    atoms: ase.Atoms
+    properties: Mapping[str, NDArray[np.float64]]
+    displacement: NDArray[np.float64]
+    forces: NDArray[np.float64] | None
+
+
+def predict(model: Model, structures: Sequence[ase.Atoms], batch_size: int = 64) -> list[Prediction]:
+    """Predictions for some structures.
+
+    Args:
+        model: on any device.
+        structures: molecules or periodic systems.
+        batch_size: structures at a time.
+
+    Raises:
+        ValueError: for an element that the model was not made for, or a structure that cannot be.
+    """
+    check_elements(model, structures)
+    weight = next(model.parameters())
+    training = model.training
+    model.eval()
+    predictions: list[Prediction] = []
+    for start in range(0, len(structures), batch_size):
+        frames = list(structures[start : start + batch_size])
+        molecules = Molecules.from_ase(frames, model.cutoff, weight.dtype).to(weight.device)
+        with torch.no_grad():
+            displacement = model.represent(molecules).displacement
+            values = model(molecules)
+        offsets = np.cumsum([0] + [len(frame) for frame in frames])
+        for k, frame in enumerate(frames):
+            of_atoms = slice(int(offsets[k]), int(offsets[k + 1]))
+            predictions.append(
+                Prediction(
+                    atoms=frame,
+                    properties={name: _array(value[k]) for name, value in values.items() if name != FORCES},
+                    displacement=_array(displacement[of_atoms]),
+                    forces=_array(values[FORCES][of_atoms]) if FORCES in values else None,
+                )
+            )
+    model.train(training)
+    return predictions
+
+
+def check_elements(model: Model, structures: Sequence[ase.Atoms]) -> None:
+    """Makes sure that a model knows every element.
+
+    Raises:
+        ValueError: naming the structure and the element that it does not know.
+    """
+    known = set(model.config.elements)
+    for k, frame in enumerate(structures):
+        strange = sorted({str(symbol) for symbol in frame.symbols} - known)
+        if strange:
+            raise ValueError(
+                f"structure {k} ({frame.get_chemical_formula()}) contains {', '.join(strange)}, but the model was "
+                f"trained for {', '.join(model.config.elements)} only; leave it out or train on such molecules"
+            )
+
+
+def internal_unit(unit: str) -> str:
+    """The unit in which a value is written, of the dimension of a customary one: no thousandths.
+
+    Errors are shown in meV; energies themselves are better read in eV.
+
+    Example:
+        >>> internal_unit("meV/Angstrom"), internal_unit("cal/mol/K")
+        ('eV/Angstrom', 'cal/mol/K')
+    """
+    plain: dict[str, str] = {"meV": "eV", "meV/Angstrom": "eV/Angstrom", "mD": "D"}
+    return plain.get(unit, unit)
+
+
+def units_of(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Customary unit of each property that a checkpoint knows of."""
+    return {name: str(kind["unit"]) for name, kind in metadata.get("properties", {}).items()}
+
+
+def _array(value: torch.Tensor) -> NDArray[np.float64]:
+    return value.detach().cpu().double().numpy()
