@@ -148,9 +148,9 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
 
 def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.checkpoints import load_model
-    from neural_polarization.interfaces.inputs import from_smiles, read_structures
+    from neural_polarization.data.structures import read_structures
     from neural_polarization.interfaces.outputs import check_output, table, write_predictions
-    from neural_polarization.interfaces.predict import predict, units_of
+    from neural_polarization.interfaces.predict import from_smiles, predict, units_of
 
     _no_more(rest)
     if not known.structures and not known.smiles:

@@ -182,7 +182,7 @@ def read_grid(path: str | Path, overrides: Mapping[str, Any]) -> Grid:
         base = config.base
         lines = {key.removeprefix("base."): line for key, line in source.lines.items() if key.startswith("base.")}
         base_source = Source(source.name, lines)
-    base_source = dataclasses.replace(base_source, overridden=frozenset(of_base))
+    base_source = dataclasses.replace(base_source, overridden=frozenset(of_base), prefix="base.")
     grid = Grid(config, with_overrides(base, of_base), base_source)
     for name, variant in config.variants.items():
         for key in ("training.seed", "output", "name"):

@@ -243,5 +243,6 @@ def _plot(table: Table, path: Path) -> None:
     axes.set_xticks(range(len(table.units)), list(table.units))
     axes.set_ylabel(f"test MAE / that of {table.reference}")
     axes.set_title(table.name)
-    axes.legend(fontsize="small")
+    # Outside of the axes: bars can have any height.
+    figure.legend(loc="outside right center", fontsize="small")
     figure.savefig(path, dpi=150)

@@ -1,5 +1,6 @@
 """Predictions for structures: every property that a model has, forces, and where the electron clouds are."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from neural_polarization.data.structures import embedded_molecule, molecule_atoms
 from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
 from neural_polarization.training.losses import FORCES
@@ -69,6 +71,22 @@ def predict(model: Model, structures: Sequence[ase.Atoms], batch_size: int = 64)
             )
     model.train(training)
     return predictions
+
+
+def from_smiles(smiles: str) -> ase.Atoms:
+    """A structure of a SMILES, relaxed in a force field; `info["smiles"]` remembers it.
+
+    Raises:
+        ImportError: without RDKit.
+        ValueError: for a SMILES that cannot be read or embedded.
+    """
+    with contextlib.suppress(ImportError):
+        from rdkit import rdBase
+
+        rdBase.DisableLog("rdApp.*")  # what it reports becomes the one line of our error
+    atoms = molecule_atoms(embedded_molecule(smiles, "--smiles"))
+    atoms.info["smiles"] = smiles
+    return atoms
 
 
 def check_elements(model: Model, structures: Sequence[ase.Atoms]) -> None:

@@ -26,17 +26,19 @@ class Source:
         name: file, or what else to call it.
         lines: line of each dotted key.
         overridden: dotted keys whose values came from the command line instead.
+        prefix: what stands before these keys on the command line.
     """
 
     name: str
     lines: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     overridden: frozenset[str] = frozenset()
+    prefix: str = ""
 
     def at(self, key: str) -> str:
         """The place of a dotted key, or of the nearest key above it."""
         while key:
             if key in self.overridden:
-                return f"command line, --{key}"
+                return f"command line, --{self.prefix}{key}"
             if key in self.lines:
                 return f"{self.name}, line {self.lines[key]}"
             key = key.rpartition(".")[0]
