@@ -21,6 +21,7 @@ from ase.data import atomic_numbers as atomic_number_of
 from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from neural_polarization.backbones.protocol import Backbone, Features, Split
 from neural_polarization.geometry import Edges, bound, cosine_envelope, safe_norm
@@ -229,7 +230,8 @@ class NeuralPolarization(nn.Module, Generic[Features]):
             ValueError: for an element that the network does not know.
         """
         species = self._species_of[atomic_numbers]
-        if not torch.compiler.is_compiling() and bool((species < 0).any()):
+        traced = torch.compiler.is_compiling() or get_proxy_mode() is not None  # then there is no value to look at
+        if not traced and bool((species < 0).any()):
             atom = int((species < 0).nonzero()[0, 0])
             raise ValueError(
                 f"atom {atom} is {chemical_symbols[int(atomic_numbers[atom])]}, an element that this network was "

@@ -1,0 +1,355 @@
+"""A model compiled together with its forces, for training steps that are exact and several times faster.
+
+A loss on forces differentiates the energy twice, which `torch.compile` refuses. The way round: the whole forward,
+the gradient that gives the forces included, is traced into one graph of plain operations, and that graph is
+compiled; its ordinary backward is then the second derivative. Two things need care.
+
+- Where autograd took a saved tensor during the trace, the graph has an `aten.detach`. In the second backward those
+  nodes would cut gradients (7 % error on the weights that move the points, without a warning), so they are erased:
+  a model's forward has none of its own. Every graph is then checked against the model itself before it is used.
+- Shapes in a graph are fixed. A batch is padded to a capacity with atoms of a molecule of their own, joined by edges
+  beyond the cutoff: they send nothing, and their outputs are dropped.
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from ase.data import atomic_numbers as atomic_number_of
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from neural_polarization.models import Model
+from neural_polarization.molecules import Molecules
+
+_FORCES = "forces"  # the one output per atom; all others are per molecule
+
+_TOLERANCES = {torch.float64: 1e-8, torch.float32: 2e-3}
+"""Largest relative error of a parameter's gradient: far above rounding, far below what a cut gradient makes."""
+
+_FLOOR = 1e-3
+"""Gradients smaller than this fraction of the largest one are compared on its scale: they are rounding alone."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """How much a compiled graph can hold, the padding included.
+
+    Attributes:
+        molecules: one more than the most molecules of a batch.
+        atoms: at least two more than the most atoms of a batch.
+        edges: the most edges of a batch.
+    """
+
+    molecules: int
+    atoms: int
+    edges: int
+
+    @classmethod
+    def of(cls, molecules: Molecules, slack: float) -> "Capacity":
+        """Capacity for batches like this one.
+
+        Args:
+            molecules: a batch.
+            slack: fraction of atoms, and of edges, by which a later batch may be larger.
+        """
+        grow = 1.0 + slack
+        return cls(
+            molecules=1 << math.ceil(math.log2(molecules.num_molecules + 1)),
+            atoms=_round_up(molecules.num_atoms * grow + 2),
+            edges=_round_up(molecules.edge_index.shape[1] * grow),
+        )
+
+    def holds(self, molecules: Molecules) -> bool:
+        """Whether a batch fits."""
+        return (
+            molecules.num_molecules < self.molecules
+            and molecules.num_atoms + 2 <= self.atoms
+            and molecules.edge_index.shape[1] <= self.edges
+        )
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What batches must share, beside a capacity, to run through the same graph."""
+
+    training: bool
+    dtype: torch.dtype
+    device: torch.device
+    has_shifts: bool
+    has_charge: bool
+    has_field: bool
+
+    @classmethod
+    def of(cls, molecules: Molecules, training: bool) -> "_Kind":
+        return cls(
+            training,
+            molecules.positions.dtype,
+            molecules.positions.device,
+            molecules.shifts is not None,
+            molecules.charge is not None,
+            molecules.external_field is not None,
+        )
+
+
+class _Padding:
+    """Fills batches up to a capacity: the last two atoms, far apart, take the edges that are left over."""
+
+    def __init__(self, capacity: Capacity, kind: _Kind, atomic_number: int, cutoff: float) -> None:
+        atoms, device = capacity.atoms, kind.device
+        self.capacity = capacity
+        self.numbers = torch.full((atoms,), atomic_number, device=device)
+        self.owner = torch.full((atoms,), capacity.molecules - 1, device=device)
+        self.positions = torch.zeros(atoms, 3, dtype=kind.dtype, device=device)
+        self.positions[-1, 0] = 4.0 * cutoff
+        self.edges = torch.tensor([[atoms - 1], [atoms - 2]], device=device).repeat(1, capacity.edges)
+        self.zeros = torch.zeros(max(capacity.edges, capacity.molecules), 3, dtype=kind.dtype, device=device)
+
+    def __call__(self, molecules: Molecules) -> Molecules:
+        """The batch with its padding."""
+        atoms, edges, count = molecules.num_atoms, molecules.edge_index.shape[1], molecules.num_molecules
+        shifts, charge, field = molecules.shifts, molecules.charge, molecules.external_field
+        more = self.capacity.molecules - count
+        return Molecules(
+            atomic_numbers=torch.cat([molecules.atomic_numbers, self.numbers[atoms:]]),
+            positions=torch.cat([molecules.positions.detach(), self.positions[atoms:]]),
+            molecule_index=torch.cat([molecules.molecule_index, self.owner[atoms:]]),
+            edge_index=torch.cat([molecules.edge_index, self.edges[:, edges:]], 1),
+            num_molecules=self.capacity.molecules,
+            shifts=None if shifts is None else torch.cat([shifts, self.zeros[: self.capacity.edges - edges]]),
+            charge=None if charge is None else torch.cat([charge, self.zeros[:more, 0]]),
+            external_field=None if field is None else torch.cat([field, self.zeros[:more]]),
+        )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One compiled graph: the tensors of the model's state and of a padded batch -> outputs in order of `names`."""
+
+    kind: _Kind
+    padding: _Padding
+    names: list[str]
+    graph: Callable[..., list[Tensor]]
+
+
+class CompiledModel:
+    """A model that runs compiled; made by `compile_training`.
+
+    Calling it gives what calling the model gives, in the model's present mode. In training mode the outputs can be
+    differentiated with respect to the model's parameters (not to positions); in evaluation mode they carry no
+    gradient. The parameters are the model's own: an optimizer's steps and loaded weights take effect at once.
+
+    A batch that no graph can hold, and the first one in evaluation mode, compiles a new graph (a minute or more on
+    a CPU); each new one leaves twice as much slack as the one before, so there are few.
+
+    Args:
+        model: what is compiled.
+        slack: fraction by which batches may be larger than the first one.
+
+    Attributes:
+        compilations: number of graphs so far.
+    """
+
+    def __init__(self, model: Model, slack: float = 0.02) -> None:
+        self.model = model
+        self.compilations = 0
+        self._slack = slack
+        self._steps: list[_Step] = []
+
+    def __call__(self, molecules: Molecules) -> dict[str, Tensor]:
+        """Every property in its internal unit, by name, and "forces": the same as `Model.forward`.
+
+        Raises:
+            ValueError: for an element that the model does not know.
+            RuntimeError: if a new graph is needed and cannot be made, or does not reproduce the model.
+        """
+        self.model.representation.species(molecules.atomic_numbers)  # the graph cannot check its input
+        step = self._find(molecules) or self._add(molecules)
+        return self._run(step, molecules)
+
+    def prepare(self, molecules: Molecules) -> None:
+        """Compiles what batches like this one need, unless it is there."""
+        if self._find(molecules) is None:
+            self._add(molecules)
+
+    def _find(self, molecules: Molecules) -> _Step | None:
+        kind = _Kind.of(molecules, self.model.training)
+        fitting = [s for s in self._steps if s.kind == kind and s.padding.capacity.holds(molecules)]
+        return min(fitting, key=lambda step: step.padding.capacity.edges, default=None)
+
+    def _add(self, molecules: Molecules) -> _Step:
+        kind = _Kind.of(molecules, self.model.training)
+        _require_compiler()
+        before = sum(step.kind == kind for step in self._steps)
+        capacity = Capacity.of(molecules, self._slack * 2**before)
+        number = atomic_number_of[self.model.config.elements[0]]
+        padding = _Padding(capacity, kind, number, self.model.cutoff)
+        names, graph = trace(self.model, padding(molecules))
+        # The shapes are in the graph, and a new one is made for others: nothing is left for Dynamo to generalise.
+        step = _Step(kind, padding, names, torch.compile(graph, fullgraph=True, dynamic=False))
+        self._check(step, molecules)
+        self._steps.append(step)
+        self.compilations += 1
+        return step
+
+    def _run(self, step: _Step, molecules: Molecules) -> dict[str, Tensor]:
+        with torch.set_grad_enabled(step.kind.training and torch.is_grad_enabled()):
+            outputs = step.graph(*inputs(self.model, step.padding(molecules)))
+            lengths = {_FORCES: molecules.num_atoms}
+            return {
+                name: output[: lengths.get(name, molecules.num_molecules)]
+                for name, output in zip(step.names, outputs, strict=True)
+            }
+
+    def _check(self, step: _Step, molecules: Molecules) -> None:
+        """Compares outputs, and in training every parameter's gradient, with those of the model itself."""
+        with torch.enable_grad():
+            expected = self.model(molecules)
+            found = self._run(step, molecules)
+            pairs = {f"output {name!r}": (expected[name].detach(), found[name].detach()) for name in expected}
+            floors = dict.fromkeys(pairs, 0.0)
+            if step.kind.training:
+                names = [name for name, p in self.model.named_parameters() if p.requires_grad]
+                gradients = dict(
+                    zip(names, zip(self._gradients(expected), self._gradients(found), strict=True), strict=True)
+                )
+                floors.update(dict.fromkeys(names, _FLOOR * max(float(a.norm()) for a, _ in gradients.values())))
+                pairs.update(gradients)
+        tolerance = _TOLERANCES.get(step.kind.dtype, 2e-2)
+        for name, (a, b) in pairs.items():
+            size = max(float(a.norm()), floors[name])
+            error = float((a - b).norm())
+            if not error <= tolerance * size:
+                raise RuntimeError(
+                    f"the compiled model is wrong: {name} differs from the model's own by {error:.1e}, of {size:.1e} "
+                    f"(allowed: {tolerance:.0e} of it); train without compilation, and report this with the "
+                    "model's configuration and the version of torch"
+                )
+
+    def _gradients(self, outputs: dict[str, Tensor]) -> list[Tensor]:
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        generator = torch.Generator().manual_seed(0)
+        weighted = [
+            (value * torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)).sum().double()
+            for value in outputs.values()
+        ]
+        # A parameter that the outputs do not depend on gets zeros.
+        return list(torch.autograd.grad(torch.stack(weighted).sum(), parameters, materialize_grads=True))
+
+
+def compile_training(model: Model, example: Molecules, slack: float = 0.02) -> CompiledModel:
+    """Compiles a model for training, forces included.
+
+    Args:
+        model: on its device and in its floating-point type, in training mode.
+        example: a batch of the usual size, better a large one; it sets the size of the first graph.
+        slack: fraction by which later batches may be larger without a new compilation.
+
+    Returns:
+        What takes the place of the model in a training loop; see `CompiledModel`.
+
+    Raises:
+        RuntimeError: if there is no C++ compiler, or the compiled model does not reproduce the model.
+
+    Example:
+        >>> compiled = compile_training(model, batch)  # doctest: +SKIP
+        >>> predictions = compiled(batch)  # doctest: +SKIP
+        >>> loss(predictions).backward()  # doctest: +SKIP
+    """
+    compiled = CompiledModel(model, slack)
+    compiled.prepare(example)
+    return compiled
+
+
+def trace(model: Model, molecules: Molecules, keep_detached: bool = False) -> tuple[list[str], GraphModule]:
+    """The model's forward in its present mode, with the gradient that gives forces, as one graph.
+
+    Args:
+        model: what is traced.
+        molecules: a batch; its shapes are those of the graph.
+        keep_detached: leaves the nodes that cut second derivatives, to show in a test what they do.
+
+    Returns:
+        The names of the outputs, and the graph; its inputs are those of `inputs`.
+    """
+    state = _state(model)
+    names: list[str] = []
+
+    def forward(*tensors: Tensor) -> list[Tensor]:
+        values = dict(zip(state, tensors, strict=False))
+        batch = _with_tensors(molecules, tensors[len(state) :])
+        # Each place in the model is in `state` on its own, tied or not: functional_call need not look for ties.
+        outputs = torch.func.functional_call(model, values, (batch,), tie_weights=False)
+        names[:] = list(outputs)
+        return list(outputs.values())
+
+    batch = molecules.with_positions(molecules.positions.detach().clone().requires_grad_())
+    graph = make_fx(forward, tracing_mode="fake")(*inputs(model, batch))
+    if not keep_detached:
+        for node in list(graph.graph.nodes):
+            if node.target is torch.ops.aten.detach.default:
+                node.replace_all_uses_with(node.args[0])
+                graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return names, graph
+
+
+def inputs(model: Model, molecules: Molecules) -> list[Tensor]:
+    """What a graph of `trace` is called with: the model's state and the batch's tensors."""
+    return [*_state(model).values(), *_tensors(molecules)]
+
+
+def _state(model: Model) -> dict[str, Tensor]:
+    """Parameters and buffers, once for each module that has them (a shared module counts once)."""
+    return {
+        f"{path}.{name}" if path else name: value
+        for path, module in model.named_modules()
+        for part in (module.named_parameters(recurse=False), module.named_buffers(recurse=False))
+        for name, value in part
+    }
+
+
+def _tensors(molecules: Molecules) -> list[Tensor]:
+    optional = (molecules.shifts, molecules.charge, molecules.external_field)
+    return [
+        molecules.atomic_numbers,
+        molecules.positions,
+        molecules.molecule_index,
+        molecules.edge_index,
+        *(value for value in optional if value is not None),
+    ]
+
+
+def _with_tensors(molecules: Molecules, tensors: Iterable[Tensor]) -> Molecules:
+    values = iter(tensors)
+    return replace(
+        molecules,
+        atomic_numbers=next(values),
+        positions=next(values),
+        molecule_index=next(values),
+        edge_index=next(values),
+        shifts=None if molecules.shifts is None else next(values),
+        charge=None if molecules.charge is None else next(values),
+        external_field=None if molecules.external_field is None else next(values),
+    )
+
+
+def _round_up(size: float) -> int:
+    """To a grid with steps of 3 to 6 %, so that later runs find their graph in the compiler's cache."""
+    step = 1 << max(0, math.floor(math.log2(max(size, 1.0))) - 4)
+    return math.ceil(size / step) * step
+
+
+def _require_compiler() -> None:
+    wanted = os.environ.get("CXX")
+    if not any(shutil.which(name) for name in ([wanted] if wanted else ["g++", "clang++", "cl"])):
+        where = f"the environment variable CXX names {wanted!r}, which" if wanted else "neither g++ nor clang++"
+        raise RuntimeError(
+            f"a compiled training needs a C++ compiler: {where} was not found; install g++ (or set CXX to a "
+            "compiler), or train without compilation"
+        )
