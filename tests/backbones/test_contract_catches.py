@@ -1,0 +1,142 @@
+"""The contract fails on backbones that break it: one deliberately broken network per rule."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from neural_polarization.backbones import PaiNN, Split
+from neural_polarization.geometry import Edges
+from neural_polarization.polarization import Messages
+from neural_polarization.testing import BackboneContract
+
+
+class Broken(nn.Module):
+    """A layer of PaiNN with something wrong around it."""
+
+    def __init__(self, layer: Callable[[Split, Edges], Split]) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        return self.layer(features, edges)
+
+
+class KnowsDirections(Broken):
+    """Prefers the x axis."""
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        return self.layer(features, replace(edges, lengths=edges.lengths + 0.1 * edges.vectors[:, 0].abs()))
+
+
+class HasHandedness(Broken):
+    """Adds pseudovectors to vectors: right under rotations, wrong under reflections."""
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        out = self.layer(features, edges)
+        assert out.vectors is not None
+        return Split(out.scalars, out.vectors + torch.linalg.cross(out.vectors, out.vectors.roll(1, -1), dim=1))
+
+
+class AveragesTheBatch(Broken):
+    """Lets molecules of a batch know of each other."""
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        out = self.layer(features, edges)
+        return Split(out.scalars + out.scalars.mean(0), out.vectors)
+
+
+class CountsAtoms(Broken):
+    """Depends on the order of atoms."""
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        out = self.layer(features, edges)
+        return Split(out.scalars + torch.arange(len(out.scalars)).to(out.scalars).unsqueeze(-1), out.vectors)
+
+
+class CutsOff(Broken):
+    """Ignores the envelope."""
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        return self.layer(features, replace(edges, envelope=torch.ones_like(edges.envelope)))
+
+
+class FadesWithMovingPoints(Broken):
+    """Takes the envelope from the moved distance, where the edge may end before it has faded."""
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        envelope = 0.5 * (1.0 + torch.cos(edges.lengths * torch.pi / 4.0))
+        return self.layer(features, replace(edges, envelope=envelope))
+
+
+class Remembers(Broken):
+    """Keeps the first geometry that it saw."""
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        if not hasattr(self, "first") or len(self.first.senders) != len(edges.senders):
+            self.first = edges
+        return self.layer(features, self.first)
+
+
+class TakesNorms(Broken):
+    """Takes a norm that has no derivative at zero."""
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        out = self.layer(features, edges)
+        assert out.vectors is not None
+        return Split(out.scalars + out.vectors.square().sum(1).sqrt(), out.vectors)
+
+
+class HasDeadWeights(Broken):
+    """Has a parameter that does nothing."""
+
+    def __init__(self, layer: Callable[[Split, Edges], Split]) -> None:
+        super().__init__(layer)
+        self.dead = nn.Parameter(torch.zeros(3))
+
+
+def _contract(broken: type[Broken]) -> BackboneContract:
+    class Mine(BackboneContract):
+        def make_backbone(self, num_species: int) -> PaiNN:
+            backbone = PaiNN(num_species, channels=8, num_layers=2, cutoff=4.0, num_basis=8)
+            backbone.layers = nn.ModuleList(broken(layer) for layer in backbone.layers)
+            return backbone
+
+    return Mine()
+
+
+PLAIN, RIDING, BOTH = Messages.PLAIN, Messages.RIDING, Messages.BOTH_VIEWS
+DOUBLE = torch.float64
+
+CASES: list[tuple[type[Broken], Callable[[BackboneContract], Any]]] = [
+    (KnowsDirections, lambda c: c.test_turns_with_the_molecule(PLAIN, DOUBLE, 1)),
+    (HasHandedness, lambda c: c.test_turns_with_the_molecule(PLAIN, DOUBLE, -1)),
+    (AveragesTheBatch, lambda c: c.test_batch_is_one_by_one(PLAIN, DOUBLE)),
+    (AveragesTheBatch, lambda c: c.test_no_gradient_across_molecules(PLAIN)),
+    (CountsAtoms, lambda c: c.test_order_of_atoms(PLAIN, DOUBLE)),
+    (CountsAtoms, lambda c: c.test_size_extensive(PLAIN, DOUBLE)),
+    (CutsOff, lambda c: c.test_continuous_through_the_cutoff(PLAIN)),
+    (FadesWithMovingPoints, lambda c: c.test_continuous_through_the_cutoff(RIDING)),
+    (Remembers, lambda c: c.test_layers_listen_to_this_call()),
+    (TakesNorms, lambda c: c.test_first_and_second_derivatives(PLAIN, False)),
+    (HasDeadWeights, lambda c: c.test_every_parameter_gets_a_gradient(BOTH)),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly")
+@pytest.mark.parametrize(("broken", "check"), CASES, ids=[broken.__name__ for broken, _ in CASES])
+def test_the_contract_fails(broken: type[Broken], check: Callable[[BackboneContract], Any]) -> None:
+    with pytest.raises((AssertionError, RuntimeError)):
+        check(_contract(broken))
+
+
+def test_the_contract_passes_on_what_is_not_broken() -> None:
+    for _, check in CASES:
+        check(_contract(Broken))
+
+
+def test_handedness_is_fine_under_rotations() -> None:
+    _contract(HasHandedness).test_turns_with_the_molecule(PLAIN, DOUBLE, 1)
