@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 import ase
 import numpy as np
-from jaxtyping import Float
 
 from ..data.units import BOHR, HARTREE
 from .level import Level
@@ -158,8 +157,7 @@ def converge(molecule: Any, request: Request, identity: tuple[Any, ...] = (), wa
         NotConvergedError: with the number of iterations.
     """
     accuracy = request.accuracy
-    external: Float[np.ndarray, "3"] = np.asarray(request.field)
-    scf = mean_field(molecule, request.level, accuracy, external)
+    scf = mean_field(molecule, request.level, accuracy, np.asarray(request.field))
     guess = warm.guess(identity, scf.get_ovlp()) if warm is not None else None
     guess = _coarse(scf, accuracy, guess)
     scf.kernel(dm0=guess)

@@ -27,6 +27,13 @@ class ForceField:
         """The structure as it is."""
         return molecule_atoms(self._molecule)
 
+    def move_to(self, positions: Float[np.ndarray, "atoms 3"]) -> None:
+        """Put the atoms elsewhere (Angstrom)."""
+        conformer = self._molecule.GetConformer()
+        for atom, position in enumerate(positions.tolist()):
+            conformer.SetAtomPosition(atom, position)
+        self._field = force_field(self._molecule)
+
     def bonds(self) -> list[tuple[int, int]]:
         """Bonded pairs."""
         return [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in self._molecule.GetBonds()]

@@ -1,6 +1,6 @@
 """All chemically valid molecules of C, N, O and F up to a size, as SMILES and as structures."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,12 +83,20 @@ def choose(smiles: Sequence[str], smallest: int = 1, largest_sample: int | None 
     return kept + largest
 
 
-def structures(smiles: Sequence[str], sampling: Sampling) -> list[ase.Atoms]:
+def structures(
+    smiles: Sequence[str], sampling: Sampling, relax: Callable[[ase.Atoms], ase.Atoms] | None = None
+) -> list[ase.Atoms]:
     """Relaxed and displaced structures, in rounds: one frame of each molecule, then the next of each.
 
     So any beginning of the list is a balanced set. `atoms.info` holds "smiles", "molecule" (the place in
     `smiles`), "frame" (0 is relaxed) and "heavy_atoms". Molecules that cannot be embedded (some bicycles) are
     left out.
+
+    Args:
+        smiles: of the molecules.
+        sampling: frames, temperature, seed.
+        relax: moves a structure to a better minimum than the force field's; frames are displaced from there, with
+            the force field's curvature.
     """
     per_molecule: list[list[ase.Atoms]] = []
     for molecule, name in enumerate(smiles):
@@ -97,7 +105,10 @@ def structures(smiles: Sequence[str], sampling: Sampling) -> list[ase.Atoms]:
             embedded = embedded_molecule(name, name, seed + 1)
         except DataError:
             continue
-        frames = thermal_frames(ForceField(embedded), sampling.frames, sampling.temperature, seed)
+        field = ForceField(embedded)
+        if relax is not None:
+            field.move_to(relax(field.atoms()).positions)
+        frames = thermal_frames(field, sampling.frames, sampling.temperature, seed)
         for frame, atoms in enumerate(frames):
             atoms.info.update(
                 smiles=name,

@@ -19,7 +19,7 @@ References:
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -91,6 +91,11 @@ class Level:
         """Whether d shells have six Cartesian functions; f and higher shells are always pure."""
         return _POPLE.match(self.basis) is not None
 
+    def check(self, elements: Iterable[str]) -> None:
+        """Raises what a calculation would raise later: an unknown method, basis or element (ValueError)."""
+        _ = self.functional
+        self.shells(sorted(set(elements)))
+
     def shells(self, elements: Sequence[str]) -> dict[str, list[Shell]]:
         """The basis functions of each element.
 
@@ -138,7 +143,7 @@ def pure_shells(angular_momenta: Sequence[int]) -> Float[np.ndarray, "cartesian 
     from pyscf import gto
 
     blocks = [
-        np.eye((l + 1) * (l + 2) // 2) if l <= 2 else np.asarray(gto.cart2sph(l, normalized="sp"))
-        for l in angular_momenta
+        np.eye((degree + 1) * (degree + 2) // 2) if degree <= 2 else np.asarray(gto.cart2sph(degree, normalized="sp"))
+        for degree in angular_momenta
     ]
-    return scipy.linalg.block_diag(*blocks)
+    return np.asarray(scipy.linalg.block_diag(*blocks))

@@ -186,7 +186,7 @@ def dask_cluster(scheduler: str | None, workers: int = 1) -> Engine:
             raise ImportError("a cluster needs Dask: pip install 'neural-polarization[cluster]'") from None
         local: Any = None
         if scheduler is None:
-            local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+            local = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
         client: Any = Client(local if local is not None else scheduler)
         try:
             client.run(_one_thread)

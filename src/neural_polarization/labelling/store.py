@@ -199,7 +199,7 @@ class LabelStore:
                 structures: Any = file["structures"]
                 for part in parts:
                     with h5py.File(part, "r") as opened:
-                        for key in opened["structures"]:
+                        for key in list(_structures(opened)):
                             if key in structures:
                                 del structures[key]
                             opened.copy(f"structures/{key}", structures)
@@ -240,6 +240,10 @@ def read_description(path: Path) -> dict[str, str]:
     with _open(path, "r") as file:
         _check(path, file, {"format": FORMAT})
         return {name: str(value) for name, value in file.attrs.items()}
+
+
+def _structures(file: Any) -> Any:
+    return file["structures"]
 
 
 def _record(key: str, group: Any) -> Record:

@@ -1,0 +1,198 @@
+"""The commands `npol enumerate`, `npol label` and `npol pack`. Nothing heavy is imported before one runs."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_QUANTITIES = ("forces", "polarizability", "charges", "centroids", "density")
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Register the commands of this room.
+
+    Args:
+        subparsers: what `ArgumentParser.add_subparsers` returns. Each command sets `run`, a function of the parsed
+            arguments and of the words that the parser did not know, which returns the exit code.
+    """
+    _add_enumerate(subparsers)
+    _add_label(subparsers)
+    _add_pack(subparsers)
+
+
+def _add_enumerate(subparsers: Any) -> None:
+    command = subparsers.add_parser(
+        "enumerate", help="structures of all small molecules of C, N, O, F and H", allow_abbrev=False
+    )
+    command.add_argument("heavy_atoms", type=int, metavar="N", help="most atoms other than hydrogen in a molecule")
+    command.add_argument("-o", "--output", required=True, metavar="FILE.extxyz")
+    command.add_argument("--smallest", type=int, default=1, metavar="N", help="fewest heavy atoms; default 1")
+    command.add_argument(
+        "--largest-sample", type=int, metavar="K", help="of the molecules with N heavy atoms take K, drawn at random"
+    )
+    command.add_argument("--strained", action="store_true", help="also triple and cumulated bonds in small rings")
+    command.add_argument("--frames", type=int, default=8, metavar="K", help="per molecule: relaxed, then displaced")
+    command.add_argument("--temperature", type=float, default=500.0, metavar="KELVIN", help="of the displacements")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--relax", metavar="METHOD/BASIS", help="relax at this level after the force field, for instance PBE/def2-SVP"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace the output file")
+    command.set_defaults(run=_run_enumerate)
+
+
+def _add_label(subparsers: Any) -> None:
+    command = subparsers.add_parser(
+        "label", help="labels of structures from density functional theory", allow_abbrev=False
+    )
+    command.add_argument("structures", nargs="+", metavar="FILE", help=".xyz, .extxyz, .sdf, .mol or .smi")
+    command.add_argument("-o", "--output", required=True, metavar="LABELS.h5", help="made, or continued")
+    command.add_argument(
+        "--level",
+        default="B3LYP/6-31G(2df,p)",
+        metavar="METHOD/BASIS",
+        help="default: B3LYP/6-31G(2df,p), which is QM9's",
+    )
+    command.add_argument(
+        "--accuracy", choices=("fast", "standard", "exact"), default="standard", help="of integrals and convergence"
+    )
+    command.add_argument(
+        "--quantities",
+        nargs="+",
+        choices=_QUANTITIES,
+        default=list(_QUANTITIES),
+        metavar="NAME",
+        help=f"beside energy, dipole, quadrupole and orbital energies; default: {' '.join(_QUANTITIES)}",
+    )
+    command.add_argument(
+        "--fraction",
+        nargs="+",
+        default=[],
+        metavar="NAME=SHARE",
+        help="give a quantity to a random share of the structures, for instance polarizability=0.3",
+    )
+    command.add_argument(
+        "--field", nargs=3, type=float, default=(0.0, 0.0, 0.0), metavar=("X", "Y", "Z"), help="V/Angstrom"
+    )
+    command.add_argument("--charge", type=int, help="e, for structures that say nothing about it; default 0")
+    command.add_argument("--spin", type=int, help="unpaired electrons, for structures that say nothing; default 0")
+    command.add_argument("--workers", type=int, default=1, metavar="N", help="processes of one thread each")
+    command.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, or 'local' for one on this machine")
+    command.add_argument("--seed", type=int, default=0, help="of the embedding of SMILES")
+    command.add_argument("--retry-failed", action="store_true", help="try structures again that failed before")
+    command.set_defaults(run=_run_label)
+
+
+def _add_pack(subparsers: Any) -> None:
+    command = subparsers.add_parser("pack", help="files of labels to a data set to train on", allow_abbrev=False)
+    command.add_argument("labels", nargs="+", metavar="LABELS.h5")
+    command.add_argument("-o", "--output", required=True, metavar="SET.npz")
+    command.add_argument("--densities", metavar="DENSITIES.npz", help="also densities and orbital centroids")
+    command.add_argument("--points", type=int, default=2000, metavar="N", help="of each density sample")
+    command.add_argument("--seed", type=int, default=0, help="of split and samples")
+    command.set_defaults(run=_run_pack)
+
+
+def _run_enumerate(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
+    from ase.io import write
+
+    from .calculation import Request
+    from .enumeration import Sampling, choose, enumerate_smiles, structures
+    from .level import Level
+    from .mean_field import FAST
+    from .relaxation import relax
+
+    _no_more(rest)
+    output = Path(arguments.output)
+    if output.suffix != ".extxyz":
+        raise ValueError(f"{output}: expected the ending .extxyz, which keeps SMILES and numbers of molecules")
+    if output.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{output} exists; give another path, or --overwrite")
+    smiles = choose(
+        enumerate_smiles(arguments.heavy_atoms, arguments.strained),
+        arguments.smallest,
+        arguments.largest_sample,
+        arguments.seed,
+    )
+    request = Request(Level.parse(arguments.relax), FAST) if arguments.relax else None
+    sampling = Sampling(arguments.frames, arguments.temperature, arguments.seed)
+    made = structures(smiles, sampling, None if request is None else lambda atoms: relax(atoms, request))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write(output, made, format="extxyz")
+    molecules = len({atoms.info["smiles"] for atoms in made})
+    sys.stdout.write(f"{output}: {len(made)} structures of {molecules} molecules ({len(smiles)} enumerated)\n")
+    return 0
+
+
+def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
+    from ..data.structures import check_electrons, read_structures
+    from .calculation import Request
+    from .level import Level
+    from .mean_field import EXACT, FAST, Accuracy
+    from .run import dask_cluster, processes, run
+
+    _no_more(rest)
+    request = Request(
+        level=Level.parse(arguments.level),
+        accuracy={"fast": FAST, "standard": Accuracy(), "exact": EXACT}[arguments.accuracy],
+        quantities=tuple(arguments.quantities),
+        fractions=_shares(arguments.fraction),
+        field=tuple(arguments.field),
+    )
+    structures: list[Any] = []
+    for name in arguments.structures:
+        for index, atoms in enumerate(read_structures(name, arguments.seed)):
+            for key, value in (("charge", arguments.charge), ("spin", arguments.spin)):
+                if value is not None:
+                    atoms.info.setdefault(key, value)
+            check_electrons(atoms, f"{name}: structure {index}")
+            structures.append(atoms)
+    request.level.check({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()})
+    if arguments.scheduler is not None:
+        engine = dask_cluster(None if arguments.scheduler == "local" else arguments.scheduler, arguments.workers)
+    else:
+        engine = processes(arguments.workers)
+    output = Path(arguments.output)
+    summary = run(structures, request, output, engine, arguments.retry_failed)
+    sys.stdout.write(
+        f"{output}: {summary.done} labelled, {summary.failed} failed, {summary.skipped} were there already\n"
+    )
+    return 0
+
+
+def _run_pack(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
+    from .packing import pack
+
+    _no_more(rest)
+    target = Path(arguments.output)
+    packed = pack(
+        [Path(name) for name in arguments.labels],
+        target,
+        None if arguments.densities is None else Path(arguments.densities),
+        arguments.points,
+        arguments.seed,
+    )
+    sys.stdout.write(
+        f"{target}: {packed.structures} structures of {packed.molecules} molecules, {packed.polarizabilities} "
+        f"polarizabilities, {packed.densities} densities; {packed.failed} failed and were left out\n"
+    )
+    return 0
+
+
+def _shares(words: Sequence[str]) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        try:
+            shares[name] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise ValueError(f"--fraction {word!r}: expected NAME=SHARE such as polarizability=0.3")
+    return shares
+
+
+def _no_more(rest: Sequence[str]) -> None:
+    if rest:
+        raise ValueError(f"unknown argument {rest[0]!r}; `npol COMMAND --help` lists what there is")

@@ -1,0 +1,194 @@
+"""From files of labels to the compact data sets that are trained on."""
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ..data.cache import write_arrays
+from .level import Level
+from .mean_field import Accuracy, build_molecule
+from .properties.density import sample_density, unpack_matrix
+from .store import Record, read_description, read_labels
+
+_SHOWN_IN: Mapping[str, tuple[str, tuple[int, ...], bool]] = MappingProxyType(
+    {
+        "energy": ("meV", (), False),
+        "forces": ("meV/Angstrom", (3,), True),
+        "dipole": ("mD", (3,), False),
+        "quadrupole": ("e*Angstrom^2", (3, 3), False),
+        "polarizability": ("Angstrom^3", (3, 3), False),
+        "spatial_extent": ("Angstrom^2", (), False),
+        "homo": ("meV", (), False),
+        "lumo": ("meV", (), False),
+        "gap": ("meV", (), False),
+        "mulliken_charges": ("e", (), True),
+        "hirshfeld_charges": ("e", (), True),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Counts of what was written."""
+
+    structures: int
+    molecules: int
+    polarizabilities: int
+    densities: int
+    failed: int
+
+
+def pack(
+    sources: Sequence[Path], target: Path, densities: Path | None = None, points: int = 2000, seed: int = 0
+) -> Packed:
+    """Write the labels of one or more files as flat arrays; failed structures are left out.
+
+    Structures with the same SMILES (or, without one, the same formula) are frames of one molecule, and a molecule
+    is in one part of the split with all its frames: about a tenth in validation, a tenth in test, drawn from the
+    name so that it stays where it is when the set grows.
+
+    Args:
+        sources: files of `npol label`, of one level.
+        target: .npz, readable by `neural_polarization.data`.
+        densities: .npz for densities (where a file has density matrices) and orbital centroids.
+        points: of each density sample.
+        seed: of split and samples.
+
+    Raises:
+        ValueError: where the files are of different levels, or no structure has labels.
+    """
+    descriptions = {source: read_description(source) for source in sources}
+    levels = sorted({description["level"] for description in descriptions.values()})
+    if len(levels) != 1:
+        raise ValueError(f"files of different levels cannot be one data set: {', '.join(levels) or 'none given'}")
+    everything = [record for source in sources for record in read_labels(source)]
+    records = [record for record in everything if not record.reason]
+    if not records:
+        raise ValueError(f"{', '.join(str(source) for source in sources)}: no structure has labels")
+    arrays = _main_arrays(records, seed)
+    arrays["level"] = np.array(levels[0])
+    write_arrays(target, arrays, compress=True)
+    with_density = [index for index, record in enumerate(records) if "density_matrix" in record.labels]
+    if densities is not None:
+        extra = _density_arrays(records, with_density, Level.parse(levels[0]), points, seed)
+        extra["level"] = np.array(levels[0])
+        write_arrays(densities, extra, compress=True)
+    return Packed(
+        structures=len(records),
+        molecules=len(np.unique(arrays["molecule"])),
+        polarizabilities=sum("polarizability" in record.labels for record in records),
+        densities=len(with_density),
+        failed=len(everything) - len(records),
+    )
+
+
+def _main_arrays(records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
+    names = [str(record.atoms.info.get("smiles", record.atoms.get_chemical_formula())) for record in records]
+    numbering = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    arrays: dict[str, np.ndarray] = {
+        "n_atoms": np.array([len(record.atoms) for record in records], np.int32),
+        "atomic_numbers": np.concatenate([record.atoms.numbers for record in records]).astype(np.uint8),
+        "positions": np.concatenate([record.atoms.positions for record in records]),
+        "molecule": np.array([numbering[name] for name in names], np.int32),
+        "split": np.array([_part(name, seed) for name in names], np.int8),
+        "smiles": np.array(names),
+        "frame": np.array([int(record.atoms.info.get("frame", 0)) for record in records], np.int32),
+    }
+    charges = np.array([float(record.atoms.info.get("charge", 0)) for record in records])
+    if charges.any():
+        arrays["charge"] = charges
+    table: dict[str, dict[str, Any]] = {}
+    for name, (unit, shape, per_atom) in _SHOWN_IN.items():
+        if not any(name in record.labels for record in records):
+            continue
+        rows = [_row(record, name, shape, per_atom) for record in records]
+        values = np.concatenate(rows) if per_atom else np.array(rows)
+        arrays[name] = values if name == "energy" else values.astype(np.float32)
+        table[name] = {"unit": unit, "shape": list(shape), "per_atom": per_atom}
+    arrays["properties"] = np.array(json.dumps(table))
+    return arrays
+
+
+def _row(record: Record, name: str, shape: tuple[int, ...], per_atom: bool) -> np.ndarray:
+    missing = np.full((len(record.atoms), *shape) if per_atom else shape, np.nan)
+    return np.asarray(record.labels.get(name, missing), dtype=np.float64)
+
+
+def _part(name: str, seed: int) -> int:
+    """0 train, 1 validation or 2 test, by a number that belongs to the name."""
+    draw = zlib.crc32(f"{seed}:{name}".encode()) / 2**32
+    return 0 if draw < 0.8 else 1 if draw < 0.9 else 2
+
+
+def _density_arrays(
+    records: Sequence[Record], with_density: Sequence[int], level: Level, points: int, seed: int
+) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    samples = [_sampled(records[index], level, points, generator) for index in with_density]
+    matrices = [records[index].labels["density_matrix"] for index in with_density]
+    localized = [index for index, record in enumerate(records) if "centroid_positions" in record.labels]
+    arrays: dict[str, np.ndarray] = {
+        "density_structure": np.array(with_density, np.int32),
+        "n_points": np.array([len(sample[1]) for sample in samples], np.int32),
+        "points": _joined((sample[0] for sample in samples), np.float32, (0, 3)),
+        "weights": _joined((sample[1] for sample in samples), np.float32, (0,)),
+        "density": _joined((sample[2] for sample in samples), np.float32, (0,)),
+        "n_matrix": np.array([len(matrix) for matrix in matrices], np.int32),
+        "density_matrix": _joined(matrices, np.float32, (0,)),
+        "centroid_structure": np.array(localized, np.int32),
+        "n_centroids": np.array([len(records[index].labels["centroid_positions"]) for index in localized], np.int32),
+    }
+    kinds: tuple[tuple[str, type[np.generic], tuple[int, ...]], ...] = (
+        ("positions", np.float32, (0, 3)),
+        ("occupations", np.float32, (0,)),
+        ("spreads", np.float32, (0,)),
+        ("owners", np.int16, (0, 2)),
+    )
+    for name, kind, empty in kinds:
+        values = (records[index].labels[f"centroid_{name}"] for index in localized)
+        arrays[f"centroid_{name}"] = _joined(values, kind, empty)
+    return arrays
+
+
+def _sampled(
+    record: Record, level: Level, points: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points drawn from a quadrature grid, with weights that make sums estimates of integrals.
+
+    A point of weight w and density n is drawn with a probability that grows as w sqrt(n): between the density
+    itself, which would put most points at the nuclei, and even coverage of space. The weights are scaled so that
+    the sample holds the molecule's electrons exactly.
+    """
+    molecule = build_molecule(record.atoms, level, Accuracy())
+    sample = sample_density(molecule, unpack_matrix(record.labels["density_matrix"]))
+    chance = _inclusion(sample.weights * np.sqrt(np.maximum(sample.values, 0)), points)
+    # Systematic sampling: every point is met with exactly its chance, and neighbours are not met twice.
+    steps = generator.random() + np.arange(round(float(chance.sum())))
+    drawn = np.unique(np.minimum(np.searchsorted(np.cumsum(chance), steps), len(chance) - 1))
+    weights = sample.weights[drawn] / chance[drawn]
+    weights *= molecule.nelectron / (weights @ sample.values[drawn])
+    return sample.points[drawn], weights, sample.values[drawn]
+
+
+def _inclusion(sizes: np.ndarray, number: int) -> np.ndarray:
+    """Chances in proportion to sizes, none above one, that sum to `number` (or to as many as there are)."""
+    if number >= len(sizes):
+        return np.ones(len(sizes))
+    certain = np.zeros(len(sizes), bool)
+    while True:
+        chance = sizes * (number - certain.sum()) / sizes[~certain].sum()
+        above = ~certain & (chance > 1)
+        if not above.any():
+            return np.where(certain, 1.0, chance)
+        certain |= above
+
+
+def _joined(parts: Iterable[np.ndarray], kind: type[np.generic], empty: tuple[int, ...]) -> np.ndarray:
+    found = list(parts)
+    return np.concatenate(found).astype(kind) if found else np.zeros(empty, kind)
