@@ -1,0 +1,181 @@
+"""The compiled training step against the model itself."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.fx import GraphModule
+
+import neural_polarization.training.compiled as module
+from neural_polarization.models import BackboneConfig, HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.molecules import Molecules
+from neural_polarization.training.compiled import Capacity, CompiledModel, compile_training, inputs, trace
+
+SIZES = [5, 3, 4]
+
+
+def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs run as they were traced: everything but the compiler's own work, in a fraction of the time."""
+
+    def run_as_it_is(graph: GraphModule, fullgraph: bool, dynamic: bool) -> GraphModule:
+        return graph
+
+    monkeypatch.setattr(torch, "compile", run_as_it_is)
+
+
+def batch(sizes: list[int], seed: int, cutoff: float) -> Molecules:
+    """Random clusters of hydrogen and oxygen, some of them with pairs beyond the cutoff."""
+    generator = torch.Generator().manual_seed(seed)
+    atoms = sum(sizes)
+    numbers = torch.where(torch.rand(atoms, generator=generator) < 0.5, 1, 8)
+    positions = 1.6 * torch.randn(atoms, 3, generator=generator, dtype=torch.float64)
+    return Molecules.from_arrays(numbers, positions, cutoff, sizes)
+
+
+def small(messages: str, backbone: str = "painn", heads: dict[str, HeadConfig] | None = None) -> Model:
+    config = ModelConfig(
+        ("H", "O"),
+        heads or {"energy": HeadConfig("extensive", forces=True)},
+        BackboneConfig(backbone, channels=4, num_layers=2, cutoff=4.0, num_basis=4),
+        PolarizationConfig(messages),
+    )
+    model = Model(config).double()
+    model.head("energy").baseline.references.copy_(torch.tensor([-13.6, -2043.0]))
+    model.head("energy").baseline.scale.fill_(0.7)
+    return model
+
+
+def gradients(model: Model, outputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor | None]:
+    """Of a weighted sum of the outputs (total energies would drown the forces in squares), by `backward`."""
+    model.zero_grad(set_to_none=True)
+    generator = torch.Generator().manual_seed(5)
+    weights = {name: torch.randn(v.shape, generator=generator, dtype=v.dtype) for name, v in outputs.items()}
+    torch.stack([(value * weights[name]).sum() for name, value in outputs.items()]).sum().backward()
+    return {name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()}
+
+
+def assert_same(model: Model, compiled: CompiledModel, molecules: Molecules) -> None:
+    expected, found = model(molecules), compiled(molecules)
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert found[name].dtype == value.dtype
+        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10)
+    of_model, of_graph = gradients(model, expected), gradients(model, found)
+    for name, gradient in of_model.items():
+        other = of_graph[name]
+        if gradient is None:
+            assert other is None or not other.any()
+        else:
+            assert other is not None
+            assert (other - gradient).norm() <= 1e-8 * gradient.norm(), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("messages", ["plain", "both_views"])
+def test_every_gradient_is_that_of_the_model(messages: str) -> None:
+    model = small(messages)
+    first, second = batch(SIZES, 1, model.cutoff), batch([4, 3], 2, model.cutoff)
+    assert first.edge_index.shape[1] != second.edge_index.shape[1]
+    compiled = compile_training(model, first)
+    for molecules in (first, second, first, second):
+        assert_same(model, compiled, molecules)
+    assert compiled.compilations == 1
+    with torch.no_grad():  # an optimizer's step: the graph holds no copy of the weights
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    assert_same(model, compiled, first)
+
+
+@pytest.mark.slow
+def test_larger_batches_and_evaluation_get_graphs_of_their_own() -> None:
+    model = small("riding", "schnet")
+    compiled = compile_training(model, batch([3, 3], 1, model.cutoff))
+    larger = batch([6, 5, 4, 3, 2], 3, model.cutoff)
+    assert_same(model, compiled, larger)
+    assert compiled.compilations == 2
+    model.eval()
+    expected, found = model(larger), compiled(larger)
+    assert compiled.compilations == 3
+    for name, value in expected.items():
+        assert not found[name].requires_grad
+        torch.testing.assert_close(found[name], value.detach(), rtol=1e-10, atol=1e-10)
+
+
+def error_of_graph(model: Model, molecules: Molecules, keep_detached: bool) -> float:
+    """Largest relative error of a gradient through the traced graph, run as it is."""
+    names, graph = trace(model, molecules, keep_detached)
+    outputs = dict(zip(names, graph(*inputs(model, molecules)), strict=True))
+    of_model, of_graph = gradients(model, model(molecules)), gradients(model, outputs)
+    errors = [
+        (gradient - (torch.zeros_like(gradient) if other is None else other)).norm() / gradient.norm()
+        for gradient, other in ((gradient, of_graph[name]) for name, gradient in of_model.items())
+        if gradient is not None
+    ]
+    return float(torch.stack(errors).max())
+
+
+@pytest.mark.parametrize("messages", ["riding", "both_views"])
+def test_detached_nodes_would_cut_second_derivatives(messages: str) -> None:
+    # If the first line stops failing, torch has mended its traces, and erasing the nodes is not needed any more.
+    model = small(messages)
+    molecules = batch(SIZES, 1, model.cutoff)
+    assert error_of_graph(model, molecules, keep_detached=True) > 1e-2
+    assert error_of_graph(model, molecules, keep_detached=False) < 1e-8
+
+
+@pytest.mark.parametrize("backbone", ["painn", "schnet", "egnn"])
+def test_traced_graph_with_every_head(backbone: str) -> None:
+    heads = {
+        "energy": HeadConfig("extensive", forces=True),
+        "gap": HeadConfig("intensive"),
+        "dipole": HeadConfig("dipole"),
+        "mu": HeadConfig("dipole_magnitude"),
+        "alpha": HeadConfig("polarizability"),
+        "r2": HeadConfig("spatial_extent"),
+    }
+    model = small("both_views", backbone, heads)
+    assert error_of_graph(model, batch(SIZES, 1, model.cutoff), keep_detached=False) < 1e-8
+
+
+@pytest.mark.parametrize("messages", ["plain", "both_views"])
+def test_padding_changes_nothing(messages: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = {
+        "energy": HeadConfig("extensive", forces=True),
+        "gap": HeadConfig("intensive"),
+        "dipole": HeadConfig("dipole"),
+    }
+    model = small(messages, heads=heads)
+    without_compiler(monkeypatch)
+    molecules = batch(SIZES, 1, model.cutoff)
+    charged = replace(molecules, charge=torch.tensor([1.0, 0.0, -1.0], dtype=torch.float64))
+    compiled = compile_training(model, molecules, slack=0.5)
+    for each in (molecules, charged, batch([4, 2], 2, model.cutoff), batch([1], 3, model.cutoff)):
+        assert_same(model, compiled, each)
+    assert compiled.compilations == 2  # with and without charges
+
+
+def test_a_graph_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small("both_views")
+    without_compiler(monkeypatch)
+    monkeypatch.setattr(module, "trace", lambda model, molecules: trace(model, molecules, keep_detached=True))
+    with pytest.raises(RuntimeError, match="compiled model is wrong"):
+        compile_training(model, batch(SIZES, 1, model.cutoff))
+
+
+def test_an_unknown_element_and_a_missing_compiler_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small("plain")
+    molecules = batch(SIZES, 1, model.cutoff)
+    with pytest.raises(ValueError, match="atom 0 is C"):
+        CompiledModel(model)(replace(molecules, atomic_numbers=torch.full_like(molecules.atomic_numbers, 6)))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(RuntimeError, match="needs a C\\+\\+ compiler"):
+        compile_training(model, molecules)
+
+
+def test_capacity_leaves_room_for_its_own_atoms_and_molecule() -> None:
+    molecules = batch([4, 3], 1, 4.0)
+    capacity = Capacity.of(molecules, slack=0.0)
+    assert capacity.molecules > 2
+    assert capacity.atoms >= 9
+    assert capacity.holds(molecules)
+    assert not capacity.holds(batch([3] * capacity.molecules, 1, 4.0))
