@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
         "predict", help="properties of molecules, and where their electrons are", allow_abbrev=False
     )
     predict.add_argument("checkpoint", metavar="MODEL.safetensors")
-    predict.add_argument("structures", metavar="FILE", nargs="?", help=".xyz, .extxyz, .sdf, .mol or .smi")
+    predict.add_argument("structures", metavar="FILE", nargs="*", help=".xyz, .extxyz, .sdf, .mol or .smi")
     predict.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="a molecule; may be repeated")
     predict.add_argument("--output", metavar="FILE", help=".extxyz, .csv or .json; default: a table on the screen")
     predict.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -152,14 +152,16 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.interfaces.outputs import check_output, table, write_predictions
     from neural_polarization.interfaces.predict import from_smiles, predict, units_of
 
-    _no_more(rest)
-    if not known.structures and not known.smiles:
+    # Files after an option are not recognized as such by argparse.
+    files = [*known.structures, *(word for word in rest if not word.startswith("-"))]
+    _no_more([word for word in rest if word.startswith("-")])
+    if not files and not known.smiles:
         raise ValueError("nothing to predict: give a file of structures, or --smiles 'CCO'")
     if known.output:
         check_output(known.output, known.overwrite)
     model, stored = load_model(known.checkpoint)
     structures = [from_smiles(smiles) for smiles in known.smiles]
-    structures += read_structures(known.structures) if known.structures else []
+    structures += [atoms for file in files for atoms in read_structures(file)]
     predictions = predict(model.to(known.device), structures, known.batch_size)
     units = units_of(stored.metadata)
     if known.output:

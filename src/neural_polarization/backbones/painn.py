@@ -40,7 +40,9 @@ class PaiNNMessage(nn.Module):
             filters[:, width:].unsqueeze(1) * sent, along_edge.unsqueeze(1), directions.unsqueeze(-1)
         )
         return Split(
-            scalars.index_add(0, edges.receivers, to_scalars), vectors.index_add(0, edges.receivers, to_vectors)
+            # The casts do nothing except in mixed precision, where messages are shorter than features.
+            scalars.index_add(0, edges.receivers, to_scalars.to(scalars.dtype)),
+            vectors.index_add(0, edges.receivers, to_vectors.to(vectors.dtype)),
         )
 
 

@@ -35,10 +35,10 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
     def __init__(
         self, length: int, batch_size: int, shuffle_seed: int | None = None, rank: int = 0, world_size: int = 1
     ) -> None:
-        if shuffle_seed is not None and min(length, batch_size) < world_size:
+        if min(length, batch_size) < world_size:
             raise ValueError(
-                f"training.batch_size: {min(length, batch_size)} molecules per batch cannot be shared by {world_size} "
-                "processes; take larger batches or fewer processes"
+                f"{min(length, batch_size)} molecules per batch cannot be shared by {world_size} processes; take larger "
+                "batches (or parts of the data), or fewer processes"
             )
         self.length, self.batch_size, self.seed = length, batch_size, shuffle_seed
         self.rank, self.world_size = rank, world_size
@@ -49,20 +49,25 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Number of batches."""
+        """Number of batches of this process."""
+        if self.seed is None:
+            return -(-len(self._share()) // (self.batch_size // self.world_size))
         return -(-self.length // self.batch_size)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         """Batches of this process."""
-        order = np.arange(self.length)
         if self.seed is None:
-            for start in range(0, self.length, self.batch_size):
-                yield order[start : start + self.batch_size][self.rank :: self.world_size]
+            share, size = self._share(), self.batch_size // self.world_size
+            for start in range(0, len(share), size):
+                yield share[start : start + size]
             return
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
         # Batches of nearly equal size: a last one with a single molecule would be all noise.
         for batch in np.array_split(order, len(self)):
             yield batch[self.rank :: self.world_size]
+
+    def _share(self) -> NDArray[np.int64]:
+        return np.array_split(np.arange(self.length), self.world_size)[self.rank]
 
 
 class _Batches(Dataset[Batch]):

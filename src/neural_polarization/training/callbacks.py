@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -17,6 +17,10 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from neural_polarization.training.module import Learner
+
+
+Row: TypeAlias = "dict[str, int | float]"
+"""Numbers of an epoch, by column."""
 
 
 class Averaging(Callback):
@@ -128,7 +132,7 @@ class History(Callback):
 
     def __init__(self, path: Path, units: Mapping[str, tuple[float, str]]) -> None:
         self.path, self.units = path, units
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[Row] = []
         self._started = 0.0
         self._validation_time = 0.0
         self._validation_started = 0.0
@@ -156,7 +160,7 @@ class History(Callback):
         """Adds the row of this epoch."""
         learner = _learner(pl_module)
         learner.end_epoch()
-        row: dict[str, float] = {
+        row: Row = {
             "epoch": trainer.current_epoch + 1,
             "step": trainer.global_step,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
@@ -174,9 +178,9 @@ class History(Callback):
         if trainer.logger is not None:
             trainer.logger.log_metrics(row, step=trainer.global_step)
 
-    def seconds(self, column: str) -> list[float]:
+    def column(self, name: str) -> list[float]:
         """The values of a column, epoch by epoch."""
-        return [row[column] for row in self.rows]
+        return [float(row[name]) for row in self.rows]
 
     def state_dict(self) -> dict[str, Any]:
         """The rows."""
@@ -186,7 +190,7 @@ class History(Callback):
         """The inverse of `state_dict`."""
         self.rows = list(state_dict["rows"])
 
-    def _append(self, row: dict[str, float]) -> None:
+    def _append(self, row: Row) -> None:
         new = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(self.rows[0]))

@@ -179,7 +179,7 @@ def _run(config: ExperimentConfig, directory: RunDirectory, resuming: bool, quie
         for name in ("validation", "test")
         if name in task.parts
     }
-    seconds = history.seconds("training_seconds")
+    seconds = history.column("training_seconds")
     result: dict[str, Any] = {
         "name": config.name,
         "seed": training.seed,

@@ -1,0 +1,106 @@
+"""Configurations: what is accepted, and what an error says."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from waters import experiment
+
+from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.parsing import (
+    ConfigError,
+    Source,
+    build,
+    differences,
+    plain,
+    read_overrides,
+    read_yaml,
+    valid_keys,
+    with_overrides,
+)
+
+
+def read(folder: Path, *words: str) -> ExperimentConfig:
+    tree = with_overrides(experiment(folder), read_overrides(words))
+    return build(ExperimentConfig, tree, Source("test.yaml"))
+
+
+def test_values_arrive_with_their_types(tmp_path: Path) -> None:
+    config = read(tmp_path, "--training.learning_rate", "1e-3", "--model.elements=[H, O]", "--training.steps", "null")
+    assert config.training.learning_rate == 1e-3
+    assert config.model.elements == ("H", "O")
+    assert config.training.steps is None
+    assert config.model.heads["energy"].forces
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    config = read(tmp_path, "--training.losses.forces.weight", "3", "--data.properties.energy.unit", "eV")
+    text = yaml.safe_dump(plain(config))
+    assert build(ExperimentConfig, yaml.safe_load(text), Source("again")) == config
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--training.epoch", "3"], "unknown key 'training.epoch'; did you mean 'training.epochs'"),
+        (["--epochs", "3"], "unknown key 'epochs'; did you mean 'training.epochs'"),
+        (["--model.backbone.chanels", "3"], "did you mean 'model.backbone.channels'"),
+        (["--model.heads.energy.knid", "x"], "did you mean 'model.heads.energy.kind'"),
+        (["--training.epochs", "many"], "training.epochs must be a whole number, not 'many'"),
+        (["--training.epochs", "0"], "training.epochs: 0 is not positive"),
+        (["--training.losses.energy.kind", "mea"], "training.losses.energy.kind must be one of 'mae', 'mse', 'huber'"),
+        (["--model.backbone", "painn"], "model.backbone takes the keys name, channels"),
+        (["--model.heads", "energy"], "model.heads takes names, each with its settings"),
+        (["--model.heads.mu.forces", "false"], "the key 'model.heads.mu.kind' is missing"),
+        (["--training.machine.devices", "0"], "training.machine.devices: 0 is too few"),
+        (["--training.schedule.factor", "2"], "training.schedule.factor: 2.0 must lie between 0 and 1"),
+    ],
+)
+def test_errors_name_key_and_remedy(tmp_path: Path, words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        read(tmp_path, *words)
+
+
+def test_errors_name_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text("name: x\ntraining:\n  epochs: 3\n  bach_size: 4\n")
+    tree, source = read_yaml(path)
+    with pytest.raises(ConfigError, match=r"experiment.yaml, line 4: unknown key 'training.bach_size'"):
+        build(ExperimentConfig, tree, source)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "expected keys and values"), ("- 1\n", "found list"), ("a: [1\n", "not valid YAML")],
+)
+def test_files_that_hold_no_mapping(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_yaml(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no such file"):
+        read_yaml(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("words", [["epochs"], ["--training.epochs"], ["--training.epochs", "--name"]])
+def test_command_lines_that_make_no_sense(words: list[str]) -> None:
+    with pytest.raises(ConfigError):
+        read_overrides(words)
+
+
+def test_every_key_can_be_overridden(tmp_path: Path) -> None:
+    config = plain(read(tmp_path))
+    for key in valid_keys(ExperimentConfig):
+        if "*" in key:
+            continue
+        value = config
+        for name in key.split("."):
+            value = value[name]
+        assert plain(build(ExperimentConfig, with_overrides(config, {key: value}), Source("x"))) == config
+
+
+def test_differences_are_told_by_key() -> None:
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}) == ["a.c: 2 -> None"]
