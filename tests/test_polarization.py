@@ -186,7 +186,7 @@ class TestErrors:
             NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, limit=limit)
 
     def test_no_such_messages(self) -> None:
-        with pytest.raises(ValueError, match="'both views' is not a valid Messages"):
+        with pytest.raises(ValueError, match=r"'both views' is not known; choose one of plain, riding"):
             NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, messages="both views")
 
     def test_element_that_the_network_does_not_know(self) -> None:
@@ -281,7 +281,7 @@ class TestWhatItSees:
         network = _trained(_network(SchNet, messages, cutoff=1.7, num_layers=4))
         cis, trans = self._twisted(1, 0.0), self._twisted(1, 150.0)
         assert abs(_energy(plain, cis) - _energy(plain, trans)) < 1e-12
-        assert abs(_energy(network, cis) - _energy(network, trans)) > 1e-6
+        assert abs(_energy(network, cis) - _energy(network, trans)) > 1e-8
 
     def test_symmetric_molecules_of_the_set_have_symmetric_displacements(self) -> None:
         """Benzene: all carbons are displaced alike, and along their radius."""

@@ -10,7 +10,9 @@ from neural_polarization.backbones.protocol import Split
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import mlp, sum_by_index
 
-_FIRST_GATE = 0.02  # standard deviation of a new move's gates; first displacements are some 0.01 Angstrom (0.1: 7 % worse)
+_FIRST_GATE = (
+    0.02  # standard deviation of a new move's gates; first displacements are some 0.01 Angstrom (0.1: 7 % worse)
+)
 
 
 class Move(nn.Module, ABC):
@@ -68,7 +70,8 @@ class VectorMove(Move):
 class EdgeMove(Move):
     """Steps along the edges, for networks without vector channels.
 
-    d_i = sum_j g(s_i, s_j) (x_j - x_i) envelope_ij: forces between points, as EGNN moves its coordinates.
+    d_i = sum_j g(s_i, s_j, r_ij) (x_j - x_i) / (r_ij + 1) envelope_ij: forces between points, as EGNN moves its
+    coordinates. The division keeps far neighbours, which are many, from outweighing the bonded ones.
 
     References:
         V. G. Satorras, E. Hoogeboom, M. Welling, "E(n) equivariant graph neural networks", ICML 2021, eq. 4.
@@ -90,7 +93,8 @@ class EdgeMove(Move):
             + self.of_sender(points.scalars)[edges.senders]
             + self.of_length(edges.lengths.unsqueeze(-1))
         )
-        steps = self.gate(hidden) * edges.envelope.unsqueeze(-1) * edges.vectors
+        gates = self.gate(hidden) * (edges.envelope / (edges.lengths + 1.0)).unsqueeze(-1)
+        steps = gates * edges.vectors
         return sum_by_index(steps, edges.receivers, len(points.scalars))[moving]
 
     def hold_still(self) -> None:
@@ -117,8 +121,8 @@ class Couple(nn.Module, ABC):
         self.limit = limit
 
     @abstractmethod
-    def forward(self, points: Split, displacement: Float[Tensor, "atoms 3"]) -> Split:
-        """Features after the coupling."""
+    def forward(self, fixed: Split, moving: Split, displacement: Float[Tensor, "atoms 3"]) -> tuple[Split, Split]:
+        """Features of the fixed and the moving points after the coupling; one object where they are one."""
 
     def stretch(self, displacement: Float[Tensor, "atoms 3"]) -> Float[Tensor, "atoms 1"]:
         """|d|^2 in units of the limit squared: smooth at zero, below 1."""
@@ -136,9 +140,11 @@ class SelfCouple(Couple):
         super().__init__(scalar_channels, vector_channels, limit)
         self.spring = nn.Linear(scalar_channels, scalar_channels)
 
-    def forward(self, points: Split, displacement: Float[Tensor, "atoms 3"]) -> Split:
+    def forward(self, fixed: Split, moving: Split, displacement: Float[Tensor, "atoms 3"]) -> tuple[Split, Split]:
         """Features after the coupling."""
-        return Split(points.scalars + self.stretch(displacement) * self.spring(points.scalars), points.vectors)
+        scalars = moving.scalars + self.stretch(displacement) * self.spring(moving.scalars)
+        points = Split(scalars, moving.vectors)
+        return points, points
 
 
 class PairCouple(Couple):
@@ -151,16 +157,18 @@ class PairCouple(Couple):
         self.to_fixed = nn.Linear(vector_channels, vector_channels, bias=False) if vector_channels else None
         self.to_moving = nn.Linear(vector_channels, vector_channels, bias=False) if vector_channels else None
 
-    def forward(self, points: Split, displacement: Float[Tensor, "atoms 3"]) -> Split:
+    def forward(self, fixed: Split, moving: Split, displacement: Float[Tensor, "atoms 3"]) -> tuple[Split, Split]:
         """Features after the coupling."""
-        fixed, moving = points.scalars.chunk(2)
-        to_fixed, to_moving = self.mix(torch.cat([fixed, moving, self.stretch(displacement)], -1)).chunk(2, -1)
-        scalars = points.scalars + torch.cat([to_fixed, to_moving])
-        if points.vectors is None or self.to_fixed is None or self.to_moving is None:
-            return Split(scalars, points.vectors)
-        fixed_vectors, moving_vectors = points.vectors.chunk(2)
-        mixed = torch.cat([self.to_fixed(moving_vectors), self.to_moving(fixed_vectors)])
-        return Split(scalars, points.vectors + mixed)
+        both = torch.cat([fixed.scalars, moving.scalars, self.stretch(displacement)], -1)
+        to_fixed, to_moving = self.mix(both).chunk(2, -1)
+        fixed_vectors, moving_vectors = fixed.vectors, moving.vectors
+        if fixed_vectors is not None and moving_vectors is not None:
+            assert self.to_fixed is not None and self.to_moving is not None
+            fixed_vectors, moving_vectors = (
+                fixed_vectors + self.to_fixed(moving_vectors),
+                moving_vectors + self.to_moving(fixed_vectors),
+            )
+        return Split(fixed.scalars + to_fixed, fixed_vectors), Split(moving.scalars + to_moving, moving_vectors)
 
 
 def _start_small(gate: nn.Sequential, inputs: int) -> None:

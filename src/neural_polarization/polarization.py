@@ -1,9 +1,9 @@
 """Neural Polarization: every atom is a fixed point and a moving one, and every layer displaces the moving one.
 
-    edges        = connect(molecules, displacement)      # geometry as of now
-    features     = backbone.layers[l](features, edges)   # the backbone, untouched
-    displacement = bound(displacement + move_l(features, edges))
-    features     = couple_l(features, displacement)      # the two points of each atom
+    edges         = connect(displacement)                # geometry as of now
+    features      = backbone.layers[l](features, edges)  # the backbone, untouched
+    displacement  = bound(displacement + move_l(features of the moving points, edges))
+    fixed, moving = couple_l(fixed, moving, displacement)  # the two points of each atom
 
 References:
     B. Kwak, J. Jo, "Neural Polarization: toward electron density for molecules by extending equivariant networks",
@@ -12,7 +12,7 @@ References:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Generic
 
@@ -50,6 +50,10 @@ class Messages(Enum):
     """Fixed points to moving ones and moving points to fixed ones."""
     ALL = "all"
     """All four kinds of edges."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Messages":
+        raise ValueError(f"messages: {value!r} is not known; choose one of {', '.join(choice.value for choice in cls)}")
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
@@ -124,35 +128,27 @@ class Connection:
         if molecules.shifts is not None:
             nuclear = nuclear + molecules.shifts
         self._nuclear_vectors = nuclear
-        self._nuclear_lengths = safe_norm(nuclear)
-        self._envelope = cosine_envelope(self._nuclear_lengths, cutoff)
+        lengths = safe_norm(nuclear)
         self._pairs = messages.pairs
         stride = molecules.num_atoms if messages.two_points else 0
-        self._senders = torch.cat([senders + kind * stride for kind, _ in self._pairs])
-        self._receivers = torch.cat([receivers + kind * stride for _, kind in self._pairs])
         copies = len(self._pairs)
-        self._all_nuclear_lengths = self._nuclear_lengths.repeat(copies)
-        self._all_envelopes = self._envelope.repeat(copies)
+        self._on_nuclei = Edges(
+            senders=torch.cat([senders + kind * stride for kind, _ in self._pairs]),
+            receivers=torch.cat([receivers + kind * stride for _, kind in self._pairs]),
+            vectors=nuclear.repeat(copies, 1),
+            lengths=lengths.repeat(copies),
+            nuclear_lengths=lengths.repeat(copies),
+            envelope=cosine_envelope(lengths, cutoff).repeat(copies),
+        )
 
     def __call__(self, displacement: Float[Tensor, "atoms 3"] | None) -> Edges:
         """Edges with the moving points at `displacement` (Angstrom) from their nuclei; None: on the nuclei."""
-        vectors = self._nuclear_vectors
-        lengths = self._nuclear_lengths
-        if displacement is None:
-            vectors, lengths = vectors.repeat(len(self._pairs), 1), self._all_nuclear_lengths
-        else:
-            of_sender, of_receiver = displacement[self._atom_senders], displacement[self._atom_receivers]
-            parts = [self._vectors(pair, of_sender, of_receiver) for pair in self._pairs]
-            vectors = parts[0] if len(parts) == 1 else torch.cat(parts)
-            lengths = safe_norm(vectors)
-        return Edges(
-            senders=self._senders,
-            receivers=self._receivers,
-            vectors=vectors,
-            lengths=lengths,
-            nuclear_lengths=self._all_nuclear_lengths,
-            envelope=self._all_envelopes,
-        )
+        if displacement is None or all(pair == (FIXED, FIXED) for pair in self._pairs):
+            return self._on_nuclei
+        of_sender, of_receiver = displacement[self._atom_senders], displacement[self._atom_receivers]
+        parts = [self._vectors(pair, of_sender, of_receiver) for pair in self._pairs]
+        vectors = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return replace(self._on_nuclei, vectors=vectors, lengths=safe_norm(vectors))
 
     def _vectors(self, pair: tuple[int, int], of_sender: Tensor, of_receiver: Tensor) -> Tensor:
         vectors = self._nuclear_vectors
@@ -242,16 +238,13 @@ class NeuralPolarization(nn.Module, Generic[Features]):
     def forward(self, molecules: Molecules) -> Polarized:
         """Features and displacements of a batch of molecules."""
         species = self.species(molecules.atomic_numbers)
-        if self.messages.two_points:
-            species = torch.cat([species, species + len(self.elements)])
-        features = self.backbone.embed(species)
-        connect = Connection(molecules, self.messages, self.backbone.cutoff)
+        features, connections = self._views(molecules, species)
         displacement = torch.zeros_like(molecules.positions)
         trajectory = [displacement]
         if self.messages is Messages.PLAIN:
-            edges = connect(None)
+            edges = connections[0](None)
             for layer in self.backbone.layers:
-                features = layer(features, edges)
+                features = [layer(features[0], edges)]
                 trajectory.append(displacement)
         else:
             # The moving points are the last ones: all of the points where an atom has one set of features.
@@ -259,22 +252,42 @@ class NeuralPolarization(nn.Module, Generic[Features]):
             for step, (layer, move, couple) in enumerate(
                 zip(self.backbone.layers, self.moves, self.couples, strict=True)
             ):
-                edges = connect(displacement if step else None)
-                features = layer(features, edges)
-                split = self.backbone.split(features)
-                displacement = bound(displacement + move(split, edges, moving), self.limit)
-                features = self.backbone.join(features, couple(split, displacement))
+                edges_of_views = [connect(displacement if step else None) for connect in connections]
+                features = [layer(view, edges) for view, edges in zip(features, edges_of_views, strict=True)]
+                splits = [self.backbone.split(view) for view in features]
+                displacement = bound(displacement + move(splits[-1], edges_of_views[-1], moving), self.limit)
+                coupled = couple(*self._points(splits), displacement)
+                features = self._joined(features, *coupled)
                 trajectory.append(displacement)
-        return self._polarized(features, torch.stack(trajectory))
+        fixed, moved = self._points([self.backbone.split(view) for view in features])
+        return Polarized(fixed, moved, torch.stack(trajectory))
 
-    def _polarized(self, features: Features, trajectory: Tensor) -> Polarized:
-        split = self.backbone.split(features)
+    def _views(self, molecules: Molecules, species: Int[Tensor, " atoms"]) -> tuple[list[Features], list[Connection]]:
+        """Features and connections of what the backbone sees at once.
+
+        Both views do not meet within a layer: called one after the other they need less memory at a time, which
+        makes them faster, and the edges among the fixed points are the same for all layers.
+        """
+        cutoff, of_moving = self.backbone.cutoff, species + len(self.elements)
+        if self.messages is Messages.BOTH_VIEWS:
+            features = [self.backbone.embed(species), self.backbone.embed(of_moving)]
+            return features, [Connection(molecules, view, cutoff) for view in (Messages.PLAIN, Messages.RIDING)]
+        points = torch.cat([species, of_moving]) if self.messages.two_points else species
+        return [self.backbone.embed(points)], [Connection(molecules, self.messages, cutoff)]
+
+    def _points(self, splits: list[Split]) -> tuple[Split, Split]:
+        """Features of the fixed and of the moving points, which are the same where an atom has one set."""
         if not self.messages.two_points:
-            return Polarized(split, split, trajectory)
-        halves = [part.chunk(2) if part is not None else (None, None) for part in (split.scalars, split.vectors)]
-        (fixed_scalars, moving_scalars), (fixed_vectors, moving_vectors) = halves
-        assert fixed_scalars is not None and moving_scalars is not None
-        return Polarized(Split(fixed_scalars, fixed_vectors), Split(moving_scalars, moving_vectors), trajectory)
+            return splits[0], splits[0]
+        return (splits[0], splits[1]) if len(splits) == 2 else splits[0].halves()
+
+    def _joined(self, features: list[Features], fixed: Split, moving: Split) -> list[Features]:
+        """The inverse of `_points`."""
+        if not self.messages.two_points:
+            parts = [moving]
+        else:
+            parts = [fixed, moving] if len(features) == 2 else [fixed.beside(moving)]
+        return [self.backbone.join(view, part) for view, part in zip(features, parts, strict=True)]
 
     def hold_still(self) -> None:
         """Sets every move to zero, to start from a trained backbone: the moves then grow as they are trained."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -23,6 +24,21 @@ class Split:
 
     scalars: Float[Tensor, "points channels"]
     vectors: Float[Tensor, "points 3 vector_channels"] | None
+
+    def halves(self) -> "tuple[Split, Split]":
+        """The first and the second half of the points."""
+        first, second = self.scalars.chunk(2)
+        if self.vectors is None:
+            return Split(first, None), Split(second, None)
+        first_vectors, second_vectors = self.vectors.chunk(2)
+        return Split(first, first_vectors), Split(second, second_vectors)
+
+    def beside(self, other: "Split") -> "Split":
+        """These points followed by those of `other`: the inverse of `halves`."""
+        scalars = torch.cat([self.scalars, other.scalars])
+        if self.vectors is None or other.vectors is None:
+            return Split(scalars, None)
+        return Split(scalars, torch.cat([self.vectors, other.vectors]))
 
 
 @runtime_checkable
