@@ -1,11 +1,11 @@
 """Order of batches, schedule, losses and errors, without any training."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
-from waters import waters
 
 from neural_polarization.models import BackboneConfig, HeadConfig, Model, ModelConfig
 from neural_polarization.training.batches import BatchOrder, batch_loader
@@ -13,6 +13,7 @@ from neural_polarization.training.config import LossConfig, ScheduleConfig
 from neural_polarization.training.errors import ErrorSums
 from neural_polarization.training.losses import Losses
 from neural_polarization.training.schedule import Schedule
+from waters import waters
 
 
 def tiny() -> Model:
@@ -24,7 +25,7 @@ def test_an_epoch_has_every_molecule_once_and_depends_on_seed_and_number() -> No
     order = BatchOrder(23, 5, shuffle_seed=3)
     order.set_epoch(7)
     first = [batch.tolist() for batch in order]
-    assert sorted(sum(first, [])) == list(range(23))
+    assert sorted(index for batch in first for index in batch) == list(range(23))
     assert {len(batch) for batch in first} == {4, 5}
     again = BatchOrder(23, 5, shuffle_seed=3)
     again.set_epoch(7)
@@ -69,7 +70,7 @@ def test_warm_up_and_cosine() -> None:
     assert factors[0] == pytest.approx(0.1)
     assert max(factors) == 1.0
     assert factors[-1] == pytest.approx(0.1, abs=1e-4)
-    assert all(after <= before for before, after in zip(factors[10:], factors[11:], strict=False))
+    assert all(after <= before for before, after in itertools.pairwise(factors[10:]))
 
 
 def test_the_warm_up_never_takes_more_than_a_tenth() -> None:

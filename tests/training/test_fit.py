@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from waters import experiment, write_experiment
 
 from neural_polarization.checkpoints import load_model
+from neural_polarization.models import Model
+from neural_polarization.molecules import Molecules
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.fit import errors_of, fit, prepare
 from neural_polarization.training.parsing import ConfigError, Source, build
+from waters import experiment, write_experiment
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -178,8 +181,37 @@ def test_settings_that_cannot_be(
         fit(config_of(tmp_path, **training), quiet=True)
 
 
+def test_compiled_steps_take_the_place_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def fake(model: Model, example: Molecules, slack: float) -> Callable[[Molecules], dict[str, torch.Tensor]]:
+        assert model.training
+        assert slack >= 0.0
+
+        def step(molecules: Molecules) -> dict[str, torch.Tensor]:
+            assert molecules.edge_index.shape[1] <= example.edge_index.shape[1]
+            assert molecules.num_atoms <= (1 + slack) * example.num_atoms
+            calls.append(molecules.num_molecules)
+            return model(molecules)
+
+        return step
+
+    fit(replace(config_of(tmp_path), output=str(tmp_path / "eager")), quiet=True)
+    # Compiling itself takes minutes and has tests of its own: here it only matters that its result is used.
+    monkeypatch.setattr("neural_polarization.training.module.compile_training", fake)
+    monkeypatch.setattr("neural_polarization.training.module.CompiledModel", object)
+    fit(config_of(tmp_path, compile=True), quiet=True)
+    assert calls == [8] * 12
+    assert_same_weights(tmp_path / "eager", tmp_path / "run")
+
+
+def test_compiled_steps_refuse_what_they_cannot(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="compiled steps need one device"):
+        config_of(tmp_path, compile=True, machine={"devices": 2})
+
+
 def test_divergence_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FloatingPointError, match="the training diverged; lower training.learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"the training diverged; lower training\.learning_rate"):
         fit(config_of(tmp_path, learning_rate=1e30, gradient_clip=0.0), quiet=True)
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from waters import experiment
 
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.parsing import (
@@ -18,6 +17,7 @@ from neural_polarization.training.parsing import (
     valid_keys,
     with_overrides,
 )
+from waters import experiment
 
 
 def read(folder: Path, *words: str) -> ExperimentConfig:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from neural_polarization.checkpoints import load_model
-from neural_polarization.evaluation.reports import errors_table
+from neural_polarization.evaluation.reports import PARTS, errors_table
 from neural_polarization.training.parsing import plain
 
 
@@ -17,9 +17,7 @@ def info(checkpoint: str | Path) -> dict[str, Any]:
         "model": plain(model.config),
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "precision": str(next(model.parameters()).dtype).removeprefix("torch."),
-        "split": {
-            name.removeprefix("split."): len(part) for name, part in stored.tensors.items() if name.startswith("split.")
-        },
+        "split": {name: len(stored.tensors[f"split.{name}"]) for name in PARTS if f"split.{name}" in stored.tensors},
         "versions": stored.versions,
         **stored.metadata,
     }

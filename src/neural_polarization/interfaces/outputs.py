@@ -152,7 +152,7 @@ def _in_unit(name: str, value: NDArray[np.float64], units: Mapping[str, str]) ->
     if name not in units:
         return value, "internal units"
     unit = internal_unit(units[name])
-    return value / factor(unit), unit
+    return np.asarray(value / factor(unit)), unit
 
 
 def _axes(place: tuple[int, ...]) -> str:

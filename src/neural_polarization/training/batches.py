@@ -37,8 +37,8 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
     ) -> None:
         if min(length, batch_size) < world_size:
             raise ValueError(
-                f"{min(length, batch_size)} molecules per batch cannot be shared by {world_size} processes; take larger "
-                "batches (or parts of the data), or fewer processes"
+                f"{min(length, batch_size)} molecules per batch cannot be shared by {world_size} processes; take "
+                "larger batches (or parts of the data), or fewer processes"
             )
         self.length, self.batch_size, self.seed = length, batch_size, shuffle_seed
         self.rank, self.world_size = rank, world_size
@@ -92,6 +92,24 @@ def batch_loader(
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
     )
+
+
+def largest_batch(prepared: PreparedDataset, order: BatchOrder, epochs: int, dtype: torch.dtype) -> tuple[Batch, float]:
+    """The batch with the most edges in a training, and the fraction by which another one has more atoms.
+
+    It depends on what decides the batches alone, so that a resumed training finds the same one.
+    """
+    most_edges, most_atoms, largest = -1, 0, np.arange(1)
+    for epoch in range(epochs):
+        order.set_epoch(epoch)
+        for indices in order:
+            edges, atoms = int(prepared.num_edges[indices].sum()), int(prepared.num_atoms[indices].sum())
+            most_atoms = max(most_atoms, atoms)
+            if edges > most_edges:
+                most_edges, largest = edges, indices
+    order.set_epoch(0)
+    batch = prepared.batch(largest, dtype)
+    return batch, max(0.0, most_atoms / batch.molecules.num_atoms - 1.0)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -18,7 +18,6 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from neural_polarization.training.module import Learner
 
-
 Row: TypeAlias = "dict[str, int | float]"
 """Numbers of an epoch, by column."""
 

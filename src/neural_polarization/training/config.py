@@ -125,6 +125,8 @@ class TrainingConfig:
         schedule: of the learning rate.
         machine: what it runs on.
         seed: of initial weights and order of batches.
+        compile: whether training steps run compiled: several times faster, after a minute or more of compiling at
+            the start; needs a C++ compiler, single or double precision, and one device.
         logger: "csv" (metrics.csv), or "tensorboard", which needs the extra of that name.
     """
 
@@ -143,6 +145,7 @@ class TrainingConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
     seed: int = 0
+    compile: bool = False
     logger: Literal["csv", "tensorboard"] = "csv"
 
     def __post_init__(self) -> None:
@@ -157,6 +160,11 @@ class TrainingConfig:
         for name, value in positive.items():
             if not value > 0:
                 raise ValueError(f"{name}: {value} is not positive")
+        if self.compile and (self.machine.precision in ("bf16", "16") or self.machine.devices * self.machine.nodes > 1):
+            raise ValueError(
+                "compile: compiled steps need one device and precision 32 or 64; set compile to false, or change "
+                "training.machine"
+            )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay: {self.ema_decay} must lie in [0, 1)")
 

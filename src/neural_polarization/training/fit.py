@@ -24,7 +24,7 @@ from neural_polarization.data.properties import Property
 from neural_polarization.data.splits import Split
 from neural_polarization.data.units import factor
 from neural_polarization.models import Model, ModelConfig
-from neural_polarization.training.batches import BatchOrder, batch_loader
+from neural_polarization.training.batches import BatchOrder, batch_loader, largest_batch
 from neural_polarization.training.config import ExperimentConfig, MachineConfig
 from neural_polarization.training.directory import RunDirectory, write_json
 from neural_polarization.training.errors import Error, ErrorSums
@@ -112,7 +112,13 @@ def _run(config: ExperimentConfig, directory: RunDirectory, resuming: bool, quie
         task.model.double()
     steps_per_epoch = -(-len(task.split.train) // training.batch_size)
     epochs = _epochs(config, steps_per_epoch)
-    learner = Learner(task.model, training, epochs * steps_per_epoch)
+    train, validation = task.parts["train"], task.parts["validation"]
+    dtype = torch.float64 if machine.precision == "64" else torch.float32
+    example = None
+    if training.compile:
+        order = BatchOrder(len(train), training.batch_size, training.seed)
+        example = largest_batch(train, order, epochs, dtype)
+    learner = Learner(task.model, training, epochs * steps_per_epoch, example)
     properties = task.dataset.properties
     units = {
         name: (factor(properties[name].unit), properties[name].unit)
@@ -156,8 +162,6 @@ def _run(config: ExperimentConfig, directory: RunDirectory, resuming: bool, quie
             inference_mode=False,
         )
         share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        dtype = torch.float64 if machine.precision == "64" else torch.float32
-        train, validation = task.parts["train"], task.parts["validation"]
         trainer.fit(
             learner,
             batch_loader(

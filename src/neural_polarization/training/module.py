@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neural_polarization.data.batching import Batch
 from neural_polarization.models import Model
+from neural_polarization.training.compiled import CompiledModel, compile_training
 from neural_polarization.training.config import TrainingConfig
 from neural_polarization.training.errors import Error, ErrorSums
 from neural_polarization.training.losses import Losses, predicted_names
@@ -22,6 +23,8 @@ class Learner(lightning.LightningModule):
         model: with its scales set.
         config: how it is trained.
         total_steps: number of steps of the whole training.
+        example: the largest batch, and the fraction by which others may have more atoms, for a training that is to
+            be compiled; None for one that is not.
 
     Attributes:
         epoch_loss: mean training loss of the last epoch.
@@ -29,7 +32,9 @@ class Learner(lightning.LightningModule):
         validation_errors: per property, internal units; empty if there was none.
     """
 
-    def __init__(self, model: Model, config: TrainingConfig, total_steps: int) -> None:
+    def __init__(
+        self, model: Model, config: TrainingConfig, total_steps: int, example: tuple[Batch, float] | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.training_config = config
@@ -38,6 +43,8 @@ class Learner(lightning.LightningModule):
         self.epoch_loss = float("nan")
         self.validation_loss = float("nan")
         self.validation_errors: dict[str, Error] = {}
+        self._example = example
+        self._compiled: CompiledModel | None = None
         self._loss_sum: Tensor | None = None
         self._loss_count = 0
         self._error_sums = ErrorSums()
@@ -52,6 +59,12 @@ class Learner(lightning.LightningModule):
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused
         )
 
+    def on_train_start(self) -> None:
+        """Compiles, now that the model is on its device."""
+        if self._example is not None:
+            batch, slack = self._example
+            self._compiled = compile_training(self.model.train(), batch.molecules.to(self.device), slack)
+
     def on_train_epoch_start(self) -> None:
         """Starts the mean of the loss; what there is of a validation is of this epoch or of none."""
         self.validation_loss, self.validation_errors = float("nan"), {}
@@ -65,7 +78,10 @@ class Learner(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        predictions = self.model(batch.molecules, forces=self.losses.needs_forces(batch.labels))
+        if self._compiled is None:
+            predictions = self.model(batch.molecules, forces=self.losses.needs_forces(batch.labels))
+        else:
+            predictions = self._compiled(batch.molecules)
         loss = self._total(self.losses.sums(predictions, batch.labels))
         # Added up without a look at the value: on a GPU that would wait for it in every step.
         self._loss_sum = loss.detach() if self._loss_sum is None else self._loss_sum + loss.detach()

@@ -1,0 +1,72 @@
+"""Evaluation of a checkpoint on its own split and on other data."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neural_polarization.checkpoints import load_model, save_model
+from neural_polarization.data.packed import write_packed
+from neural_polarization.evaluation.evaluate import evaluate, write_evaluation
+from neural_polarization.evaluation.reports import errors_table
+from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.fit import fit
+from neural_polarization.training.parsing import Source, build
+from waters import experiment, waters
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a trained model and its data."""
+    folder = tmp_path_factory.mktemp("trained")
+    tree = experiment(folder, epochs=3)
+    tree["model"]["heads"]["dipole"] = {"kind": "dipole"}
+    fit(build(ExperimentConfig, tree, Source("test")), quiet=True)
+    return folder
+
+
+def test_the_same_errors_as_after_training(run: Path) -> None:
+    stored = json.loads((run / "run" / "result.json").read_text())
+    evaluation = evaluate(run / "run" / "model.safetensors")
+    assert evaluation.units == {"energy": "meV", "dipole": "mD", "forces": "meV/Angstrom"}
+    for part in ("validation", "test"):
+        for name, error in evaluation.errors[part].items():
+            assert error["mae"] == pytest.approx(stored[part][name]["mae"], rel=1e-9)
+    parity = evaluation.parities["test"]["energy"]
+    assert np.abs(parity.predicted - parity.label).mean() == pytest.approx(stored["test"]["energy"]["mae"], rel=1e-9)
+    text = errors_table(evaluation.plain())
+    assert "validation MAE" in text
+    assert "meV/Angstrom" in text
+
+
+def test_files_and_no_accidental_overwriting(run: Path, tmp_path: Path) -> None:
+    evaluation = evaluate(run / "run" / "model.safetensors")
+    files = write_evaluation(evaluation, tmp_path)
+    assert [file.name for file in files] == [
+        "evaluation.json", "parity_energy.png", "parity_dipole.png", "parity_forces.png",
+    ]  # fmt: skip
+    assert all(file.stat().st_size for file in files)
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        write_evaluation(evaluation, tmp_path)
+    write_evaluation(evaluation, tmp_path, overwrite=True)
+
+
+def test_other_data_are_evaluated_as_a_whole(run: Path, tmp_path: Path) -> None:
+    write_packed(waters(count=9, seed=5).select(["energy"]), tmp_path / "new.npz")
+    evaluation = evaluate(run / "run" / "model.safetensors", {"path": str(tmp_path / "new.npz"), "properties": None})
+    assert list(evaluation.errors) == ["all"]
+    assert evaluation.errors["all"]["energy"]["count"] == 9
+    assert list(evaluation.units) == ["energy"]
+
+
+def test_data_that_are_gone_or_do_not_fit(run: Path, tmp_path: Path) -> None:
+    model = run / "run" / "model.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"say where the data are now with --data\.path"):
+        evaluate(model, {"path": str(tmp_path / "gone.npz")})
+    with pytest.raises(ValueError, match="did you mean 'path'"):
+        evaluate(model, {"pth": "x"})
+    loaded, _ = load_model(model)
+    save_model(loaded, tmp_path / "bare.safetensors")
+    with pytest.raises(ValueError, match="says nothing about its data"):
+        evaluate(tmp_path / "bare.safetensors")

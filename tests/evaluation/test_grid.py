@@ -1,0 +1,188 @@
+"""Grids: which cells they have, what they find, what their tables say, and what they refuse."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from neural_polarization.evaluation import compare as comparing
+from neural_polarization.evaluation.compare import compare, measure, tabulate
+from neural_polarization.evaluation.grid import Grid, read_grid
+from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
+from neural_polarization.evaluation.tables import make_table, write_table
+from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.parsing import ConfigError, Source, build, with_overrides
+from waters import experiment, waters
+
+PLAIN = {"model.polarization.messages": "plain"}
+
+
+def write_grid(folder: Path, **changed: Any) -> Path:
+    base = experiment(folder, epochs=2)
+    for key in ("name", "output"):
+        del base[key]
+    grid: dict[str, Any] = {
+        "name": "waters",
+        "output": str(folder / "grid"),
+        "seeds": [0, 1],
+        "base": base,
+        "variants": {
+            "plain": {"set": PLAIN},
+            "wider": {"set": PLAIN, "match": {"variant": "polarized", "cost": "parameters"}},
+            "polarized": {"set": {"model.polarization.messages": "both_views"}},
+        },
+        **changed,
+    }
+    path = folder / "grid.yaml"
+    path.write_text(yaml.safe_dump(grid, sort_keys=False))
+    return path
+
+
+def grid_of(folder: Path, overrides: Mapping[str, Any] | None = None, **changed: Any) -> Grid:
+    return read_grid(write_grid(folder, **changed), overrides or {})
+
+
+def result(energy: float, seconds: float = 60.0) -> dict[str, Any]:
+    errors = {"energy": {"mae": energy, "rmse": 2 * energy}}
+    units = {"energy": "meV"}
+    return {"units": units, "validation": errors, "test": errors, "training_seconds": seconds, "peak_memory_MB": 400.0}
+
+
+def test_cells_are_variants_times_seeds_seed_by_seed(tmp_path: Path) -> None:
+    cells = grid_of(tmp_path, {"base.training.epochs": 5}).cells({"wider": {"model.backbone.channels": 11}})
+    assert [(cell.variant, cell.seed) for cell in cells] == [
+        (name, seed) for seed in (0, 1) for name in ("plain", "wider", "polarized")
+    ]
+    assert {cell.config.training.epochs for cell in cells} == {5}
+    assert [cell.config.model.backbone.channels for cell in cells[:3]] == [8, 11, 8]
+    assert [cell.config.training.seed for cell in cells[2:4]] == [0, 1]
+    assert len({cell.config.output for cell in cells}) == 6
+
+
+def test_the_base_may_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(experiment(tmp_path)))
+    grid = grid_of(tmp_path, {"base.training.epochs": 7}, base="base.yaml")
+    assert grid.experiment("plain").training.epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("changed", "overrides", "message"),
+    [
+        ({"reference": "nothing"}, {}, "reference: 'nothing' is not a variant"),
+        ({"seeds": [1, 1]}, {}, "seeds: .* must be different"),
+        ({"sedes": [1]}, {}, "did you mean 'seeds'"),
+        ({}, {"base.training.epoch": 1}, r"command line, --base.training.epoch: .*did you mean 'training.epochs'"),
+        ({"variants": {"plain": {"set": {"model.channels": 3}}}}, {}, "variant plain.*did you mean 'model.backbone"),
+        ({"variants": {"plain": {"set": {"training.seed": 3}}}}, {}, "training.seed is set by the grid"),
+        (
+            {"variants": {"plain": {"match": {"variant": "big", "cost": "time"}}}},
+            {},
+            "'big' is not a variant with a size of its own",
+        ),
+    ],
+)
+def test_grids_that_cannot_be(tmp_path: Path, changed: dict[str, Any], overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        grid_of(tmp_path, overrides, **changed)
+
+
+def config(folder: Path, **overrides: Any) -> ExperimentConfig:
+    tree = with_overrides(experiment(folder), {key.replace("__", "."): value for key, value in overrides.items()})
+    return build(ExperimentConfig, tree, Source("test"))
+
+
+def test_the_wider_network_is_the_smallest_with_as_many_parameters(tmp_path: Path) -> None:
+    elements = ("H", "O")
+    plain = config(tmp_path, model__polarization__messages="plain")
+    wanted = parameters(config(tmp_path), elements)
+    channels = wider(plain, elements, wanted)
+
+    def of(width: int) -> int:
+        of_width = config(tmp_path, model__polarization__messages="plain", model__backbone__channels=width)
+        return parameters(of_width, elements)
+
+    assert of(channels) >= wanted > of(channels - 1)
+    assert wider(plain, elements, 1) == 8
+
+
+def test_the_deeper_network_takes_as_long(tmp_path: Path) -> None:
+    elements = ("H", "O")
+    # Wide enough that the time is arithmetic and not overhead.
+    plain = config(tmp_path, model__polarization__messages="plain", model__backbone__num_layers=1)
+    reference = config(tmp_path, model__polarization__messages="plain", model__backbone__num_layers=6)
+    layers = deeper(plain, reference, waters(), elements)
+    assert 4 <= layers <= 8
+    times = step_seconds({"one": plain, "six": reference}, waters(), elements, rounds=3)
+    assert times["six"] > 1.5 * times["one"]
+
+
+def test_ratios_are_taken_seed_by_seed() -> None:
+    results = {
+        "plain": {0: result(10.0), 1: result(20.0)},
+        "polarized": {0: result(8.0, 120.0), 1: result(12.0, 120.0), 2: result(1.0, 120.0)},
+        "unfinished": {},
+    }
+    names = list(results)
+    table = make_table("test", "plain", results, dict.fromkeys(names, 100), {"plain": 1.0, "polarized": 2.0}, {})
+    plain, polarized = table.rows
+    assert plain.ratios["energy"].mean == 1.0
+    assert polarized.ratios["energy"].mean == pytest.approx((0.8 + 0.6) / 2)
+    assert polarized.ratios["energy"].deviation == pytest.approx(0.2 / 2**0.5)
+    assert polarized.relative_step == 2.0
+    assert polarized.minutes == 2.0
+    text = table.markdown()
+    assert "| polarized | 7 (0.700 ± 0.141) " in text
+    assert "unfinished" not in text
+
+
+def test_tables_are_written_in_every_form(tmp_path: Path) -> None:
+    many = {f"p{k}": {"mae": 1.0 + k, "rmse": 2.0} for k in range(6)}
+    one = {**result(1.0), "test": many, "units": dict.fromkeys(many, "eV")}
+    table = make_table("test", "plain", {"plain": {0: one}}, {"plain": 7}, {"plain": 1.0}, {"plain": "channels 9"})
+    write_table(table, tmp_path)
+    assert "| p5 [eV]" in (tmp_path / "table.md").read_text()  # turned: a row per property
+    assert "- plain: channels 9" in (tmp_path / "table.md").read_text()
+    assert len((tmp_path / "table.csv").read_text().splitlines()) == 7
+    assert json.loads((tmp_path / "table.json").read_text())["plain"]["mae"]["p5"] == [6.0]
+    assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_grid_is_trained_continued_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = grid_of(tmp_path, seeds=[0])
+    with pytest.raises(ValueError, match="no training of this grid is finished"):
+        tabulate(grid, measure(grid))
+    table, failures = compare(grid, jobs=2)
+    assert failures == []
+    assert [row.name for row in table.rows] == ["plain", "wider", "polarized"]
+    assert all("forces" in row.ratios for row in table.rows)
+    assert table.rows[1].parameters >= table.rows[2].parameters
+    assert (tmp_path / "grid" / "table.md").is_file()
+    # Finished cells are not trained again; an unfinished one is.
+    gone = tmp_path / "grid" / "plain" / "seed_0"
+    (gone / "result.json").unlink()
+    started: list[str] = []
+    start = comparing._start  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(comparing, "_start", lambda cell: started.append(cell.variant) or start(cell))
+    again, _ = compare(grid)
+    assert started == ["plain"]
+    assert again.rows[0].errors == table.rows[0].errors
+    # Results of another configuration are not lost by accident.
+    with pytest.raises(FileExistsError, match=r"training.epochs: 2 -> 3.*--overwrite"):
+        compare(grid_of(tmp_path, {"base.training.epochs": 3}, seeds=[0]))
+    with pytest.raises(FileExistsError, match="trainings of another grid are there"):
+        compare(grid_of(tmp_path, {"base.model.backbone.channels": 9}, seeds=[0]))
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_is_told_and_the_others_are_trained(tmp_path: Path) -> None:
+    broken = {"set": {**PLAIN, "training.learning_rate": 1e30, "training.gradient_clip": 0.0}}
+    grid = grid_of(tmp_path, seeds=[0], variants={"plain": {"set": PLAIN}, "broken": broken})
+    table, failures = compare(grid, jobs=2)
+    assert [row.name for row in table.rows] == ["plain"]
+    assert len(failures) == 1
+    assert "broken, seed 0: FAILED" in failures[0]
+    assert "the training diverged" in failures[0]

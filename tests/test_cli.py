@@ -1,0 +1,87 @@
+"""The command line from outside: exit codes, one-line errors, and what it does not import."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neural_polarization.cli import main
+from waters import write_experiment
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom neural_polarization.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "heavy = {'torch', 'lightning', 'ase', 'matplotlib', 'rdkit', 'pyscf', 'scipy', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    for command in ("train", "evaluate", "predict", "compare", "info"):
+        assert command in done.stdout
+
+
+def test_from_training_to_prediction(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_experiment(tmp_path, epochs=1)
+    assert main(["train", str(file), "--training.epochs", "2", "--name=waters"]) == 0
+    output = capsys.readouterr()
+    assert "validation MAE" in output.out
+    assert "epoch 2/2 (100 %)" in output.err
+    model = str(tmp_path / "run" / "model.safetensors")
+
+    assert main(["info", model]) == 0
+    text = capsys.readouterr().out
+    assert "painn, 8 channels, 2 layers" in text
+    assert "train 24, validation 8, test 8" in text
+    assert main(["info", model, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["training"]["epochs"] == 2
+
+    assert main(["evaluate", model, "--output", str(tmp_path / "evaluation")]) == 0
+    assert "test MAE" in capsys.readouterr().out
+    assert (tmp_path / "evaluation" / "parity_forces.png").is_file()
+
+    xyz = tmp_path / "water.xyz"
+    xyz.write_text("3\nwater\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
+    assert main(["predict", model, "--output", str(tmp_path / "out.extxyz"), str(xyz)]) == 0
+    assert "displacement:R:3" in (tmp_path / "out.extxyz").read_text()
+    assert main(["predict", model, str(xyz)]) == 0
+    assert "energy [eV]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "none.yaml"], "none.yaml: there is no such file"),
+        (["info", "none.safetensors"], "none.safetensors: there is no such checkpoint"),
+        (["predict", "none.safetensors"], "nothing to predict"),
+        (["predict", "none.safetensors", "a.xyz", "--output", "a.pdf"], "unknown kind of output"),
+        (["predict", "none.safetensors", "a.xyz", "--colour"], "unknown argument '--colour'"),
+        (["evaluate", "none.safetensors", "--color", "3"], "--color is not known"),
+        (["compare", "none.yaml"], "none.yaml: there is no such file"),
+    ],
+)
+def test_mistakes_are_one_line_and_code_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("npol: error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_the_traceback_is_shown_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "none.yaml", "--traceback"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"\x00" * 100)
+    assert main(["info", str(tmp_path / "model.safetensors")]) == 2
+    assert "not a complete safetensors file" in capsys.readouterr().err
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "compare" in capsys.readouterr().out
