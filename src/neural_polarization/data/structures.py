@@ -88,7 +88,7 @@ def check_structure(atoms: ase.Atoms, where: str) -> None:
     for name in ("charge", "spin"):
         value = atoms.info.get(name, 0)
         if not isinstance(value, int | float | np.number) or float(value) != round(float(value)):
-            raise DataError(f"{where}: {name} is {value!r}; expected a whole number")
+            raise DataError(f"{where}: {name} is {value}; expected a whole number")
         if name == "spin" and value < 0:
             raise DataError(f"{where}: spin is {value}; expected the number of unpaired electrons, 0 or more")
 

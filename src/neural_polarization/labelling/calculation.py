@@ -1,6 +1,6 @@
 """One structure in, its labels out."""
 
-import zlib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -9,6 +9,7 @@ import ase
 import numpy as np
 
 from ..data.units import BOHR, HARTREE
+from . import gpu
 from .level import Level
 from .mean_field import TINY, Accuracy, build_grid, build_molecule, gradient, mean_field
 from .properties.charges import hirshfeld_charges, mulliken_charges
@@ -36,6 +37,7 @@ class Request:
         fractions: for the expensive ones, the share of structures that get them, 0 to 1; which ones is
             drawn from the structure's key, so that a restart and a second machine draw the same.
         field: homogeneous electric field, V/Angstrom.
+        gpu: whether energy and forces are computed on the graphics processor (gpu4pyscf); not in a field.
     """
 
     level: Level
@@ -43,6 +45,7 @@ class Request:
     quantities: tuple[str, ...] = QUANTITIES
     fractions: Mapping[str, float] = field(default_factory=dict)
     field: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    gpu: bool = False
 
     def __post_init__(self) -> None:
         unknown = sorted((set(self.quantities) | set(self.fractions)) - set(QUANTITIES))
@@ -51,12 +54,14 @@ class Request:
         for name, share in self.fractions.items():
             if not 0.0 <= share <= 1.0:
                 raise ValueError(f"fractions: {name}={share} is not between 0 and 1")
+        if self.gpu and any(self.field):
+            raise ValueError("field: not supported on the graphics processor; leave out one of field and gpu")
 
     def wanted(self, quantity: str, key: str) -> bool:
         """Whether the structure of this key gets this quantity."""
         if quantity not in self.quantities:
             return False
-        draw = zlib.crc32(f"{quantity}:{key}".encode()) / 2**32
+        draw = int.from_bytes(hashlib.sha256(f"{quantity}:{key}".encode()).digest()[:4]) / 2**32
         return draw < self.fractions.get(quantity, 1.0)
 
 
@@ -107,6 +112,9 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
     external = np.asarray(request.field)
     molecule = build_molecule(atoms, request.level, request.accuracy)
     scf = converge(molecule, request, _identity(atoms), warm)
+    forces = -gradient(scf, external) * HARTREE / BOHR if request.wanted("forces", key) else None
+    if request.gpu:
+        scf = gpu.to_cpu(scf)
     density_matrix = np.asarray(scf.make_rdm1())
     if density_matrix.ndim == 3:
         density_matrix = density_matrix.sum(axis=0)
@@ -120,8 +128,8 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
         "lumo": np.array(orbital_energies.lumo),
         "gap": np.array(orbital_energies.gap),
     }
-    if request.wanted("forces", key):
-        labels["forces"] = -gradient(scf, external) * HARTREE / BOHR
+    if forces is not None:
+        labels["forces"] = forces
     if request.wanted("charges", key):
         density = density_on_points(molecule, density_matrix, scf.grids.coords)
         labels["mulliken_charges"] = mulliken_charges(molecule, density_matrix)
@@ -158,8 +166,11 @@ def converge(molecule: Any, request: Request, identity: tuple[Any, ...] = (), wa
     """
     accuracy = request.accuracy
     scf = mean_field(molecule, request.level, accuracy, np.asarray(request.field))
-    guess = warm.guess(identity, scf.get_ovlp()) if warm is not None else None
-    guess = _coarse(scf, accuracy, guess)
+    if request.gpu:
+        scf, guess = gpu.to_gpu(scf), None
+    else:
+        guess = warm.guess(identity, scf.get_ovlp()) if warm is not None else None
+        guess = _coarse(scf, accuracy, guess)
     scf.kernel(dm0=guess)
     if not scf.converged:
         guess = scf.make_rdm1()
@@ -172,7 +183,7 @@ def converge(molecule: Any, request: Request, identity: tuple[Any, ...] = (), wa
                 "second-order solver"
             )
         scf = scf.undo_newton()
-    if warm is not None:
+    if warm is not None and not request.gpu:
         warm.remember(identity, scf)
     return scf
 

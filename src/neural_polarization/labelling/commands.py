@@ -79,6 +79,7 @@ def _add_label(subparsers: Any) -> None:
     command.add_argument("--spin", type=int, help="unpaired electrons, for structures that say nothing; default 0")
     command.add_argument("--workers", type=int, default=1, metavar="N", help="processes of one thread each")
     command.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, or 'local' for one on this machine")
+    command.add_argument("--gpu", action="store_true", help="energy and forces on a graphics processor (gpu4pyscf)")
     command.add_argument("--seed", type=int, default=0, help="of the embedding of SMILES")
     command.add_argument("--retry-failed", action="store_true", help="try structures again that failed before")
     command.set_defaults(run=_run_label)
@@ -127,6 +128,7 @@ def _run_enumerate(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> i
 
 def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     from ..data.structures import check_electrons, read_structures
+    from . import gpu
     from .calculation import Request
     from .level import Level
     from .mean_field import EXACT, FAST, Accuracy
@@ -139,7 +141,10 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
         quantities=tuple(arguments.quantities),
         fractions=_shares(arguments.fraction),
         field=tuple(arguments.field),
+        gpu=arguments.gpu,
     )
+    if request.gpu:
+        gpu.check(request.level)
     structures: list[Any] = []
     for name in arguments.structures:
         for index, atoms in enumerate(read_structures(name, arguments.seed)):

@@ -45,11 +45,17 @@ class ForceField:
         for coordinate in range(len(positions)):
             moved = positions.copy()
             moved[coordinate] += step
-            forward = np.array(self._field.CalcGrad(moved.tolist()))
+            forward = self._gradient(moved)
             moved[coordinate] -= 2 * step
-            rows.append((forward - np.array(self._field.CalcGrad(moved.tolist()))) / (2 * step))
+            rows.append((forward - self._gradient(moved)) / (2 * step))
         hessian = np.array(rows) * KILOCALORIE_PER_MOLE
         return (hessian + hessian.T) / 2
+
+    def _gradient(self, positions: Float[np.ndarray, " coordinates"]) -> Float[np.ndarray, " coordinates"]:
+        """kcal/mol/Angstrom."""
+        # RDKit keeps distances between calls; only the energy makes them anew, without it gradients are wrong.
+        self._field.CalcEnergy(positions.tolist())
+        return np.array(self._field.CalcGrad(positions.tolist()))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ References:
 """
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -108,7 +109,10 @@ class Level:
         shells: dict[str, list[Shell]] = {}
         for element in sorted(set(elements)):
             try:
-                shells[element] = gto.basis.load(self.basis, element)
+                with warnings.catch_warnings():
+                    # An advice to install another package with more basis sets; the error below says enough.
+                    warnings.filterwarnings("ignore", "Basis may be available", UserWarning)
+                    shells[element] = gto.basis.load(self.basis, element)
             except (BasisNotFoundError, KeyError, RuntimeError, OSError) as error:
                 raise ValueError(f"basis {self.basis!r} has no functions for {element}: {error}") from None
             shells[element] = self._split_d(shells[element], element)

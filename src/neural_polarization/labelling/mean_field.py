@@ -109,15 +109,9 @@ def mean_field(molecule: Any, level: Level, accuracy: Accuracy, field: Float[np.
     """
     from pyscf import dft
 
-    class Restricted(dft.rks.RKS):
-        def check_linear_dependency(self, s: Any, verbose: Any = None) -> Any:
-            return _orthogonal_functions(self.mol, s)
-
-    class Unrestricted(dft.uks.UKS):
-        def check_linear_dependency(self, s: Any, verbose: Any = None) -> Any:
-            return _orthogonal_functions(self.mol, s)
-
-    scf = (Restricted if molecule.spin == 0 else Unrestricted)(molecule, xc=level.functional)
+    scf = (dft.rks.RKS if molecule.spin == 0 else dft.uks.UKS)(molecule, xc=level.functional)
+    if molecule.cart:
+        scf.check_linear_dependency = lambda s, verbose=None: _orthogonal_functions(molecule, s)
     scf.conv_tol = accuracy.convergence
     scf.conv_tol_grad = accuracy.gradient_convergence
     scf.conv_check = False  # one more iteration, only needed after a level shift
@@ -156,7 +150,7 @@ def _orthogonal_functions(molecule: Any, overlap: Any) -> Any:
     angular_momenta = [
         int(molecule.bas_angular(shell)) for shell in range(molecule.nbas) for _ in range(molecule.bas_nctr(shell))
     ]
-    allowed = pure_shells(angular_momenta) if molecule.cart else np.eye(molecule.nao)
+    allowed = pure_shells(angular_momenta)
     values, vectors = np.linalg.eigh(allowed.T @ overlap @ allowed)
     kept = values > 1e-8
     return allowed @ (vectors[:, kept] / np.sqrt(values[kept]))

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import ase
 import h5py
@@ -101,7 +101,7 @@ class LabelStore:
             self._lock.close()
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "LabelStore":
         return self
 
     def __exit__(
@@ -220,15 +220,26 @@ def read_labels(path: Path) -> Iterator[Record]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file of labels; make it with 'npol label'")
     records: dict[str, Record] = {}
-    for file in (path, *sorted(_parts(path).glob("*.h5"))):
-        with _open(file, "r") as opened:
-            _check(file, opened, {"format": FORMAT})
-            try:
-                structures: Any = opened["structures"]
-                records.update({key: _record(key, group) for key, group in structures.items()})
-            except (OSError, KeyError, RuntimeError, ValueError) as error:
-                raise DamagedFileError(_remedy(file, error)) from error
+    # Parts may be merged while they are read here: then they are found in the large file, read once more.
+    while True:
+        files = (path, *sorted(_parts(path).glob("*.h5")))
+        try:
+            for file in files:
+                records.update(_records(file))
+            break
+        except DamagedFileError:
+            if all(file.exists() for file in files):
+                raise
     yield from sorted(records.values(), key=lambda record: record.order)
+
+
+def _records(path: Path) -> dict[str, Record]:
+    with _open(path, "r") as file:
+        _check(path, file, {"format": FORMAT})
+        try:
+            return {key: _record(key, group) for key, group in _structures(file).items()}
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            raise DamagedFileError(_remedy(path, error)) from error
 
 
 def read_description(path: Path) -> dict[str, str]:

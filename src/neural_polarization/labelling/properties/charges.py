@@ -1,5 +1,6 @@
 """Atomic charges: Mulliken and Hirshfeld."""
 
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -73,10 +74,13 @@ def _radial_density(element: str, level: Level) -> tuple[Any, Any]:
     from pyscf.scf import atom_hf, atom_ks
 
     atom = gto.M(atom=[(element, (0.0, 0.0, 0.0))], basis=level.shells([element]), spin=None, verbose=0, cart=False)
-    if level.functional == "hf":
-        result = atom_hf.get_atm_nrhf(atom)
-    else:
-        result = atom_ks.get_atm_nrks(atom, xc=level.functional, grid=(60, 86))
+    with warnings.catch_warnings():
+        # PySCF's own atoms call a function that PySCF has deprecated.
+        warnings.filterwarnings("ignore", "remove_linear_dep_", DeprecationWarning)
+        if level.functional == "hf":
+            result = atom_hf.get_atm_nrhf(atom)
+        else:
+            result = atom_ks.get_atm_nrks(atom, xc=level.functional, grid=(60, 86))
     _, _, orbitals, occupation = result[element]
     radii = np.concatenate([np.linspace(0, 2, 2001)[:-1], np.geomspace(2, 30, 3000)])
     points = np.zeros((len(radii), 3))

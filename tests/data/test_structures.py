@@ -1,0 +1,165 @@
+"""Files of structures: what is read equals what ASE and RDKit wrote, and what is wrong is named with its place."""
+
+from pathlib import Path
+
+import ase
+import ase.build
+import ase.io
+import numpy as np
+import pytest
+
+from neural_polarization.data.errors import DataError
+from neural_polarization.data.structures import check_electrons, check_structure, read_structures
+
+WATER = """3
+water, with a comment in plain words
+O  0.0  0.0  0.1173
+H  0.0  0.7572 -0.4692
+8  0.0 -0.7572 -0.4692
+"""
+
+
+def test_plain_xyz_with_symbols_and_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "water.xyz"
+    path.write_text(WATER.replace("8  0.0 -", "1  0.0 -") + "\n")
+    (water,) = read_structures(path)
+    assert water.numbers.tolist() == [8, 1, 1]
+    np.testing.assert_allclose(water.positions[0], [0, 0, 0.1173])
+    assert water.info == {}
+
+
+def test_several_structures_with_charge_and_spin(tmp_path: Path) -> None:
+    path = tmp_path / "ions.xyz"
+    path.write_text("1\ncharge=1\nLi 0 0 0\n\n2\ncharge=0 spin=1 smiles=[OH]\nO 0 0 0\nH 0 0 0.97\n")
+    lithium, hydroxyl = read_structures(path)
+    assert lithium.info["charge"] == 1
+    assert hydroxyl.info["spin"] == 1
+    check_electrons(lithium, "lithium")
+    check_electrons(hydroxyl, "hydroxyl")
+
+
+def test_what_ase_writes_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "frames.extxyz"
+    frames = [ase.build.molecule("CH3CH2OH"), ase.build.molecule("HF")]
+    frames[0].info.update(smiles="CCO", molecule=3)
+    frames[1].info.update(smiles="F", charge=0)
+    frames[0].arrays["forces"] = np.ones((9, 3))
+    ase.io.write(path, frames)
+    read = read_structures(path)
+    for one, other in zip(read, frames, strict=True):
+        assert one.numbers.tolist() == other.numbers.tolist()
+        np.testing.assert_allclose(one.positions, other.positions, atol=1e-8)
+        assert one.info["smiles"] == other.info["smiles"]
+    assert read[0].info["molecule"] == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no structures"),
+        ("three\nO 0 0 0\n", r"line 1 should be a number of atoms, found 'three'"),
+        ("3\n\nO 0 0 0\nH 0 0 1\n", r"structure 0 \(line 1\).*3 atoms up to line 5.*ends at line 4"),
+        ("0\nnothing\n", r"line 1.*no atoms"),
+        ("1\n\nXx 0 0 0\n", r"line 3: 'Xx' is no element"),
+        ("1\n\nO 0 0\n", r"line 3: expected element, x, y and z"),
+        ("1\n\nO 0 0 1,5\n", r"line 3: '0 0 1,5' are not three numbers"),
+        ("1\n\nO 0 nan 0\n", r"line 1.*position of atom 0 \(O\).*finite"),
+        ("2\n\nO 0 0 0\nO 0 0 0.01\n", r"atoms 0 and 1 are 0.010 Angstrom apart"),
+        ("1\ncharge=0.5\nO 0 0 0\n", r"charge is 0.5; expected a whole number"),
+        ("1\nspin=-1\nO 0 0 0\n", r"spin is -1"),
+        ("1\n\nO 0 0 0\n1\n\nQ 1 1 1\n", r"line 6: 'Q'"),
+        ("1\nProperties=species:S:1:pos:R:3:forces:R:3\nO 0 0 0\n", r"line 1: structure is not understood"),
+    ],
+)
+def test_wrong_xyz_is_named_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "wrong.xyz"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        read_structures(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_file_and_unknown_ending(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read_structures(tmp_path / "nothing.xyz")
+    path = tmp_path / "water.cif"
+    path.write_text("data")
+    with pytest.raises(DataError, match=r"'\.cif' is not known; expected one of \.xyz"):
+        read_structures(path)
+    path = tmp_path / "binary.xyz"
+    path.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(DataError, match="no text file"):
+        read_structures(path)
+
+
+def test_electrons_that_cannot_be_paired() -> None:
+    radical = ase.Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])
+    with pytest.raises(DataError, match=r"here: HO with charge \+0 has 9 electrons.*spin=1"):
+        check_electrons(radical, "here")
+    radical.info["charge"] = -1
+    check_electrons(radical, "here")
+    radical.info["charge"] = 9
+    with pytest.raises(DataError, match="leaves 0 electrons"):
+        check_electrons(radical, "here")
+    with pytest.raises(DataError, match="no atoms"):
+        check_structure(ase.Atoms(), "here")
+    with pytest.raises(DataError, match="no element"):
+        check_structure(ase.Atoms("X", [[0, 0, 0]]), "here")
+
+
+def test_smiles_are_embedded_with_hydrogens(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit")
+    path = tmp_path / "molecules.smi"
+    path.write_text("# two molecules\nCCO ethanol\n\n[NH4+]\n")
+    ethanol, ammonium = read_structures(path, seed=1)
+    assert ethanol.get_chemical_formula() == "C2H6O"
+    assert ethanol.info == {"smiles": "CCO", "name": "ethanol"}
+    assert ammonium.info["charge"] == 1
+    assert ethanol.get_distance(0, 1) == pytest.approx(1.52, abs=0.03)
+    np.testing.assert_array_equal(ethanol.positions, read_structures(path, seed=1)[0].positions)
+
+
+def test_wrong_smiles_is_named_with_its_line(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit")
+    path = tmp_path / "molecules.smi"
+    path.write_text("C\nC(C)(C)(C)(C)C\n")
+    with pytest.raises(DataError, match=r"line 2: SMILES .* cannot be read"):
+        read_structures(path)
+
+
+def test_sdf_of_rdkit(tmp_path: Path) -> None:
+    chem = pytest.importorskip("rdkit.Chem")
+    from rdkit.Chem import AllChem
+
+    molecules = [chem.AddHs(chem.MolFromSmiles(smiles)) for smiles in ("CO", "C[O-]")]
+    for molecule in molecules:
+        AllChem.EmbedMolecule(molecule, randomSeed=1)
+    path = tmp_path / "molecules.sdf"
+    with chem.SDWriter(str(path)) as writer:
+        for molecule in molecules:
+            writer.write(molecule)
+    methanol, methoxide = read_structures(path)
+    assert methanol.get_chemical_formula() == "CH4O"
+    assert methoxide.info["charge"] == -1
+    np.testing.assert_allclose(methanol.positions, molecules[0].GetConformer().GetPositions(), atol=1e-4)
+    np.testing.assert_allclose(ase.io.read(path).positions, methanol.positions, atol=1e-6)
+
+
+def test_sdf_without_hydrogens_or_depth(tmp_path: Path) -> None:
+    chem = pytest.importorskip("rdkit.Chem")
+    from rdkit.Chem import AllChem
+
+    path = tmp_path / "molecules.sdf"
+    bare = chem.MolFromSmiles("CO")
+    AllChem.EmbedMolecule(bare, randomSeed=1)
+    path.write_text(chem.MolToMolBlock(bare) + "$$$$\n")
+    with pytest.raises(DataError, match=r"structure 0 \(line 1\): lacks 4 hydrogen atoms"):
+        read_structures(path)
+    drawn = chem.AddHs(chem.MolFromSmiles("CO"))
+    AllChem.Compute2DCoords(drawn)
+    path.write_text(chem.MolToMolBlock(drawn) + "$$$$\n")
+    with pytest.raises(DataError, match="two-dimensional"):
+        read_structures(path)
+    path.write_text("no mol block\n$$$$\n")
+    with pytest.raises(DataError, match=r"structure 0 \(line 1\): cannot be read by RDKit"):
+        read_structures(path)

@@ -1,0 +1,157 @@
+"""From SMILES to a data set that trains: the three commands in their order, and their mistakes."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+pytest.importorskip("rdkit")
+
+from neural_polarization.data.packed import read_packed
+from neural_polarization.labelling import packing
+from neural_polarization.labelling.calculation import Request, compute
+from neural_polarization.labelling.commands import add_parsers
+from neural_polarization.labelling.level import Level
+from neural_polarization.labelling.mean_field import FAST
+from neural_polarization.labelling.properties.density import evaluate_density
+from neural_polarization.labelling.relaxation import relax
+from neural_polarization.labelling.run import serial
+
+REQUEST = Request(Level.parse("PBE/3-21G"), FAST, ("forces",))
+
+
+def npol(*words: str) -> int:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_parsers(parser.add_subparsers(required=True))
+    known, rest = parser.parse_known_args(words)
+    return known.run(known, rest)
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes have their own test; here they would only cost their start."""
+    monkeypatch.setattr("neural_polarization.labelling.run.processes", lambda _: serial)
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("set")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("neural_polarization.labelling.run.processes", lambda _: serial)
+        molecules, labels = str(folder / "molecules.extxyz"), str(folder / "labels.h5")
+        assert npol("enumerate", "1", "-o", molecules, "--frames", "2", "--seed", "3") == 0
+        words = ["label", molecules, "-o", labels, "--level", "PBE/3-21G", "--accuracy", "fast"]
+        assert npol(*words, "--fraction", "polarizability=0.5") == 0
+        assert npol("pack", labels, "-o", str(folder / "set.npz"), "--densities", str(folder / "densities.npz")) == 0
+    return folder
+
+
+def test_the_set_is_read_by_the_data_room(data_set: Path) -> None:
+    loaded = read_packed(data_set / "set.npz")
+    assert len(loaded) == 8
+    assert {"energy", "forces", "dipole", "polarizability", "hirshfeld_charges"} <= set(loaded.properties)
+    assert loaded.properties["forces"].per_atom
+    assert sum(len(part) for part in loaded.splits["stored"].parts.values()) == 8
+
+
+def test_the_set_holds_what_was_computed(data_set: Path) -> None:
+    with np.load(data_set / "set.npz") as arrays:
+        assert sorted(set(arrays["smiles"].tolist())) == ["C", "F", "N", "O"]
+        assert arrays["n_atoms"].sum() == len(arrays["atomic_numbers"]) == len(arrays["forces"])
+        for molecule in range(4):
+            assert len(set(arrays["split"][arrays["molecule"] == molecule].tolist())) == 1, "never split by frame"
+        missing = np.isnan(arrays["polarizability"]).all(axis=(1, 2))
+        assert 0 < missing.sum() < 8
+        structures = ase.io.read(data_set / "molecules.extxyz", ":")
+        labels = compute(structures[5], REQUEST)
+        assert arrays["energy"][5] == pytest.approx(float(labels["energy"]), abs=1e-5)
+        start = arrays["n_atoms"][:5].sum()
+        stored = arrays["forces"][start : start + len(structures[5])]
+        np.testing.assert_allclose(stored, labels["forces"], atol=1e-3)
+
+
+def test_densities_of_the_set(data_set: Path) -> None:
+    with np.load(data_set / "set.npz") as main, np.load(data_set / "densities.npz") as extra:
+        assert extra["density_structure"].tolist() == list(range(8))
+        ends, triangle_ends = np.cumsum(extra["n_points"]), np.cumsum(extra["n_matrix"])
+        numbers, starts = main["atomic_numbers"], np.cumsum(main["n_atoms"]) - main["n_atoms"]
+        for k, structure in enumerate(extra["density_structure"]):
+            rows = slice(starts[structure], starts[structure] + main["n_atoms"][structure])
+            points = slice(ends[k] - extra["n_points"][k], ends[k])
+            weights, density = extra["weights"][points], extra["density"][points]
+            assert weights @ density == pytest.approx(numbers[rows].sum(), rel=1e-5)
+            assert extra["n_points"][k] == pytest.approx(2000, abs=2)
+            # The dipole from a sample of the density, which has noise, is near the dipole.
+            nuclei = numbers[rows] @ main["positions"][rows]
+            dipole = nuclei - (weights * density) @ extra["points"][points]
+            assert np.abs(dipole - main["dipole"][structure]).max() < 0.35
+        atoms = ase.Atoms(main["atomic_numbers"][: main["n_atoms"][0]], main["positions"][: main["n_atoms"][0]])
+        matrix = extra["density_matrix"][: triangle_ends[0]]
+        values = evaluate_density(atoms, Level.parse(str(extra["level"])), matrix, extra["points"][:20])
+        np.testing.assert_allclose(values, extra["density"][:20], rtol=2e-3, atol=1e-5)
+        electrons = extra["centroid_occupations"][: extra["n_centroids"][0]].sum()
+        assert electrons == atoms.numbers.sum()
+
+
+def test_frames_of_a_molecule_stay_in_one_part() -> None:
+    parts = [packing._part(f"C{k}", 0) for k in range(3000)]
+    assert parts.count(0) == pytest.approx(2400, abs=90)
+    assert parts.count(1) == pytest.approx(300, abs=60)
+    assert packing._part("CCO", 0) == packing._part("CCO", 0)
+
+
+def test_chances_of_points_sum_to_their_number() -> None:
+    sizes = np.array([100.0, 1.0, 1.0, 2.0, 0.0])
+    chances = packing._inclusion(sizes, 3)
+    assert chances.sum() == pytest.approx(3)
+    assert chances.max() <= 1
+    np.testing.assert_allclose(chances[1] * 2, chances[3])
+    np.testing.assert_array_equal(packing._inclusion(sizes, 9), np.ones(5))
+
+
+def test_relaxation_finds_the_minimum() -> None:
+    atoms = ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.9]])
+    relaxed = relax(atoms, REQUEST)
+    # PBE near its basis set limit has 0.751 Angstrom; 3-21G is close to it.
+    assert relaxed.get_distance(0, 1) == pytest.approx(0.75, abs=0.01)
+    assert atoms.get_distance(0, 1) == pytest.approx(0.9), "the input stays as it is"
+    assert relaxed.calc is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["label", "{folder}/no.xyz", "-o", "x.h5"], "no such file"),
+        (["label", "{folder}/radical.xyz", "-o", "x.h5"], r"radical.xyz: structure 0: HO .* 9 electrons"),
+        (["label", "{folder}/broken.xyz", "-o", "x.h5"], r"broken.xyz: line 4: 'Zz' is no element"),
+        (["label", "{folder}/water.xyz", "-o", "x.h5", "--level", "B3LYP"], "expected METHOD/BASIS"),
+        (["label", "{folder}/water.xyz", "-o", "x.h5", "--level", "PBE/foo"], "basis 'foo' has no functions"),
+        (["label", "{folder}/water.xyz", "-o", "x.h5", "--fraction", "density"], "expected NAME=SHARE"),
+        (["label", "{folder}/water.xyz", "-o", "x.h5", "--workers", "0"], "workers: expected at least 1"),
+        (["label", "{folder}/water.xyz", "-o", "x.h5", "--gpu"], "Cartesian d functions"),
+        (["label", "{folder}/water.xyz", "-o", "x.h5", "--levels", "PBE/foo"], "unknown argument '--levels'"),
+        (["enumerate", "0", "-o", "{folder}/x.extxyz"], "heavy_atoms: expected at least 1"),
+        (["enumerate", "1", "-o", "{folder}/x.xyz"], "expected the ending .extxyz"),
+        (["pack", "{folder}/water.xyz", "-o", "{folder}/x.npz"], "cannot be read as a file of labels"),
+    ],
+)
+def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: Sequence[str], message: str) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "radical.xyz").write_text("2\n\nO 0 0 0\nH 0 0 1\n")
+    (tmp_path / "broken.xyz").write_text("2\n\nO 0 0 0\nZz 0 0 1\n")
+    (tmp_path / "water.xyz").write_text("3\n\nO 0 0 0\nH 0 0 1\nH 0 0.9 -0.3\n")
+    with pytest.raises((ValueError, OSError, RuntimeError), match=message):
+        npol(*(word.format(folder=tmp_path) for word in words))
+    assert not (tmp_path / "x.h5").exists(), "nothing is begun before everything is checked"
+
+
+def test_existing_structures_are_not_overwritten(tmp_path: Path) -> None:
+    words = ["enumerate", "1", "-o", str(tmp_path / "a.extxyz"), "--frames", "1"]
+    assert npol(*words) == 0
+    with pytest.raises(FileExistsError, match="exists; give another path, or --overwrite"):
+        npol(*words)
+    assert npol(*words, "--overwrite") == 0

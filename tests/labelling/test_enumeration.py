@@ -1,0 +1,121 @@
+"""Enumeration against counts known from elsewhere, and thermal displacement against statistics."""
+
+import ase
+import ase.units
+import numpy as np
+import pytest
+
+Chem = pytest.importorskip("rdkit.Chem")
+
+from neural_polarization.data.structures import embedded_molecule  # noqa: E402
+from neural_polarization.labelling.displacement import ForceField, Tolerance, thermal_frames  # noqa: E402
+from neural_polarization.labelling.enumeration import Sampling, choose, enumerate_smiles, structures  # noqa: E402
+
+VALENCE = {"C": 4, "N": 3, "O": 2, "F": 1}
+
+
+def test_molecules_of_one_and_two_heavy_atoms() -> None:
+    """By hand: a bond of order k needs k valences on both sides; O=O is left out."""
+    assert enumerate_smiles(1) == ["C", "F", "N", "O"]
+    pairs = enumerate_smiles(2)[4:]
+    elements = sorted(VALENCE)
+    expected = sum(
+        min(VALENCE[first], VALENCE[second], 3) for k, first in enumerate(elements) for second in elements[k:]
+    )
+    assert len(pairs) == expected - 1
+    assert {"C#N", "N#N", "C=O", "OO", "FF"} <= set(pairs)
+    assert "O=O" not in pairs
+
+
+def test_hydrocarbons_of_four_carbons() -> None:
+    """Structural isomers of C4 hydrocarbons: 2 butanes, 5 C4H8, 9 C4H6 (one with a triple bond in a ring)."""
+    four = [smiles for smiles in enumerate_smiles(4, strained=True) if set(smiles) <= set("Cc=#()12")]
+    hydrogens = [
+        sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
+        for molecule in map(Chem.MolFromSmiles, four)
+        if molecule.GetNumAtoms() == 4
+    ]
+    assert hydrogens.count(10) == 2
+    assert hydrogens.count(8) == 5
+    assert hydrogens.count(6) == 9
+
+
+def test_molecules_are_unique_neutral_and_of_ordinary_valence() -> None:
+    found = enumerate_smiles(3)
+    assert len(found) == len(set(found)) == 109
+    for smiles in found:
+        molecule = Chem.MolFromSmiles(smiles)
+        assert Chem.MolToSmiles(molecule) == smiles
+        for atom in molecule.GetAtoms():
+            assert atom.GetFormalCharge() == 0
+            assert atom.GetNumRadicalElectrons() == 0
+            assert atom.GetTotalValence() == VALENCE[atom.GetSymbol()]
+    assert "C1#CC1" not in found
+    assert "C1#CC1" in enumerate_smiles(3, strained=True)
+    with pytest.raises(ValueError, match="heavy_atoms: expected at least 1, got 0"):
+        enumerate_smiles(0)
+
+
+def test_parts_of_an_enumeration() -> None:
+    everything = enumerate_smiles(3)
+    chosen = choose(everything, smallest=2, largest_sample=5, seed=1)
+    assert chosen == choose(everything, smallest=2, largest_sample=5, seed=1)
+    sizes = [Chem.MolFromSmiles(smiles).GetNumAtoms() for smiles in chosen]
+    assert sizes.count(1) == 0 and sizes.count(2) == 18 and sizes.count(3) == 5
+    assert choose(everything) == everything
+
+
+def test_structures_come_in_balanced_rounds() -> None:
+    sampling = Sampling(frames=3, temperature=300.0, seed=5)
+    made = structures(["C", "CO"], sampling)
+    assert [(atoms.info["smiles"], atoms.info["frame"]) for atoms in made] == [
+        ("C", 0), ("CO", 0), ("C", 1), ("CO", 1), ("C", 2), ("CO", 2)
+    ]  # fmt: skip
+    assert [atoms.info["heavy_atoms"] for atoms in made[:2]] == [1, 2]
+    again = structures(["C", "CO"], sampling)
+    for one, other in zip(made, again, strict=True):
+        np.testing.assert_allclose(one.positions, other.positions, atol=1e-9)
+    assert np.abs(made[2].positions - made[4].positions).max() > 1e-3
+
+
+def test_relaxation_in_between_moves_the_centre() -> None:
+    def longer(atoms: ase.Atoms) -> ase.Atoms:
+        moved = atoms.copy()
+        moved.positions *= 1.1
+        return moved
+
+    plain = structures(["O"], Sampling(frames=2))
+    moved = structures(["O"], Sampling(frames=2), longer)
+    assert moved[0].get_distance(0, 1) == pytest.approx(1.1 * plain[0].get_distance(0, 1))
+
+
+def test_hessian_is_the_curvature_of_the_energy() -> None:
+    """RDKit's own energies, differentiated twice: 8.0, 10.6, 29.9 and 73.5 eV/Angstrom^2 for methane."""
+    field = ForceField(embedded_molecule("C", "methane", 1))
+    values = np.linalg.eigvalsh(field.hessian())
+    np.testing.assert_allclose(values[:6], 0, atol=1e-3)
+    np.testing.assert_allclose(values[6:], [8.02] * 2 + [10.59] * 3 + [29.89] + [73.51] * 3, rtol=1e-2)
+
+
+def test_displacements_have_the_temperature() -> None:
+    """Equipartition: half kT in each of the 3 N - 6 vibrations, on average."""
+    field = ForceField(embedded_molecule("O", "water", 1))
+    frames = thermal_frames(field, 400, 300.0, 0)
+    hessian, relaxed = field.hessian(), frames[0].positions
+    moved = np.array([(atoms.positions - relaxed).ravel() for atoms in frames[1:]])
+    energies = np.einsum("fi,ij,fj->f", moved, hessian, moved) / 2
+    assert energies.mean() == pytest.approx(3 / 2 * ase.units.kB * 300, rel=0.1)
+    np.testing.assert_allclose(moved.reshape(-1, 3, 3).mean(axis=1), 0, atol=1e-9)
+
+
+def test_bonds_do_not_break() -> None:
+    field = ForceField(embedded_molecule("CCO", "ethanol", 1))
+    relaxed, *displaced = thermal_frames(field, 20, 800.0, 3)
+    for first, second in field.bonds():
+        ratios = [atoms.get_distance(first, second) / relaxed.get_distance(first, second) for atoms in displaced]
+        assert min(ratios) >= 0.8 and max(ratios) <= 1.25
+    with pytest.raises(ValueError, match="bonds of C2H6O break in almost every sample; choose a lower"):
+        thermal_frames(field, 5, 300.0, 0, Tolerance(shortest=0.999, longest=1.001))
+    with pytest.raises(ValueError, match="temperature: expected kelvin"):
+        thermal_frames(field, 5, -1.0, 0)
+    assert len(thermal_frames(field, 1, 300.0, 0)) == 1

@@ -1,0 +1,120 @@
+"""Many structures: failures, restarts after a kill, worker processes, a Dask cluster."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import ase
+import numpy as np
+import pytest
+from ase.io import write
+
+from neural_polarization.labelling import run as running
+from neural_polarization.labelling.calculation import Labels, Request
+from neural_polarization.labelling.level import Level
+from neural_polarization.labelling.mean_field import Accuracy
+from neural_polarization.labelling.run import Task, dask_cluster, perform, processes, run, serial
+from neural_polarization.labelling.store import read_labels
+
+REQUEST = Request(Level.parse("HF/STO-3G"), quantities=("forces",))
+
+
+def stretched(number: int) -> list[ase.Atoms]:
+    return [ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.7 + 0.01 * k]]) for k in range(number)]
+
+
+def test_progress_failures_and_skipping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compute(atoms: ase.Atoms, request: Request, key: str, warm: object) -> Labels:
+        if atoms.get_distance(0, 1) > 0.715:
+            raise ArithmeticError("no density here")
+        return {"energy": np.array(-1.0), "forces": np.zeros((2, 3))}
+
+    monkeypatch.setattr(running, "compute", compute)
+    path, lines = tmp_path / "labels.h5", []
+    structures = stretched(3)
+    summary = run([*structures, structures[0]], REQUEST, path, serial, report=lines.append)
+    assert (summary.done, summary.failed, summary.skipped) == (2, 1, 1)
+    assert "1 of 4 structures are in" in lines[0]
+    assert lines[1].startswith("1/3 H2 ") and lines[1].endswith(" left")
+    assert "FAILED: ArithmeticError: no density here" in lines[3]
+    assert [record.reason for record in read_labels(path)] == ["", "", "ArithmeticError: no density here"]
+    again = run(structures, REQUEST, path, serial, report=lines.append)
+    assert (again.done, again.failed, again.skipped) == (0, 0, 3)
+    retried = run(structures, REQUEST, path, serial, retry_failed=True, report=lines.append)
+    assert (retried.done, retried.failed, retried.skipped) == (0, 1, 2)
+
+
+def test_a_molecule_that_cannot_converge_does_not_stop_the_others() -> None:
+    hopeless = replace(REQUEST, accuracy=Accuracy(max_cycles=1))
+    water = ase.Atoms("OHH", [[0, 0, 0], [0, 0, 3.0], [0, 2.0, 0.0]])
+    outcome = perform(Task("key", water, hopeless))
+    assert outcome.reason.startswith("NotConvergedError: HF/STO-3G did not converge in 1 iterations")
+    assert outcome.labels == {}
+
+
+@pytest.mark.slow
+def test_worker_processes_and_dask_give_the_same_labels(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    structures = stretched(3)
+    engines = {"serial": serial, "processes": processes(1), "dask": dask_cluster(None, 1)}
+    energies: dict[str, list[float]] = {}
+    for name, engine in engines.items():
+        path = tmp_path / f"{name}.h5"
+        summary = run(structures, REQUEST, path, engine, report=lambda _: None)
+        assert (summary.done, summary.failed) == (3, 0)
+        energies[name] = sorted(float(record.labels["energy"]) for record in read_labels(path))
+    np.testing.assert_allclose(energies["processes"], energies["serial"], atol=1e-6)
+    np.testing.assert_allclose(energies["dask"], energies["serial"], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_kill_in_the_middle_and_restart(tmp_path: Path) -> None:
+    """SIGKILL of the parent: what was reported is in the file, the worker ends too, a restart does the rest."""
+    source, path = tmp_path / "molecules.extxyz", tmp_path / "labels.h5"
+    structures = [ase.Atoms("OHH", [[0, 0, 0], [0, 0, 0.96], [0, 0.93, -0.24 - 0.01 * k]]) for k in range(8)]
+    write(source, structures)
+    command = [
+        sys.executable,
+        "-c",
+        "import argparse, sys\n"
+        "from neural_polarization.labelling.commands import add_parsers\n"
+        "parser = argparse.ArgumentParser()\n"
+        "add_parsers(parser.add_subparsers())\n"
+        "arguments = parser.parse_args()\n"
+        "if __name__ == '__main__':\n"
+        "    sys.exit(arguments.run(arguments))\n",
+        "label",
+        str(source),
+        "-o",
+        str(path),
+        "--level",
+        "PBE/3-21G",
+        "--quantities",
+        "forces",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    reported = 0
+    while reported < 2:
+        line = process.stderr.readline()
+        assert line, "the command ended before its time"
+        reported += line[:1].isdigit() and "/8 " in line
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    time.sleep(0.2)
+    saved = list(read_labels(path))
+    assert 2 <= len(saved) <= 7
+    restarted = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert f"{8 - len(saved)} labelled, 0 failed, {len(saved)} were there already" in restarted.stdout
+    assert len(list(read_labels(path))) == 8
+
+
+def test_wrong_number_of_workers() -> None:
+    with pytest.raises(ValueError, match="workers: expected at least 1, got 0"):
+        processes(0)
