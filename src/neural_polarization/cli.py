@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import neural_polarization
+from neural_polarization.labelling import commands as labelling
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -92,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     info.add_argument("checkpoint", metavar="MODEL.safetensors")
     info.add_argument("--json", action="store_true", help="everything, for programs")
     info.set_defaults(run=_info)
+    labelling.add_parsers(commands)
     return top
 
 
@@ -123,7 +125,11 @@ def _compare(known: argparse.Namespace, rest: list[str]) -> int:
         sys.stdout.write(f"{tabulate(grid, measure(grid))}\n")
         return 0
     table, failures = compare(grid, known.jobs, known.overwrite)
-    sys.stdout.write(f"\n{table}\nwritten: {grid.output}/table.md, table.csv, table.json, ratios.png\n")
+    model = f"{grid.output}/{table.rows[-1].name}/seed_{table.rows[-1].seeds[0]}/model.safetensors"
+    sys.stdout.write(
+        f"\n{table}\nwritten: {grid.output}/table.md, table.csv, table.json, ratios.png\n"
+        f"next: npol evaluate {model}\n      npol predict {model} --smiles CCO\n"
+    )
     for failure in failures:
         sys.stderr.write(f"npol: {failure}\n")
     return 1 if failures else 0

@@ -1,6 +1,8 @@
 """Grids: which cells they have, what they find, what their tables say, and what they refuse."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import yaml
 
 from neural_polarization.evaluation import compare as comparing
 from neural_polarization.evaluation.compare import compare, measure, tabulate
-from neural_polarization.evaluation.grid import Grid, read_grid
+from neural_polarization.evaluation.grid import Cell, Grid, read_grid
 from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
 from neural_polarization.evaluation.tables import make_table, write_table
 from neural_polarization.training.config import ExperimentConfig
@@ -152,37 +154,44 @@ def test_tables_are_written_in_every_form(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_grid_is_trained_continued_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = grid_of(tmp_path, seeds=[0])
+    # One that fails does not keep the others from being trained.
+    broken = {"set": {**PLAIN, "training.learning_rate": 1e30, "training.gradient_clip": 0.0}}
+    polarized = {"set": {"model.polarization.messages": "both_views"}}
+    variants = {"plain": {"set": PLAIN}, "broken": broken, "polarized": polarized}
+    grid = grid_of(tmp_path, seeds=[0], variants=variants)
     with pytest.raises(ValueError, match="no training of this grid is finished"):
         tabulate(grid, measure(grid))
     table, failures = compare(grid, jobs=2)
-    assert failures == []
-    assert [row.name for row in table.rows] == ["plain", "wider", "polarized"]
-    assert all("forces" in row.ratios for row in table.rows)
-    assert table.rows[1].parameters >= table.rows[2].parameters
-    assert (tmp_path / "grid" / "table.md").is_file()
-    # Finished cells are not trained again; an unfinished one is.
-    gone = tmp_path / "grid" / "plain" / "seed_0"
-    (gone / "result.json").unlink()
-    started: list[str] = []
-    start = comparing._start  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(comparing, "_start", lambda cell: started.append(cell.variant) or start(cell))
-    again, _ = compare(grid)
-    assert started == ["plain"]
-    assert again.rows[0].errors == table.rows[0].errors
-    # Results of another configuration are not lost by accident.
-    with pytest.raises(FileExistsError, match=r"training.epochs: 2 -> 3.*--overwrite"):
-        compare(grid_of(tmp_path, {"base.training.epochs": 3}, seeds=[0]))
-    with pytest.raises(FileExistsError, match="trainings of another grid are there"):
-        compare(grid_of(tmp_path, {"base.model.backbone.channels": 9}, seeds=[0]))
-
-
-@pytest.mark.slow
-def test_a_cell_that_fails_is_told_and_the_others_are_trained(tmp_path: Path) -> None:
-    broken = {"set": {**PLAIN, "training.learning_rate": 1e30, "training.gradient_clip": 0.0}}
-    grid = grid_of(tmp_path, seeds=[0], variants={"plain": {"set": PLAIN}, "broken": broken})
-    table, failures = compare(grid, jobs=2)
-    assert [row.name for row in table.rows] == ["plain"]
     assert len(failures) == 1
     assert "broken, seed 0: FAILED" in failures[0]
     assert "the training diverged" in failures[0]
+    assert [row.name for row in table.rows] == ["plain", "polarized"]
+    assert all("forces" in row.ratios for row in table.rows)
+    assert (tmp_path / "grid" / "table.md").is_file()
+    # Finished cells are not trained again; unfinished ones are.
+    started: list[str] = []
+
+    def nothing(cell: Cell) -> comparing.Running:
+        started.append(cell.variant)
+        process = subprocess.Popen([sys.executable, "-c", "pass"], text=True)
+        return comparing.Running(cell, process, cell.log.open("a"), 0.0)
+
+    monkeypatch.setattr(comparing, "start", nothing)
+    again, _ = compare(grid)
+    assert started == ["broken"]
+    assert again.rows[0].errors == table.rows[0].errors
+    # Results of another configuration are not lost by accident.
+    with pytest.raises(FileExistsError, match=r"training.epochs: 2 -> 3.*--overwrite"):
+        compare(grid_of(tmp_path, {"base.training.epochs": 3}, seeds=[0], variants=variants))
+    with pytest.raises(FileExistsError, match="trainings of another grid are there"):
+        compare(grid_of(tmp_path, {"base.model.backbone.channels": 9}, seeds=[0], variants=variants))
+
+
+def test_sizes_that_are_to_match_are_found_once(tmp_path: Path) -> None:
+    grid = grid_of(tmp_path)
+    costs = measure(grid)
+    assert costs.parameters["wider"] >= costs.parameters["polarized"] > costs.parameters["plain"]
+    assert measure(grid_of(tmp_path)) == costs
+    timed = measure(grid_of(tmp_path, minutes=0.1, output=str(tmp_path / "timed")))
+    steps = {name: found["training.steps"] for name, found in timed.found.items()}
+    assert steps["plain"] > steps["polarized"] > 0

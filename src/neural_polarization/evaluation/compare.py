@@ -40,7 +40,9 @@ class Costs:
 
 
 @dataclass
-class _Running:
+class Running:
+    """A training that runs in a process of its own."""
+
     cell: Cell
     process: "subprocess.Popen[str]"
     log: IO[str]
@@ -185,7 +187,7 @@ def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
     if total > len(todo):
         _say(f"{total - len(todo)} of {total} trainings are finished already")
     started, done = time.monotonic(), 0
-    queue, running, failures = list(todo), list[_Running](), list[str]()
+    queue, running, failures = list(todo), list[Running](), list[str]()
     try:
         while queue or running:
             free = [cell for cell in queue if not cell.directory.busy]
@@ -193,7 +195,7 @@ def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
                 cell = free.pop(0)
                 queue.remove(cell)
                 if not cell.directory.finished:  # by another process, since the list was made
-                    running.append(_start(cell))
+                    running.append(start(cell))
             for item in [item for item in running if item.process.poll() is not None]:
                 running.remove(item)
                 item.log.close()
@@ -214,18 +216,21 @@ def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
     return failures
 
 
-def _start(cell: Cell) -> _Running:
+def start(cell: Cell) -> Running:
+    """Starts the training of a cell."""
     write_text(cell.file, yaml.safe_dump(plain(cell.config), sort_keys=False, allow_unicode=True))
     log = cell.log.open("a", encoding="utf-8")
     command = [sys.executable, "-m", "neural_polarization.cli", "train", str(cell.file)]
+    # glibc otherwise returns every large temporary to the system, which costs a training on CPU 10 to 15 %.
+    memory = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True, env={**os.environ, **threads}
+        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True, env={**memory, **os.environ, **threads}
     )
-    return _Running(cell, process, log, time.monotonic())
+    return Running(cell, process, log, time.monotonic())
 
 
-def _outcome(item: _Running) -> str:
+def _outcome(item: Running) -> str:
     cell, spent = item.cell, duration(time.monotonic() - item.started)
     if not cell.directory.finished:
         lines = Path(cell.log).read_text(encoding="utf-8").strip().splitlines()
