@@ -13,7 +13,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 8000000000
 # Byte code is compiled once, at installation: without it every start costs seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint types format clean
+.PHONY: help demo test test-compiler lint types format clean
 
 help:
 	@echo "make demo   train plain and polarized PaiNN side by side on the repository's own DFT data"
@@ -41,6 +41,10 @@ types: $(READY)
 
 test: lint types
 	$(BIN)/python -m pytest
+
+# Compiled training against eager through the C++ compiler: several minutes, so not part of `make test`.
+test-compiler: $(READY)
+	NPOL_TEST_COMPILER=1 $(BIN)/python -m pytest tests/training/test_compiled.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -1,5 +1,7 @@
 """The compiled training step against the model itself."""
 
+import os
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -12,6 +14,13 @@ from neural_polarization.molecules import Molecules
 from neural_polarization.training.compiled import Capacity, CompiledModel, compile_training, inputs, trace
 
 SIZES = [5, 3, 4]
+
+
+def needs_minutes(test: Callable[..., None]) -> Callable[..., None]:
+    """The compiler starts a hundred times per graph: `make test-compiler` runs what only it can show."""
+    test = pytest.mark.filterwarnings("ignore::DeprecationWarning")(test)  # torch's own, inside its compiler
+    reason = "compiles for minutes; `make test-compiler` runs it"
+    return pytest.mark.skipif(not os.environ.get("NPOL_TEST_COMPILER"), reason=reason)(test)
 
 
 def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +79,7 @@ def assert_same(model: Model, compiled: CompiledModel, molecules: Molecules) -> 
             assert (other - gradient).norm() <= 1e-8 * gradient.norm(), name
 
 
-@pytest.mark.slow
+@needs_minutes
 @pytest.mark.parametrize("messages", ["plain", "both_views"])
 def test_every_gradient_is_that_of_the_model(messages: str) -> None:
     model = small(messages)
@@ -86,7 +95,7 @@ def test_every_gradient_is_that_of_the_model(messages: str) -> None:
     assert_same(model, compiled, first)
 
 
-@pytest.mark.slow
+@needs_minutes
 def test_larger_batches_and_evaluation_get_graphs_of_their_own() -> None:
     model = small("riding", "schnet")
     compiled = compile_training(model, batch([3, 3], 1, model.cutoff))
