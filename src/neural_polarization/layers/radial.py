@@ -24,7 +24,7 @@ class GaussianBasis(nn.Module):
 
     def __init__(self, num_basis: int, cutoff: float) -> None:
         super().__init__()
-        self.register_buffer("centres", torch.linspace(0.0, cutoff, num_basis))
+        self.register_buffer("centres", torch.linspace(0.0, cutoff, num_basis), persistent=False)
         spacing = cutoff / (num_basis - 1)
         self.coefficient = -0.5 / spacing**2
 
@@ -49,7 +49,7 @@ class BesselBasis(nn.Module):
 
     def __init__(self, num_basis: int, cutoff: float) -> None:
         super().__init__()
-        self.register_buffer("frequencies", torch.arange(1, num_basis + 1) * (math.pi / cutoff))
+        self.register_buffer("frequencies", torch.arange(1, num_basis + 1) * (math.pi / cutoff), persistent=False)
 
     def forward(self, lengths: Float[Tensor, " edges"]) -> Float[Tensor, "edges basis"]:
         """Values of the functions at each length (Angstrom); lengths from `safe_norm` are never zero."""
