@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,9 @@ def _add_label(subparsers: Any) -> None:
     )
     command.add_argument(
         "--accuracy", choices=("fast", "standard", "exact"), default="standard", help="of integrals and convergence"
+    )
+    command.add_argument(
+        "--max-cycles", type=int, metavar="N", help="iterations of either solver before a structure counts as failed"
     )
     command.add_argument(
         "--quantities",
@@ -135,9 +139,12 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     from .run import dask_cluster, processes, run
 
     _no_more(rest)
+    accuracy = {"fast": FAST, "standard": Accuracy(), "exact": EXACT}[arguments.accuracy]
+    if arguments.max_cycles is not None:
+        accuracy = replace(accuracy, max_cycles=arguments.max_cycles)
     request = Request(
         level=Level.parse(arguments.level),
-        accuracy={"fast": FAST, "standard": Accuracy(), "exact": EXACT}[arguments.accuracy],
+        accuracy=accuracy,
         quantities=tuple(arguments.quantities),
         fractions=_shares(arguments.fraction),
         field=tuple(arguments.field),

@@ -60,6 +60,10 @@ class Accuracy:
     max_cycles: int = 60
     max_memory: int = 2000
 
+    def __post_init__(self) -> None:
+        if self.max_cycles < 1:
+            raise ValueError(f"max_cycles: expected at least 1, got {self.max_cycles}")
+
 
 FAST = Accuracy(
     grid=LEAN,
