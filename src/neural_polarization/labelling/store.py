@@ -14,6 +14,7 @@ file, which then takes its place. So nothing that is finished can be lost or dam
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -118,8 +119,8 @@ class LabelStore:
             return
         self._merge()
         self._parts.rmdir()
-        self._lock.close()
         _lock_path(self.path).unlink(missing_ok=True)
+        self._lock.close()
 
     def missing(self, key: str, retry_failed: bool = False) -> bool:
         """Whether this structure has still to be computed.
@@ -285,13 +286,21 @@ def _locked(path: Path) -> Any:
     import fcntl
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _lock_path(path).open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    while True:
+        lock = _lock_path(path).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The last writer may have removed its lock between our opening and locking it.
+            if os.fstat(lock.fileno()).st_ino == _lock_path(path).stat().st_ino:
+                return lock
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            lock.close()
+            raise BlockingIOError(
+                f"{path}: another process is writing labels to it; give another file with -o"
+            ) from None
         lock.close()
-        raise BlockingIOError(f"{path}: another process is writing labels to it; give another file with -o") from None
-    return lock
 
 
 def _open(path: Path, mode: str) -> Any:
