@@ -222,6 +222,13 @@ def test_a_head_without_labels(tmp_path: Path) -> None:
         fit(build(ExperimentConfig, tree, Source("test")), quiet=True)
 
 
+def test_a_head_of_another_shape_than_its_labels(tmp_path: Path) -> None:
+    tree = experiment(tmp_path)
+    tree["model"]["heads"]["dipole"] = {"kind": "extensive"}
+    with pytest.raises(ValueError, match=r"model.heads.dipole.kind: 'extensive' predicts .* shape \(3,\)"):
+        fit(build(ExperimentConfig, tree, Source("test")), quiet=True)
+
+
 @pytest.mark.slow
 def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"epochs": 2, "batch_size": 7, "gradient_clip": 0.0}

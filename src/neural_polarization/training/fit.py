@@ -66,9 +66,20 @@ def prepare(config: ExperimentConfig) -> Task:
     elements = config.model.elements or dataset.elements
     torch.manual_seed(config.training.seed)
     model = Model(ModelConfig(elements, dict(config.model.heads), config.model.backbone, config.model.polarization))
+    _check_shapes(model, dataset)
     model.fit_scales(dataset.labels_of(split.train), torch.from_numpy(dataset.composition(elements, split.train)))
     parts = {name: dataset.subset(part).prepare(model.cutoff) for name, part in split.parts.items() if len(part)}
     return Task(dataset, split, model, parts)
+
+
+def _check_shapes(model: Model, dataset: Dataset) -> None:
+    for name, head in model.config.heads.items():
+        kind = dataset.properties.get(name)
+        if kind is not None and kind.shape != model.head(name).shape:
+            raise ValueError(
+                f"model.heads.{name}.kind: {head.kind!r} predicts values of shape {model.head(name).shape}, but the "
+                f"labels of {name!r} have shape {kind.shape}; choose another kind"
+            )
 
 
 def fit(config: ExperimentConfig, overwrite: bool = False, quiet: bool = False) -> dict[str, Any]:

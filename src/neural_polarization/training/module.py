@@ -53,8 +53,8 @@ class Learner(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over everything that is trained."""
         config = self.training_config
-        # The fused optimizer takes a tenth of the loop's time; with a gradient scaler it does not allow clipping.
-        fused = config.machine.precision != "16"
+        # The fused optimizer takes a third of the time, but Lightning does not clip its gradients in mixed precision.
+        fused = config.machine.precision in ("32", "64")
         return torch.optim.AdamW(
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused
         )
