@@ -115,6 +115,8 @@ def load_model(path: str | Path) -> tuple[Model, Checkpoint]:
             )
         model = Model(model_config(header["model"]))
         weights = {name.removeprefix(_WEIGHTS): v for name, v in contents.items() if name.startswith(_WEIGHTS)}
+        # The floating-point type that the model was trained in: loading alone would round to the default one.
+        model.to(weights[next(name for name, _ in model.named_parameters())].dtype)
         model.load_state_dict(weights)
         checkpoint = Checkpoint(
             path=path,
