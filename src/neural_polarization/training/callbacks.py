@@ -288,7 +288,7 @@ def duration(seconds: float) -> str:
     """A time for people.
 
     Example:
-        >>> duration(75.2), duration(3725), duration(4)
+        >>> duration(75.2), duration(3725.0), duration(4.0)
         ('1 min 15 s', '1 h 02 min', '4 s')
     """
     whole = round(seconds)
