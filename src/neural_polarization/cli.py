@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(known, rest)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command continues from here\n")
+        sys.stderr.write("\nstopped; the same command continues after the last epoch that was finished\n")
         return INTERRUPTED
     except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
         if show:

@@ -17,10 +17,13 @@ import torch
 from safetensors.torch import load_file
 
 from neural_polarization.checkpoints import load_model
+from neural_polarization.data.batching import Batch
 from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
 from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.directory import RunDirectory
 from neural_polarization.training.fit import errors_of, fit, prepare
+from neural_polarization.training.module import Learner
 from neural_polarization.training.parsing import ConfigError, Source, build
 from waters import experiment, write_experiment
 
@@ -123,6 +126,33 @@ def test_a_finished_or_different_run_is_not_touched(tmp_path: Path) -> None:
     assert len(rows_of(tmp_path / "run")) == 1
     fit(config_of(tmp_path, epochs=2), overwrite=True, quiet=True)
     assert len(rows_of(tmp_path / "run")) == 2
+
+
+def test_two_processes_do_not_train_in_one_directory(tmp_path: Path) -> None:
+    config = config_of(tmp_path, epochs=1)
+    directory = RunDirectory(tmp_path / "run")
+    with directory.locked():
+        assert directory.busy
+        with pytest.raises(RuntimeError, match="another process is training here"):
+            fit(config, quiet=True)
+    assert not directory.busy
+    fit(config, quiet=True)
+
+
+def test_ctrl_c_is_an_interrupt_and_the_training_goes_on_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(tmp_path, epochs=3, checkpoint_seconds=0.0)
+    handler = signal.getsignal(signal.SIGINT)
+
+    def interrupt(self: Learner, batch: Batch, batch_idx: int) -> None:
+        if self.global_step == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Learner, "on_train_batch_start", interrupt)
+        fit(config, quiet=True)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert len(rows_of(tmp_path / "run")) == 1
+    assert fit(config, quiet=True)["epochs"] == 3
 
 
 def test_somebody_elses_directory_is_not_touched(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ import importlib.util
 import logging
 import os
 import resource
+import signal
 import statistics
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Generator, Mapping
@@ -32,7 +34,7 @@ from neural_polarization.training.losses import predicted_names
 from neural_polarization.training.parsing import plain
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback
+    from lightning.pytorch import Callback, Trainer
 
 
 @dataclass(frozen=True)
@@ -173,17 +175,21 @@ def _run(config: ExperimentConfig, directory: RunDirectory, resuming: bool, quie
             inference_mode=False,
         )
         share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        trainer.fit(
-            learner,
-            batch_loader(
-                train, BatchOrder(len(train), training.batch_size, training.seed, **share), dtype, machine.num_workers
-            ),
-            batch_loader(validation, BatchOrder(len(validation), training.evaluation_batch_size, None, **share), dtype),
-            ckpt_path=str(directory.resume) if resuming else None,
-            weights_only=True,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        with _interruptible(trainer):
+            trainer.fit(
+                learner,
+                batch_loader(
+                    train,
+                    BatchOrder(len(train), training.batch_size, training.seed, **share),
+                    dtype,
+                    machine.num_workers,
+                ),
+                batch_loader(
+                    validation, BatchOrder(len(validation), training.evaluation_batch_size, None, **share), dtype
+                ),
+                ckpt_path=str(directory.resume) if resuming else None,
+                weights_only=True,
+            )
     if not trainer.is_global_zero:
         return {}
     save({})
@@ -335,6 +341,26 @@ def _peak_memory() -> float:
         return torch.cuda.max_memory_allocated() / 1e6
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return size / 1e6 if sys.platform == "darwin" else size / 1e3
+
+
+@contextlib.contextmanager
+def _interruptible(trainer: "Trainer") -> Generator[None]:
+    """Ctrl-C remains what it is elsewhere: the trainer would end the whole process, and ignore the next one.
+
+    Raises:
+        KeyboardInterrupt: if the training was interrupted.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
