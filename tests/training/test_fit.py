@@ -22,9 +22,11 @@ from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.directory import RunDirectory
-from neural_polarization.training.fit import errors_of, fit, prepare
+from neural_polarization.training.errors import errors_of
+from neural_polarization.training.fit import fit
 from neural_polarization.training.module import Learner
 from neural_polarization.training.parsing import ConfigError, Source, build
+from neural_polarization.training.task import prepare
 from waters import experiment, write_experiment
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -22,8 +22,7 @@ from neural_polarization.evaluation.reports import PARTS
 from neural_polarization.models import Model
 from neural_polarization.training.batches import BatchOrder
 from neural_polarization.training.directory import write_json
-from neural_polarization.training.errors import ErrorSums
-from neural_polarization.training.fit import in_units
+from neural_polarization.training.errors import ErrorSums, in_units
 from neural_polarization.training.losses import predicted_names
 from neural_polarization.training.parsing import Source, build, with_overrides
 
