@@ -1,0 +1,86 @@
+"""The repository's own data set is what its README says."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import ase
+import numpy as np
+import pytest
+
+from neural_polarization.data.packed import read_packed
+from neural_polarization.labelling.level import Level
+from neural_polarization.labelling.mean_field import LEAN, Accuracy, build_grid, build_molecule
+from neural_polarization.labelling.properties.density import density_on_points, unpack_matrix
+
+DATA = Path(__file__).parents[2] / "data"
+
+
+@pytest.fixture(scope="module")
+def main() -> dict[str, np.ndarray]:
+    with np.load(DATA / "small_molecules.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def extra() -> dict[str, np.ndarray]:
+    with np.load(DATA / "small_molecules_densities.npz") as arrays:
+        return dict(arrays)
+
+
+def rows(counts: np.ndarray, k: int) -> slice:
+    end = int(np.cumsum(counts)[k])
+    return slice(end - int(counts[k]), end)
+
+
+@pytest.mark.parametrize("name", ["small_molecules.npz", "small_molecules_densities.npz"])
+def test_checksums(name: str) -> None:
+    stated = re.search(rf"^([0-9a-f]{{64}})  {name}$", (DATA / "README.md").read_text(), re.MULTILINE)
+    assert stated is not None
+    assert hashlib.sha256((DATA / name).read_bytes()).hexdigest() == stated[1]
+
+
+def test_promised_sizes(main: dict[str, np.ndarray], extra: dict[str, np.ndarray]) -> None:
+    assert len(main["n_atoms"]) >= 800
+    assert np.isfinite(main["polarizability"][:, 0, 0]).sum() >= 250
+    assert len(extra["n_points"]) >= 150
+    assert len(extra["n_centroids"]) == len(main["n_atoms"])
+    for name in ("energy", "forces", "dipole", "homo", "spatial_extent", "hirshfeld_charges"):
+        assert np.isfinite(main[name]).all()
+    assert sum(file.stat().st_size for file in DATA.iterdir()) < 40e6
+
+
+def test_split_is_by_molecule(main: dict[str, np.ndarray]) -> None:
+    parts = [set(main["smiles"][main["split"] == part].tolist()) for part in range(3)]
+    assert all(parts)
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    loaded = read_packed(DATA / "small_molecules.npz")
+    assert len(loaded.splits["stored"].parts["train"]) == (main["split"] == 0).sum()
+
+
+def test_sum_rules_of_all_structures(main: dict[str, np.ndarray], extra: dict[str, np.ndarray]) -> None:
+    ends = np.cumsum(main["n_atoms"])
+    starts = ends - main["n_atoms"]
+    assert np.abs(np.add.reduceat(main["forces"], starts)).max() < 0.02
+    assert np.abs(np.add.reduceat(main["hirshfeld_charges"], starts)).max() < 1e-3
+    # Nuclei less localized orbitals make the dipole of every structure.
+    nuclei = np.add.reduceat(main["atomic_numbers"][:, None] * main["positions"], starts)
+    first = np.cumsum(extra["n_centroids"]) - extra["n_centroids"]
+    electrons = np.add.reduceat(extra["centroid_occupations"][:, None] * extra["centroid_positions"], first)
+    order = extra["centroid_structure"]
+    np.testing.assert_allclose(nuclei[order] - electrons, main["dipole"][order], atol=2e-4)
+
+
+def test_a_stored_density(main: dict[str, np.ndarray], extra: dict[str, np.ndarray]) -> None:
+    k = int(np.argmin(extra["n_matrix"]))
+    structure = int(extra["density_structure"][k])
+    of_atoms = rows(main["n_atoms"], structure)
+    atoms = ase.Atoms(main["atomic_numbers"][of_atoms], main["positions"][of_atoms])
+    molecule = build_molecule(atoms, Level.parse(str(extra["level"])), Accuracy())
+    grid = build_grid(molecule, LEAN)
+    grid.build()
+    matrix = unpack_matrix(extra["density_matrix"][rows(extra["n_matrix"], k)])
+    density = density_on_points(molecule, matrix, grid.coords)
+    assert density @ grid.weights == pytest.approx(molecule.nelectron, abs=1e-4)
+    sample = rows(extra["n_points"], k)
+    assert extra["weights"][sample] @ extra["density"][sample] == pytest.approx(molecule.nelectron, rel=1e-5)
