@@ -81,9 +81,10 @@ def test_a_training_learns_and_writes_what_it_learnt(tmp_path: Path) -> None:
     assert result["validation"]["forces"]["mae"] == pytest.approx(validated[result["best_epoch"] // 3 - 1], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
-        "epochs": 40,
+        "epochs": 12,
         "validate_every": 2,
         "checkpoint_seconds": 0.0,
         "schedule": {"decay": "plateau", "patience": 1},
