@@ -33,19 +33,17 @@ def step_seconds(
         configs: experiments by name.
         training_set: molecules that train.
         elements: symbols that the models are for.
-        rounds: steps of each that count; the median is taken.
+        rounds: steps of each that count, after one that does not; the median is taken.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         steps = {name: _Step(config, training_set, elements) for name, config in configs.items()}
-        for step in steps.values():
-            step(0)
-        times = {name: [step(number) for number in range(1)] for name, step in steps.items()}
-        for number in range(1, rounds):
+        times: dict[str, list[float]] = {name: [] for name in steps}
+        for number in range(rounds + 1):
             for name, step in steps.items():
                 times[name].append(step(number))
-        return {name: float(np.median(values)) for name, values in times.items()}
+        return {name: float(np.median(values[1:])) for name, values in times.items()}
     finally:
         torch.set_num_threads(threads)
 
