@@ -40,6 +40,7 @@ types: $(READY)
 	$(BIN)/basedpyright
 
 test: lint types
+	$(BIN)/python -m pytest --doctest-modules src
 	$(BIN)/python -m pytest
 
 # Compiled training against eager through the C++ compiler: several minutes, so not part of `make test`.
