@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "src" / "neural_polarization"
 
 # From the top down; each may import from those before it.
 ROOMS = [
+    "files",
     "geometry",
     "molecules",
     "layers",

@@ -1,8 +1,6 @@
 """Checkpoints: one safetensors file with plain JSON in its header. Loading one can run no code."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +12,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 import neural_polarization
+from neural_polarization.files import replacing
 from neural_polarization.models import BackboneConfig, HeadConfig, Model, ModelConfig, PolarizationConfig
 
 FORMAT = 1
@@ -67,18 +66,8 @@ def save_model(
     contents |= {_EXTRA + name: value for name, value in (tensors or {}).items()}
     contents = {name: value.detach().cpu().contiguous().clone() for name, value in contents.items()}
     data = to_bytes(contents, metadata={_HEADER: json.dumps(header, allow_nan=True)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=path.name, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(data)
 
 
 def load_model(path: str | Path) -> tuple[Model, Checkpoint]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from neural_polarization.files import replacing
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Arrays: TypeAlias = Mapping[str, Array]
@@ -60,14 +61,6 @@ def write_arrays(path: Path, arrays: Arrays, compress: bool) -> None:
     Raises:
         OSError: where the disk cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            save = np.savez_compressed if compress else np.savez
-            save(file, allow_pickle=False, **arrays)
-        Path(partial).chmod(0o644)  # mkstemp makes files that nobody else can read
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        save = np.savez_compressed if compress else np.savez
+        save(file, allow_pickle=False, **arrays)

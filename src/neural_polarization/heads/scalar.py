@@ -1,5 +1,6 @@
 """Scalar properties that are sums or means over atoms."""
 
+from abc import ABC
 from collections.abc import Sequence
 
 import torch
@@ -12,43 +13,44 @@ from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import Polarized
 
 
-class Extensive(Head):
-    """Sum over atoms of a perceptron of their scalars, on top of a reference value per element.
-
-    For energies, heat capacity, isotropic polarizability: what doubles with two molecules.
-    """
+class Atomwise(Head, ABC):
+    """Contributions of atoms: a perceptron of their scalars, on top of a reference value per element."""
 
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__(widths, elements, channels)
         self.readout = mlp([widths.scalars, channels, 1])
 
-    def forward(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, " molecules"]:
-        """The property in its internal unit, float64."""
+    def total(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, " molecules"]:
+        """Sum of the contributions of each molecule's atoms, float64."""
         residual = self.readout(atoms.scalars).squeeze(-1).to(torch.float64) * self.baseline.scale
         contributions = residual + self.baseline.of_atoms(molecules.atomic_numbers)
         return sum_by_index(contributions, molecules.molecule_index, molecules.num_molecules)
+
+
+class Extensive(Atomwise):
+    """Sum over the contributions of atoms.
+
+    For energies, heat capacity, isotropic polarizability: what doubles with two molecules.
+    """
+
+    def forward(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, " molecules"]:
+        """The property in its internal unit, float64."""
+        return self.total(atoms, molecules)
 
     def fit(self, values: Float[Tensor, " molecules"], composition: Float[Tensor, "molecules elements"]) -> None:
         """References by least squares over the composition; scale of what they leave."""
         self.baseline.set_scale(self.baseline.fit(values, composition))
 
 
-class Intensive(Head):
-    """Mean over atoms of a perceptron of their scalars, around the mean of the training labels.
+class Intensive(Atomwise):
+    """Mean over the contributions of atoms.
 
     For orbital energies and gaps: what stays with two molecules.
     """
 
-    def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
-        super().__init__(widths, elements, channels)
-        self.readout = mlp([widths.scalars, channels, 1])
-
     def forward(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, " molecules"]:
         """The property in its internal unit, float64."""
-        residual = self.readout(atoms.scalars).squeeze(-1).to(torch.float64) * self.baseline.scale
-        contributions = residual + self.baseline.of_atoms(molecules.atomic_numbers)
-        total = sum_by_index(contributions, molecules.molecule_index, molecules.num_molecules)
-        return total / atom_counts(molecules)
+        return self.total(atoms, molecules) / atom_counts(molecules)
 
     def fit(self, values: Float[Tensor, " molecules"], composition: Float[Tensor, "molecules elements"]) -> None:
         """References by least squares over the fractions of the elements; scale of what they leave."""

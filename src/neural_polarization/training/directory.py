@@ -2,8 +2,6 @@
 
 import fcntl
 import json
-import os
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any, cast
 
 import yaml
 
+from neural_polarization.files import replacing
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.parsing import ConfigError, differences, plain, read_yaml
 
@@ -135,18 +134,8 @@ class RunDirectory:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file that is complete or not there at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
