@@ -10,6 +10,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from neural_polarization.layers import sum_by_index
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import Polarized
 
@@ -49,6 +50,12 @@ class Baseline(nn.Module):
     def of_atoms(self, atomic_numbers: Int[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:
         """Reference value of each atom."""
         return self.references[self._element_of[atomic_numbers]]
+
+    def add_to(
+        self, residual: Float[Tensor, " atoms"], atomic_numbers: Int[Tensor, " atoms"]
+    ) -> Float[Tensor, " atoms"]:
+        """Contribution of each atom, float64: what a network adds, in units of the scale, and the references."""
+        return residual.to(torch.float64) * self.scale + self.of_atoms(atomic_numbers)
 
     def fit(
         self, values: Float[Tensor, " molecules"], composition: Float[Tensor, "molecules elements"]
@@ -114,12 +121,11 @@ class Head(nn.Module, ABC):
 def centre_of_nuclear_charge(molecules: Molecules) -> Float[Tensor, "molecules 3"]:
     """Mean nuclear position weighted by nuclear charge, Angstrom: the origin that moments of charge refer to."""
     weights = molecules.atomic_numbers.to(molecules.positions).unsqueeze(-1)
-    zeros = molecules.positions.new_zeros(molecules.num_molecules, 3)
-    weighted = zeros.index_add(0, molecules.molecule_index, weights * molecules.positions)
-    return weighted / zeros[:, :1].index_add(0, molecules.molecule_index, weights)
+    index, count = molecules.molecule_index, molecules.num_molecules
+    return sum_by_index(weights * molecules.positions, index, count) / sum_by_index(weights, index, count)
 
 
 def atom_counts(molecules: Molecules) -> Float[Tensor, " molecules"]:
     """Number of atoms of each molecule, as a floating-point number."""
     ones = torch.ones_like(molecules.positions[:, 0])
-    return ones.new_zeros(molecules.num_molecules).index_add(0, molecules.molecule_index, ones)
+    return sum_by_index(ones, molecules.molecule_index, molecules.num_molecules)

@@ -41,8 +41,7 @@ class Polarizability(Head):
         arms = molecules.positions - centre_of_nuclear_charge(molecules)[index]
         outer = v.unsqueeze(-1) * (arms + w).unsqueeze(-2)
         anisotropic = sum_by_index(0.5 * (outer + outer.transpose(-1, -2)), index, count)
-        residual = self.isotropic(atoms.scalars).squeeze(-1).to(torch.float64) * self.baseline.scale
-        of_atoms = residual + self.baseline.of_atoms(molecules.atomic_numbers)
+        of_atoms = self.baseline.add_to(self.isotropic(atoms.scalars).squeeze(-1), molecules.atomic_numbers)
         isotropic = sum_by_index(of_atoms, index, count)
         unit = torch.eye(3, dtype=torch.float64, device=isotropic.device)
         return anisotropic.to(torch.float64) * self.baseline.scale + isotropic[:, None, None] * unit

@@ -3,7 +3,6 @@
 from abc import ABC
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,8 +21,7 @@ class Atomwise(Head, ABC):
 
     def total(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, " molecules"]:
         """Sum of the contributions of each molecule's atoms, float64."""
-        residual = self.readout(atoms.scalars).squeeze(-1).to(torch.float64) * self.baseline.scale
-        contributions = residual + self.baseline.of_atoms(molecules.atomic_numbers)
+        contributions = self.baseline.add_to(self.readout(atoms.scalars).squeeze(-1), molecules.atomic_numbers)
         return sum_by_index(contributions, molecules.molecule_index, molecules.num_molecules)
 
 
