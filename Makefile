@@ -41,7 +41,7 @@ types: $(READY)
 
 test: lint types
 	$(BIN)/python -m pytest --doctest-modules src
-	$(BIN)/python -m pytest tests examples/polarize_your_own.py
+	$(BIN)/python -m pytest -n 2 tests examples/polarize_your_own.py
 
 # Compiled training against eager through the C++ compiler: several minutes, so not part of `make test`.
 test-compiler: $(READY)

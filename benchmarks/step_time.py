@@ -6,7 +6,7 @@
 Every network has the same channels, layers, cutoff and radial functions, and reads its energy from the scalars
 by the same perceptron. The networks take turns, step by step, so that whatever else the machine does slows all of
 them alike: a ratio is the median over the rounds of the ratio to plain in the same round. Memory is the peak of
-what one step allocates in tensors. SchNetPack's row needs `pip install neural-polarization[originals]`.
+what one step allocates in tensors. SchNetPack's row needs `pip install neural-polarization[schnetpack]`.
 """
 
 import argparse
@@ -243,7 +243,7 @@ def main() -> None:
     try:
         networks["SchNetPack"] = SchNetPacks(*sizes).to(device)
     except ModuleNotFoundError as error:
-        print(f"SchNetPack's row is left out ({error}): pip install neural-polarization[originals]\n")
+        print(f"SchNetPack's row is left out ({error}): pip install neural-polarization[schnetpack]\n")
     print(f"{sizes[0]} channels, {sizes[1]} layers, {sizes[2]} Angstrom, {sizes[3]} radial functions; float32,")
     print(f"{device}, {arguments.threads} thread(s), {arguments.rounds} rounds, torch {torch.__version__}\n")
     for name in arguments.batches:

@@ -15,7 +15,7 @@ try:
         import schnetpack_networks as originals
 except ModuleNotFoundError as error:
     pytest.skip(
-        f"the originals are not installed ({error}): pip install neural-polarization[originals]",
+        f"the originals are not installed ({error}): pip install neural-polarization[schnetpack]",
         allow_module_level=True,
     )
 
