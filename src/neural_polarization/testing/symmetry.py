@@ -141,7 +141,7 @@ class SymmetryContract(Contract):
         model = self.model(messages, dtype)
         with torch.no_grad():
             for parameter in model.network.moves.parameters():
-                parameter.mul_(30.0)
+                parameter.mul_(300.0)
         points = self._points(model, distorted("CH3CH2OH"), dtype)
         limit, furthest = model.network.limit, float(points.trajectory.norm(dim=-1).max())
         assert furthest <= limit * (1.0 + 1e-6), f"a point is displaced by {furthest}, beyond {limit} Angstrom"

@@ -1,0 +1,222 @@
+"""Bricks of networks whose features are irreducible representations of O(3) (needs e3nn).
+
+Features are tensors (points, irreps.dim) in e3nn's layout. Every block has the same number of channels, scalars "0e"
+first and vectors "1o" second, so that both are found without asking; e3nn's "1o" is (x, y, z).
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from neural_polarization.geometry import Edges, safe_norm
+from neural_polarization.layers.mlp import mlp
+from neural_polarization.layers.scatter import sum_by_index
+
+try:
+    from e3nn import o3
+    from e3nn.nn import Gate
+except ImportError as error:
+    raise ImportError(
+        "networks of irreducible representations need e3nn: pip install neural-polarization[e3nn]"
+    ) from error
+
+NEIGHBOURS = 10.0
+"""Typical number of neighbours in a molecule: sums over them are divided by its root, so that they start near one."""
+
+
+def make_irreps(blocks: Iterable[Any]) -> o3.Irreps:
+    """Irreps of these blocks (channels, irrep); the types of e3nn's own constructor are not those of its values."""
+    return cast(o3.Irreps, o3.Irreps([(channels, irrep) for channels, irrep in blocks]))
+
+
+SCALAR, VECTOR = o3.Irrep(0, 1), o3.Irrep(1, -1)
+
+
+def irreps_of_layers(channels: int, lmax: int, num_layers: int, both_parities: bool = False) -> list[o3.Irreps]:
+    """Irreps of the features before the first and after every layer: what can be there and will be read.
+
+    Before any message there are scalars only. Every layer reaches the degrees and parities that products of its
+    input with spherical harmonics up to `lmax` contain. After the last one scalars and vectors are read, and nothing
+    else is made.
+
+    Args:
+        channels: number of channels of every irrep.
+        lmax: highest degree of features and spherical harmonics.
+        num_layers: number of layers.
+        both_parities: whether features of the parity (-1)^(l+1) are kept, such as pseudoscalars.
+
+    Example:
+        >>> [str(irreps) for irreps in irreps_of_layers(4, 2, 2)]
+        ['4x0e', '4x0e+4x1o+4x2e', '4x0e+4x1o']
+    """
+    natural = [o3.Irrep(degree, (-1) ** degree) for degree in range(lmax + 1)]
+    unnatural = [o3.Irrep(degree, -((-1) ** degree)) for degree in range(lmax + 1) if both_parities]
+    known: list[Any] = [*natural, *unnatural]  # e3nn's own annotations make an irrep a tuple of integers
+    found: list[Any] = [SCALAR]
+    irreps = [make_irreps([(channels, SCALAR)])]
+    for layer in range(num_layers):
+        reached = {product for one in found for harmonic in natural for product in one * harmonic}
+        wanted: list[Any] = known if layer < num_layers - 1 else [SCALAR, VECTOR]
+        found = [irrep for irrep in wanted if irrep in reached]
+        irreps.append(make_irreps((channels, irrep) for irrep in found))
+    return irreps
+
+
+class Harmonics(nn.Module):
+    """Spherical harmonics of the edges' directions up to `lmax`, normalized to component: |Y_l|^2 = 2 l + 1.
+
+    Args:
+        lmax: highest degree; at least 1.
+    """
+
+    def __init__(self, lmax: int) -> None:
+        super().__init__()
+        self.irreps = o3.Irreps.spherical_harmonics(lmax)
+        # Of the direction as geometry makes it, which fades at length zero instead of turning singular.
+        self.function = o3.SphericalHarmonics(self.irreps, normalize=False, normalization="component")
+
+    def forward(self, edges: Edges) -> Float[Tensor, "edges irreps"]:
+        """Values for every edge, in the order of degrees."""
+        return self.function(edges.vectors / edges.lengths.unsqueeze(-1))
+
+
+class Exact(nn.Module):
+    """A module of e3nn whose constants are right to the last digit in every floating-point type.
+
+    e3nn stores coupling coefficients as buffers of the type that is the default when a product is built, so that a
+    network made in float32 and used in float64 would be equivariant to seven digits only.
+
+    Args:
+        build: makes the module.
+    """
+
+    def __init__(self, build: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        default = torch.get_default_dtype()
+        try:
+            torch.set_default_dtype(torch.float64)
+            module = build()
+        finally:
+            torch.set_default_dtype(default)
+        self._constants = {name: constant.clone() for name, constant in module.named_buffers()}
+        self.module = module.to(default)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Exact":
+        super()._apply(fn, recurse)
+        for name, buffer in self.module.named_buffers():
+            buffer.copy_(self._constants[name])
+        return self
+
+    def forward(self, *arguments: Tensor) -> Tensor:
+        """What the module gives."""
+        return self.module(*arguments)
+
+
+class ChannelwiseProduct(nn.Module):
+    """Product of every channel with the harmonics of its edge, one weight per channel and path, given with each call.
+
+    Args:
+        irreps: of the features.
+        harmonics: of the edges, one channel each.
+        wanted: irreps that the product may contain.
+
+    Attributes:
+        irreps_out: those that it does contain, sorted and simplified.
+        num_weights: number of weights of an edge.
+    """
+
+    def __init__(self, irreps: o3.Irreps, harmonics: o3.Irreps, wanted: o3.Irreps) -> None:
+        super().__init__()
+        kinds = {irrep for _, irrep in wanted}
+        paths = [
+            (channels, product, i, j)
+            for i, (channels, irrep) in enumerate(irreps)
+            for j, (_, harmonic) in enumerate(harmonics)
+            for product in irrep * harmonic
+            if product in kinds
+        ]
+        out, order, _ = make_irreps((channels, product) for channels, product, _, _ in paths).sort()
+        instructions = sorted((i, j, order[k], "uvu", True) for k, (_, _, i, j) in enumerate(paths))
+        self.product = Exact(
+            lambda: o3.TensorProduct(irreps, harmonics, out, instructions, shared_weights=False, internal_weights=False)
+        )
+        self.irreps_out = cast(o3.Irreps, out.simplify())
+        self.num_weights = sum(channels for channels, _, _, _ in paths)
+
+    def forward(
+        self,
+        features: Float[Tensor, "edges irreps"],
+        harmonics: Float[Tensor, "edges harmonics"],
+        weights: Float[Tensor, "edges weights"],
+    ) -> Float[Tensor, "edges product"]:
+        """The products of every edge."""
+        return self.product(features, harmonics, weights)
+
+
+class Convolution(nn.Module):
+    """Sum over neighbours of weight(r) * (features of the sender ⊗ harmonics of the direction), mixed by a linear map.
+
+    Args:
+        irreps_in: of the senders' features.
+        harmonics: of the edges.
+        irreps_out: of the result.
+        widths: of the perceptron that maps radial functions to the weights of the paths, the radial functions
+            included, the weights not.
+    """
+
+    def __init__(
+        self, irreps_in: o3.Irreps, harmonics: o3.Irreps, irreps_out: o3.Irreps, widths: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.product = ChannelwiseProduct(irreps_in, harmonics, irreps_out)
+        self.weights = mlp([*widths, self.product.num_weights])
+        self.linear = o3.Linear(self.product.irreps_out, irreps_out)
+
+    def forward(
+        self,
+        features: Float[Tensor, "points irreps_in"],
+        edges: Edges,
+        harmonics: Float[Tensor, "edges harmonics"],
+        radial: Float[Tensor, "edges basis"],
+    ) -> Float[Tensor, "points irreps_out"]:
+        """What arrives at every point."""
+        weights = self.weights(radial) * edges.envelope.unsqueeze(-1)
+        messages = self.product(features[edges.senders], harmonics, weights)
+        return self.linear(sum_by_index(messages, edges.receivers, len(features)) / math.sqrt(NEIGHBOURS))
+
+
+def gate(irreps: o3.Irreps) -> Gate:
+    """Nonlinearity: SiLU of scalars, and one sigmoid of a further scalar for every other channel.
+
+    Its `irreps_in` are those that it wants, the further scalars included; its result has `irreps`.
+
+    Args:
+        irreps: of the result, scalars "0e" first; pseudoscalars are gated like vectors.
+    """
+    scalars, gated = make_irreps(irreps[:1]), make_irreps(irreps[1:])
+    gates = make_irreps([(gated.num_irreps, SCALAR)] if gated else [])
+    return Gate(scalars, [nn.functional.silu], gates, [torch.sigmoid] if gated else [], gated)
+
+
+class IrrepsNorm(nn.Module):
+    """Smooth norm of every channel, sqrt(|x|^2 + epsilon^2).
+
+    Args:
+        irreps: of the features.
+        epsilon: value at zero.
+    """
+
+    def __init__(self, irreps: o3.Irreps, epsilon: float = 1e-4) -> None:
+        super().__init__()
+        self.blocks = [(channels, irrep.dim) for channels, irrep in irreps]
+        self.epsilon = epsilon
+
+    def forward(self, features: Float[Tensor, "points irreps"]) -> Float[Tensor, "points channels"]:
+        """One value per channel of every irrep, in their order."""
+        columns = features.split([channels * size for channels, size in self.blocks], -1)
+        parts = [part.unflatten(-1, block) for part, block in zip(columns, self.blocks, strict=True)]
+        return torch.cat([safe_norm(part, self.epsilon) for part in parts], -1)
