@@ -16,7 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from neural_polarization.models import BackboneConfig, HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.architectures import BackboneConfig
+from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.training.compiled import compile_training
 

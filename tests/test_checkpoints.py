@@ -8,8 +8,9 @@ import torch
 from ase.build import molecule
 from safetensors.torch import save_file
 
+from neural_polarization.architectures import BackboneConfig
 from neural_polarization.checkpoints import FORMAT, load_model, save_model
-from neural_polarization.models import BackboneConfig, HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 from ase.build import molecule
 
+from neural_polarization.architectures import ARCHITECTURES, BackboneConfig
 from neural_polarization.models import (
-    BACKBONES,
-    BackboneConfig,
     HeadConfig,
     Model,
     ModelConfig,
@@ -50,7 +49,7 @@ def test_forces_are_minus_the_gradient(messages: str) -> None:
         assert forces[atom, axis].item() == pytest.approx((shifted[1] - shifted[0]) / (2 * step), rel=1e-6)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", ARCHITECTURES)
 def test_a_loss_on_everything_reaches_every_parameter(backbone: str) -> None:
     model = make_model(backbone=BackboneConfig(backbone, 8, 2, 4.0, 6)).double().train()
     out = model(ethanol())
@@ -106,7 +105,7 @@ def test_a_head_without_labels_is_an_error() -> None:
     [
         (
             ModelConfig(ELEMENTS, HEADS, BackboneConfig("pain")),
-            r"backbone.name: 'pain' is not known; choose one of painn",
+            r"backbone.name: 'pain' is not known; choose one of schnet",
         ),
         (ModelConfig(ELEMENTS, {"energy": HeadConfig("sum")}), r"heads.energy.kind: 'sum' is not known"),
         (ModelConfig(ELEMENTS, HEADS, SMALL, PolarizationConfig(move="no")), r"polarization.move: 'no' is not known"),
@@ -152,3 +151,14 @@ def test_a_users_own_loop_and_loss() -> None:
         optimizer.step()
         first, last = (loss.item(), 0.0) if step == 0 else (first, loss.item())
     assert last < 0.3 * first
+
+
+def test_presets_and_numbers_in_their_place() -> None:
+    paper = BackboneConfig("egnn", preset="paper")
+    assert (paper.size.channels, paper.size.num_layers) == (128, 7)
+    assert BackboneConfig("egnn", num_layers=4, preset="paper").size.num_layers == 4
+    assert paper.resolved().channels == 128
+    with pytest.raises(ValueError, match=r"backbone.preset: 'big' is not known; choose one of standard, paper, small"):
+        Model(ModelConfig(ELEMENTS, HEADS, BackboneConfig(preset="big")))
+    with pytest.raises(ValueError, match=r"backbone.lmax: painn has no degrees"):
+        Model(ModelConfig(ELEMENTS, HEADS, BackboneConfig(lmax=2)))

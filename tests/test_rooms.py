@@ -15,6 +15,7 @@ ROOMS = [
     "layers",
     "backbones",
     "adapters",
+    "architectures",
     "moves",
     "polarization",
     "heads",

@@ -12,8 +12,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 import neural_polarization
+from neural_polarization.architectures import BackboneConfig
 from neural_polarization.files import replacing
-from neural_polarization.models import BackboneConfig, HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 
 FORMAT = 1
 """Version of the layout; a file of a newer one is refused with a clear error."""

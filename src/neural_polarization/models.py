@@ -1,39 +1,18 @@
 """A network (polarized or not) with heads, made from a plain configuration."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from neural_polarization.backbones import EGNN, Backbone, PaiNN, SchNet
+from neural_polarization.architectures import BackboneConfig, look_up
 from neural_polarization.heads import HEADS, Head, Widths
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
 from neural_polarization.polarization import Messages, NeuralPolarization, Polarized
-
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """Which network, and its size.
-
-    Attributes:
-        name: one of `BACKBONES`.
-        channels: width of its features.
-        num_layers: number of rounds of messages.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-    """
-
-    name: str = "painn"
-    channels: int = 64
-    num_layers: int = 3
-    cutoff: float = 5.0
-    num_basis: int = 20
 
 
 @dataclass(frozen=True)
@@ -79,25 +58,6 @@ class ModelConfig:
     polarization: PolarizationConfig = field(default_factory=PolarizationConfig)
 
 
-def _painn(config: BackboneConfig, num_species: int) -> PaiNN:
-    return PaiNN(num_species, config.channels, config.num_layers, config.cutoff, config.num_basis)
-
-
-def _schnet(config: BackboneConfig, num_species: int) -> SchNet:
-    return SchNet(num_species, config.channels, config.num_layers, config.cutoff, config.num_basis)
-
-
-def _egnn(config: BackboneConfig, num_species: int) -> EGNN:
-    return EGNN(num_species, config.channels, config.num_layers, config.cutoff)
-
-
-BACKBONES: dict[str, Callable[[BackboneConfig, int], Backbone[Any]]] = {
-    "painn": _painn,
-    "schnet": _schnet,
-    "egnn": _egnn,
-}
-"""Every architecture by its name: what builds it for a number of species."""
-
 MOVES: dict[str, type[Move] | None] = {
     "default": None,
     "vectors": VectorMove,
@@ -111,7 +71,7 @@ class Model(nn.Module):
     """A representation with one head per property.
 
     Args:
-        config: what the model is made of; kept for checkpoints.
+        config: what the model is made of; kept for checkpoints with the sizes of presets written out.
 
     Raises:
         ValueError: for an unknown name in the configuration, or forces asked of more than one head.
@@ -130,23 +90,24 @@ class Model(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        config = replace(config, backbone=config.backbone.resolved())
         self.config = config
         messages = Messages(config.polarization.messages)
         species = len(config.elements) * (2 if messages.two_points else 1)
-        backbone = _look_up(BACKBONES, config.backbone.name, "backbone.name")(config.backbone, species)
+        backbone = config.backbone.build(species)
         self.representation = NeuralPolarization(
             backbone,
             config.elements,
             messages,
             config.polarization.limit,
-            _look_up(MOVES, config.polarization.move, "polarization.move"),
+            look_up(MOVES, config.polarization.move, "polarization.move"),
         )
         copies = 2 if messages.two_points else 1
         widths = Widths(copies * backbone.scalar_channels, copies * backbone.vector_channels)
         self.heads = nn.ModuleDict(
             {
-                name: _look_up(HEADS, head.kind, f"heads.{name}.kind")(
-                    widths, config.elements, config.backbone.channels
+                name: look_up(HEADS, head.kind, f"heads.{name}.kind")(
+                    widths, config.elements, config.backbone.size.channels
                 )
                 for name, head in config.heads.items()
             }
@@ -165,7 +126,7 @@ class Model(nn.Module):
     @property
     def cutoff(self) -> float:
         """Distance below which nuclei are neighbours, Angstrom."""
-        return self.config.backbone.cutoff
+        return self.config.backbone.size.cutoff
 
     def head(self, name: str) -> Head:
         """The head of a property."""
@@ -231,9 +192,3 @@ class Model(nn.Module):
     def scale_of(self, name: str) -> float:
         """Size of a property's residual in the training data, its internal unit; "forces" eV/Angstrom."""
         return float(self.force_scale if name == "forces" else self.head(name).baseline.scale)
-
-
-def _look_up(table: Mapping[str, Value], name: str, argument: str) -> Value:
-    if name not in table:
-        raise ValueError(f"{argument}: {name!r} is not known; choose one of {', '.join(table)}")
-    return table[name]

@@ -11,10 +11,11 @@ import pytest
 import torch
 from ase.build import molecule
 
+from neural_polarization.architectures import BackboneConfig
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.outputs import table, write_predictions
 from neural_polarization.interfaces.predict import from_smiles, predict
-from neural_polarization.models import BackboneConfig, HeadConfig, Model, ModelConfig
+from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.molecules import Molecules
 
 UNITS = {"energy": "meV", "dipole": "mD", "polarizability": "bohr^3"}

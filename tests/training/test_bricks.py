@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from neural_polarization.models import BackboneConfig, HeadConfig, Model, ModelConfig
+from neural_polarization.architectures import BackboneConfig
+from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.training.batches import BatchOrder, batch_loader
 from neural_polarization.training.config import LossConfig, ScheduleConfig
 from neural_polarization.training.errors import ErrorSums

@@ -9,7 +9,8 @@ import torch
 from torch.fx import GraphModule
 
 import neural_polarization.training.compiled as module
-from neural_polarization.models import BackboneConfig, HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.architectures import BackboneConfig
+from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.training.compiled import Capacity, CompiledModel, compile_training, inputs, trace
 

@@ -50,7 +50,7 @@ def step_seconds(
 
 def wider(config: ExperimentConfig, elements: tuple[str, ...], at_least: int) -> int:
     """The smallest number of channels with at least this many parameters."""
-    low = high = config.model.backbone.channels
+    low = high = config.model.backbone.size.channels
     while parameters(_with_size(config, channels=high), elements) < at_least:
         low, high = high, 2 * high
     while high - low > 1:
@@ -62,7 +62,7 @@ def wider(config: ExperimentConfig, elements: tuple[str, ...], at_least: int) ->
 
 def deeper(config: ExperimentConfig, like: ExperimentConfig, training_set: Dataset, elements: tuple[str, ...]) -> int:
     """The smallest number of layers whose steps take as long as those of another experiment."""
-    first = config.model.backbone.num_layers
+    first = config.model.backbone.size.num_layers
     times = step_seconds(
         {"first": config, "twice": _with_size(config, num_layers=2 * first), "like": like},
         training_set,
@@ -115,6 +115,6 @@ def _model(config: ExperimentConfig, elements: tuple[str, ...]) -> Model:
 def _with_size(
     config: ExperimentConfig, channels: int | None = None, num_layers: int | None = None
 ) -> ExperimentConfig:
-    backbone = config.model.backbone
+    backbone = config.model.backbone.resolved()
     backbone = replace(backbone, channels=channels or backbone.channels, num_layers=num_layers or backbone.num_layers)
     return replace(config, model=replace(config.model, backbone=backbone))

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from neural_polarization.architectures import BackboneConfig
 from neural_polarization.data.open import DataConfig
-from neural_polarization.models import BackboneConfig, HeadConfig, PolarizationConfig
+from neural_polarization.models import HeadConfig, PolarizationConfig
 
 
 @dataclass(frozen=True)

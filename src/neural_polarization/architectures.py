@@ -1,0 +1,155 @@
+"""Every architecture by its name, with its sizes: that of its paper, a standard one, and a small one for tests."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from neural_polarization.backbones import EGNN, Backbone, PaiNN, SchNet
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a network is.
+
+    Attributes:
+        channels: width of its features.
+        num_layers: number of rounds of messages.
+        cutoff: Angstrom.
+        num_basis: number of radial functions; networks without them ignore it.
+        lmax: highest degree of its features or harmonics; None for networks that have none to choose.
+    """
+
+    channels: int
+    num_layers: int
+    cutoff: float = 5.0
+    num_basis: int = 20
+    lmax: int | None = None
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network, and its named sizes.
+
+    Attributes:
+        build: makes it from a size and a number of species.
+        paper: size in its original paper, for molecules where it gives several.
+    """
+
+    build: Callable[[Size, int], Backbone[Any]]
+    paper: Size
+
+    @property
+    def presets(self) -> Mapping[str, Size]:
+        """Sizes by name."""
+        basis = self.paper.num_basis
+        return {
+            "standard": replace(self.paper, channels=64, num_layers=3, cutoff=5.0, num_basis=20),
+            "paper": self.paper,
+            "small": replace(self.paper, channels=8, num_layers=2, cutoff=4.0, num_basis=min(basis, 8)),
+        }
+
+
+def _painn(size: Size, num_species: int) -> Backbone[Any]:
+    return PaiNN(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis)
+
+
+def _schnet(size: Size, num_species: int) -> Backbone[Any]:
+    return SchNet(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis)
+
+
+def _egnn(size: Size, num_species: int) -> Backbone[Any]:
+    return EGNN(num_species, size.channels, size.num_layers, size.cutoff)
+
+
+# Networks of irreducible representations import e3nn, which takes a second and is an extra: only when they are built.
+
+
+def _tfn(size: Size, num_species: int) -> Backbone[Any]:
+    from neural_polarization.backbones.tfn import TFN
+
+    return TFN(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size))
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "schnet": Architecture(_schnet, Size(64, 3, num_basis=300)),
+    "egnn": Architecture(_egnn, Size(128, 7)),
+    "painn": Architecture(_painn, Size(128, 3)),
+    "tfn": Architecture(_tfn, Size(15, 3, lmax=1)),
+}
+"""Every architecture that a configuration can name."""
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Which network, and its size: that of a preset, with whatever numbers are given in its place.
+
+    Attributes:
+        name: one of `ARCHITECTURES`.
+        channels: width of its features.
+        num_layers: number of rounds of messages.
+        cutoff: Angstrom.
+        num_basis: number of radial functions; networks without them ignore it.
+        lmax: highest degree, for networks of irreducible representations.
+        preset: "standard" (64 channels, 3 layers), "paper" (the original's size) or "small" (for tests).
+    """
+
+    name: str = "painn"
+    channels: int | None = None
+    num_layers: int | None = None
+    cutoff: float | None = None
+    num_basis: int | None = None
+    lmax: int | None = None
+    preset: str = "standard"
+
+    @property
+    def size(self) -> Size:
+        """The size that this asks for.
+
+        Raises:
+            ValueError: for an unknown name or preset, or an `lmax` for a network without degrees.
+        """
+        presets = look_up(ARCHITECTURES, self.name, "backbone.name").presets
+        size = look_up(presets, self.preset, "backbone.preset")
+        if self.lmax is not None and size.lmax is None:
+            raise ValueError(f"backbone.lmax: {self.name} has no degrees to choose; leave it out")
+        return Size(
+            channels=size.channels if self.channels is None else self.channels,
+            num_layers=size.num_layers if self.num_layers is None else self.num_layers,
+            cutoff=size.cutoff if self.cutoff is None else self.cutoff,
+            num_basis=size.num_basis if self.num_basis is None else self.num_basis,
+            lmax=size.lmax if self.lmax is None else self.lmax,
+        )
+
+    def resolved(self) -> "BackboneConfig":
+        """The same with every number written out, as checkpoints keep it."""
+        size = self.size
+        return replace(
+            self,
+            channels=size.channels,
+            num_layers=size.num_layers,
+            cutoff=size.cutoff,
+            num_basis=size.num_basis,
+            lmax=size.lmax,
+        )
+
+    def build(self, num_species: int) -> Backbone[Any]:
+        """A new network that embeds this number of species."""
+        return look_up(ARCHITECTURES, self.name, "backbone.name").build(self.size, num_species)
+
+
+def look_up(table: Mapping[str, Value], name: str, argument: str) -> Value:
+    """The entry of that name.
+
+    Raises:
+        ValueError: that lists the names there are.
+    """
+    if name not in table:
+        raise ValueError(f"{argument}: {name!r} is not known; choose one of {', '.join(table)}")
+    return table[name]
+
+
+def _degree(size: Size) -> int:
+    assert size.lmax is not None
+    return size.lmax
