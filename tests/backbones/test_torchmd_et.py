@@ -1,6 +1,6 @@
 """TorchMD-NET's equivariant transformer: the contract, its heads and its radial functions.
 
-Equality with the original is in tests/originals/test_torchmd_et.py.
+Equality with the original is in tests/originals/test_torchmd_et_original.py.
 """
 
 import math
