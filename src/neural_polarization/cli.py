@@ -89,6 +89,15 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("--overwrite", action="store_true", help="replace the output file")
     predict.set_defaults(run=_predict)
 
+    expressiveness = commands.add_parser(
+        "expressiveness", help="what networks tell apart with random weights, polarized and not", allow_abbrev=False
+    )
+    expressiveness.add_argument("--backbones", nargs="+", metavar="NAME", help="default: all")
+    expressiveness.add_argument("--seeds", type=int, default=10, metavar="N", help="draws of the weights")
+    expressiveness.add_argument("--max-layers", type=int, default=4, metavar="N")
+    expressiveness.add_argument("--output", default="runs/expressiveness", metavar="DIR")
+    expressiveness.set_defaults(run=_expressiveness)
+
     info = commands.add_parser("info", help="what a checkpoint is", allow_abbrev=False)
     info.add_argument("checkpoint", metavar="MODEL.safetensors")
     info.add_argument("--json", action="store_true", help="everything, for programs")
@@ -176,6 +185,23 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     else:
         sys.stdout.write(table(predictions, units) + "\n")
     return 0
+
+
+def _expressiveness(known: argparse.Namespace, rest: list[str]) -> int:
+    from neural_polarization.evaluation.expressiveness.report import table, violations, write_report
+    from neural_polarization.evaluation.expressiveness.suite import Settings, measure
+
+    _no_more(rest)
+    chosen = {"backbones": tuple(known.backbones)} if known.backbones else {}
+    settings = Settings(seeds=known.seeds, max_layers=known.max_layers, **chosen)
+    directory = Path(known.output)
+    results = measure(settings, directory / "results.json", print)
+    files = write_report(results, directory)
+    sys.stdout.write(f"\n{table(results)}\n\nwritten: {', '.join(str(file) for file in files)}\n")
+    broken = violations(results)
+    for violation in broken:
+        sys.stderr.write(f"npol: against theory: {violation}\n")
+    return 1 if broken else 0
 
 
 def _info(known: argparse.Namespace, rest: list[str]) -> int:

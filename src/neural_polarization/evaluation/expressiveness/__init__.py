@@ -1,0 +1,1 @@
+"""What networks can tell apart, with polarization and without: cases, measurement, report."""
