@@ -67,14 +67,14 @@ class VectorLayerNorm(nn.Module):
 
 
 class GVPLayer(nn.Module):
-    """Messages, then a feed-forward network within each point (Jing et al. 2021a, eqs. 3 and 4).
+    """Messages, then a feed-forward network within each point (graph propagation of Jing et al. 2021a).
 
         m_ij = g([h_j, h_i, e_ij]),   three perceptrons
         h_i  <- norm(h_i + sum_j envelope_ij m_ij / (1 + sum_j envelope_ij))
         h_i  <- norm(h_i + f(h_i)),   two perceptrons
 
-    with e_ij a perceptron of Gaussians of the distance and of the direction. In the first layer points have no
-    vectors to send yet.
+    with e_ij a perceptron of Gaussians of the distance and of the direction; the receiver's features h_i are in the
+    message as in the authors' code. In the first layer points have no vectors to send yet.
     """
 
     def __init__(self, channels: int, vector_channels: int, basis: GaussianBasis, num_basis: int, first: bool) -> None:
