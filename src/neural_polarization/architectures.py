@@ -1,10 +1,11 @@
 """Every architecture by its name, with its sizes: that of its paper, a standard one, and a small one for tests."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from neural_polarization.backbones import EGNN, Backbone, PaiNN, SchNet
+from neural_polarization.backbones import CGCNN, EGNN, GVP, Backbone, DimeNetPP, PaiNN, SchNet, TorchMDET
 
 Value = TypeVar("Value")
 
@@ -45,7 +46,7 @@ class Architecture:
         """Sizes by name."""
         basis = self.paper.num_basis
         return {
-            "standard": replace(self.paper, channels=64, num_layers=3, cutoff=5.0, num_basis=20),
+            "standard": replace(self.paper, channels=64, num_layers=3, cutoff=5.0, num_basis=min(basis, 20)),
             "paper": self.paper,
             "small": replace(self.paper, channels=8, num_layers=2, cutoff=4.0, num_basis=min(basis, 8)),
         }
@@ -63,6 +64,24 @@ def _egnn(size: Size, num_species: int) -> Backbone[Any]:
     return EGNN(num_species, size.channels, size.num_layers, size.cutoff)
 
 
+def _cgcnn(size: Size, num_species: int) -> Backbone[Any]:
+    return CGCNN(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis)
+
+
+def _dimenet(size: Size, num_species: int) -> Backbone[Any]:
+    return DimeNetPP(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis)
+
+
+def _torchmd_et(size: Size, num_species: int) -> Backbone[Any]:
+    heads = math.gcd(size.channels, 8)  # the paper's eight, or as many as share the channels evenly
+    return TorchMDET(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, heads)
+
+
+def _gvp(size: Size, num_species: int) -> Backbone[Any]:
+    vectors = max(2, round(0.16 * size.channels))  # the paper's proportion
+    return GVP(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, vectors)
+
+
 # Networks of irreducible representations import e3nn, which takes a second and is an extra: only when they are built.
 
 
@@ -74,8 +93,12 @@ def _tfn(size: Size, num_species: int) -> Backbone[Any]:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "schnet": Architecture(_schnet, Size(64, 3, num_basis=300)),
+    "cgcnn": Architecture(_cgcnn, Size(64, 3, cutoff=8.0, num_basis=41)),
+    "dimenet": Architecture(_dimenet, Size(128, 4, num_basis=6)),
     "egnn": Architecture(_egnn, Size(128, 7)),
     "painn": Architecture(_painn, Size(128, 3)),
+    "torchmd_et": Architecture(_torchmd_et, Size(128, 6, num_basis=32)),
+    "gvp": Architecture(_gvp, Size(100, 5, cutoff=4.5, num_basis=16)),
     "tfn": Architecture(_tfn, Size(15, 3, lmax=1)),
 }
 """Every architecture that a configuration can name."""
