@@ -14,6 +14,7 @@ from neural_polarization.layers.spherical_bessel import SphericalBesselBasis, le
 from neural_polarization.layers.triplets import triplets
 
 _BASIS_CHANNELS = 8  # width between the two linear maps of a basis
+_PAPER_CHANNELS = 128
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class EmbeddingBlock(nn.Module):
 
     def __init__(self, channels: int, num_basis: int) -> None:
         super().__init__()
-        self.of_radial = _linear(num_basis, channels)
+        self.of_radial = _linear(num_basis, channels, like=_PAPER_CHANNELS)
         self.combine = _linear(3 * channels, channels)
 
     def forward(
@@ -120,8 +121,8 @@ class InteractionBlock(nn.Module):
     def __init__(self, channels: int, num_radial: int, num_angular: int) -> None:
         super().__init__()
         narrow = channels // 2
-        self.of_radial = _two_linear(num_radial, channels)
-        self.of_angular = _two_linear(num_angular, narrow)
+        self.of_radial = _two_linear(num_radial, channels, _PAPER_CHANNELS)
+        self.of_angular = _two_linear(num_angular, narrow, _PAPER_CHANNELS // 2)
         self.of_into = _linear(channels, channels)
         self.of_onward = _linear(channels, channels)
         self.down = _linear(channels, narrow, bias=False)
@@ -147,7 +148,7 @@ class OutputBlock(nn.Module):
     def __init__(self, channels: int, num_basis: int) -> None:
         super().__init__()
         wide = 2 * channels
-        self.of_radial = _linear(num_basis, channels, bias=False)
+        self.of_radial = _linear(num_basis, channels, bias=False, like=_PAPER_CHANNELS)
         self.up = _linear(channels, wide, bias=False)
         self.dense = nn.Sequential(*(part for _ in range(3) for part in (_linear(wide, wide), nn.SiLU())))
         self.last = _linear(wide, channels, bias=False)
@@ -251,17 +252,27 @@ class DimeNetPP(nn.Module):
         return DimeNetFeatures(split.scalars, features.messages, joined)
 
 
-def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    """A linear map that starts as the original's do: orthogonal, with the variance of Glorot, and no bias."""
+def _linear(inputs: int, outputs: int, bias: bool = True, like: int | None = None) -> nn.Linear:
+    """A linear map that starts as the original's do: orthogonal, with the variance of Glorot, and no bias.
+
+    Args:
+        inputs: number of channels before.
+        outputs: number of channels after.
+        bias: whether it has one.
+        like: number of channels after that the variance is for, if not `outputs`. Functions of a basis are large,
+            and maps of few outputs would start large, too: narrow networks would explode at the start.
+    """
     linear = nn.Linear(inputs, outputs, bias=bias)
     nn.init.orthogonal_(linear.weight)
     with torch.no_grad():
-        linear.weight *= (2.0 / ((inputs + outputs) * linear.weight.var())).sqrt()
+        linear.weight *= (2.0 / ((inputs + (like or outputs)) * linear.weight.var())).sqrt()
         if bias:
             linear.bias.zero_()
     return linear
 
 
-def _two_linear(inputs: int, outputs: int) -> nn.Sequential:
-    """Two linear maps with few channels between them, for a basis."""
-    return nn.Sequential(_linear(inputs, _BASIS_CHANNELS, bias=False), _linear(_BASIS_CHANNELS, outputs, bias=False))
+def _two_linear(inputs: int, outputs: int, like: int) -> nn.Sequential:
+    """Two linear maps of a basis with few channels between them."""
+    return nn.Sequential(
+        _linear(inputs, _BASIS_CHANNELS, bias=False), _linear(_BASIS_CHANNELS, outputs, bias=False, like=like)
+    )
