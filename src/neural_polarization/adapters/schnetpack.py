@@ -1,0 +1,325 @@
+"""SchNetPack's PaiNN, SchNet and SO3net, and its energies (needs schnetpack)."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from neural_polarization.adapters.host import EnergyReadout, Parts, PointTable, host_module, numbers_of, unsupported
+from neural_polarization.backbones.protocol import Split
+from neural_polarization.geometry import Edges
+from neural_polarization.molecules import Molecules
+
+
+def _schnetpack(module: str) -> Any:
+    return host_module(f"schnetpack.{module}", extra="schnetpack")
+
+
+class SchNetPackEmbedding(nn.Module):
+    """SchNetPack's embedding of atomic numbers as one of species."""
+
+    def __init__(self, embedding: nn.Embedding, elements: Sequence[str], two_points: bool) -> None:
+        super().__init__()
+        self.embedding = embedding
+        rows = numbers_of(elements, embedding.num_embeddings - 1, "SchNetPack network")
+        self.register_buffer("rows", rows.to(embedding.weight.device), persistent=False)
+        self.table = PointTable(embedding.weight[self.rows], two_points)
+
+    rows: Tensor
+
+    def forward(self, species: Int[Tensor, " points"]) -> Float[Tensor, "points channels"]:
+        """Scalars of each point."""
+        return self.table(self.embedding.weight[self.rows], species)
+
+
+class SchNetPackPaiNNLayer(nn.Module):
+    """One interaction and its mixing; the filters of all layers are one linear map, of which this takes its columns."""
+
+    def __init__(self, network: Any, number: int) -> None:
+        super().__init__()
+        self.radial_basis: nn.Module = network.radial_basis
+        self.cutoff_fn: nn.Module = network.cutoff_fn
+        self.filter_net: Any = network.filter_net
+        self.interaction: nn.Module = network.interactions[number]
+        self.mixing: nn.Module = network.mixing[number]
+        first = 0 if network.share_filters else 3 * network.n_atom_basis * number
+        self.columns = slice(first, first + 3 * network.n_atom_basis)
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        """Features after the messages."""
+        columns, linear = self.columns, self.filter_net
+        filters = F.linear(self.radial_basis(edges.lengths), linear.weight[columns], linear.bias[columns])
+        filters = filters * self.cutoff_fn(edges.nuclear_lengths).unsqueeze(-1)
+        directions = edges.vectors / edges.lengths.unsqueeze(-1)
+        scalars = features.scalars.unsqueeze(1)
+        scalars, vectors = self.interaction(
+            scalars,
+            features.vectors,
+            filters.unsqueeze(1),
+            directions,
+            edges.receivers,
+            edges.senders,
+            len(scalars),
+        )
+        scalars, vectors = self.mixing(scalars, vectors)
+        return Split(scalars.squeeze(1), vectors)
+
+
+class SchNetPackPaiNN(nn.Module):
+    """`schnetpack.representation.PaiNN` as a backbone.
+
+    Args:
+        representation: the network, trained or not; its parameters are shared, not copied.
+        elements: chemical symbols; their order gives the species.
+        two_points: whether moving points have features of their own (`Messages.two_points`).
+
+    Raises:
+        ImportError: if SchNetPack is not installed.
+        TypeError: for another network.
+        ValueError: for an element that the network cannot embed.
+    """
+
+    layers: nn.ModuleList
+
+    def __init__(self, representation: nn.Module, elements: Sequence[str], two_points: bool = False) -> None:
+        super().__init__()
+        if not isinstance(representation, _schnetpack("representation").PaiNN):
+            raise unsupported(representation, "schnetpack.representation.PaiNN")
+        network = cast(Any, representation)
+        self.cutoff = float(network.cutoff)
+        self.scalar_channels = self.vector_channels = int(network.n_atom_basis)
+        self.embedding = SchNetPackEmbedding(network.embedding, elements, two_points)
+        self.num_species = self.embedding.table.num_species
+        self.layers = nn.ModuleList(SchNetPackPaiNNLayer(network, k) for k in range(network.n_interactions))
+
+    def embed(self, species: Int[Tensor, " points"]) -> Split:
+        """Scalars from the embedding, vectors zero."""
+        scalars = self.embedding(species)
+        return Split(scalars, scalars.new_zeros(len(species), 3, self.vector_channels))
+
+    def split(self, features: Split) -> Split:
+        """PaiNN's features are scalars and vectors already."""
+        return features
+
+    def join(self, features: Split, split: Split) -> Split:
+        """All of the features are replaced."""
+        return split
+
+
+class SchNetPackSchNetLayer(nn.Module):
+    """One interaction, with its residual connection."""
+
+    def __init__(self, network: Any, number: int) -> None:
+        super().__init__()
+        self.radial_basis: nn.Module = network.radial_basis
+        self.cutoff_fn: nn.Module = network.cutoff_fn
+        self.interaction: nn.Module = network.interactions[number]
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        """Features after the messages."""
+        basis, envelope = self.radial_basis(edges.lengths), self.cutoff_fn(edges.nuclear_lengths)
+        update = self.interaction(features.scalars, basis, edges.receivers, edges.senders, envelope)
+        return Split(features.scalars + update, None)
+
+
+class SchNetPackSchNet(nn.Module):
+    """`schnetpack.representation.SchNet` as a backbone.
+
+    Args:
+        representation: the network, trained or not; its parameters are shared, not copied.
+        elements: chemical symbols; their order gives the species.
+        two_points: whether moving points have features of their own (`Messages.two_points`).
+
+    Raises:
+        ImportError: if SchNetPack is not installed.
+        TypeError: for another network.
+        ValueError: for an element that the network cannot embed.
+    """
+
+    layers: nn.ModuleList
+
+    def __init__(self, representation: nn.Module, elements: Sequence[str], two_points: bool = False) -> None:
+        super().__init__()
+        if not isinstance(representation, _schnetpack("representation").SchNet):
+            raise unsupported(representation, "schnetpack.representation.SchNet")
+        network = cast(Any, representation)
+        self.cutoff = float(network.cutoff)
+        self.scalar_channels, self.vector_channels = int(network.n_atom_basis), 0
+        self.embedding = SchNetPackEmbedding(network.embedding, elements, two_points)
+        self.num_species = self.embedding.table.num_species
+        self.layers = nn.ModuleList(SchNetPackSchNetLayer(network, k) for k in range(len(network.interactions)))
+
+    def embed(self, species: Int[Tensor, " points"]) -> Split:
+        """Scalars from the embedding."""
+        return Split(self.embedding(species), None)
+
+    def split(self, features: Split) -> Split:
+        """SchNet's features are scalars already."""
+        return features
+
+    def join(self, features: Split, split: Split) -> Split:
+        """All of the features are replaced."""
+        return split
+
+
+class SchNetPackSO3netLayer(nn.Module):
+    """One convolution, with its products, mixings and gates."""
+
+    def __init__(self, network: Any, number: int) -> None:
+        super().__init__()
+        self.radial_basis: nn.Module = network.radial_basis
+        self.cutoff_fn: nn.Module = network.cutoff_fn
+        self.sphharm: nn.Module = network.sphharm
+        self.so3product: nn.Module = network.so3product
+        self.so3conv: nn.Module = network.so3convs[number]
+        self.mixing1: nn.Module = network.mixings1[number]
+        self.mixing2: nn.Module = network.mixings2[number]
+        self.mixing3: nn.Module = network.mixings3[number]
+        self.gating: nn.Module = network.gatings[number]
+
+    def forward(self, features: Float[Tensor, "points orders channels"], edges: Edges) -> Tensor:
+        """Features (points, orders, channels) after the messages."""
+        harmonics = self.sphharm(edges.vectors / edges.lengths.unsqueeze(-1))
+        basis, envelope = self.radial_basis(edges.lengths), self.cutoff_fn(edges.nuclear_lengths).unsqueeze(-1)
+        arrived = self.so3conv(features, basis, harmonics, envelope, edges.receivers, edges.senders)
+        mixed = self.mixing2(arrived + self.so3product(arrived, self.mixing1(arrived)))
+        return features + self.mixing3(self.gating(mixed))
+
+
+class SchNetPackSO3net(nn.Module):
+    """`schnetpack.representation.SO3net` as a backbone.
+
+    It is made for rotations, not for reflections: its products include those of two vectors that give a vector. Its
+    coupling coefficients are stored in single precision, and rotations are kept to that.
+
+    Args:
+        representation: the network with lmax of 1 or more, trained or not; its parameters are shared, not copied.
+        elements: chemical symbols; their order gives the species.
+        two_points: whether moving points have features of their own (`Messages.two_points`).
+
+    Raises:
+        ImportError: if SchNetPack is not installed.
+        TypeError: for another network.
+        ValueError: for an element that the network cannot embed, or a network without vectors.
+    """
+
+    layers: nn.ModuleList
+
+    def __init__(self, representation: nn.Module, elements: Sequence[str], two_points: bool = False) -> None:
+        super().__init__()
+        if not isinstance(representation, _schnetpack("representation").SO3net):
+            raise unsupported(representation, "schnetpack.representation.SO3net")
+        network = cast(Any, representation)
+        if network.lmax < 1:
+            raise ValueError("representation: an SO3net of lmax=0 has no vectors; take lmax=1 or more")
+        self.cutoff = float(network.cutoff)
+        self.scalar_channels = self.vector_channels = int(network.n_atom_basis)
+        self._orders = int(network.lmax + 1) ** 2
+        self.embedding = SchNetPackEmbedding(network.embedding, elements, two_points)
+        self.num_species = self.embedding.table.num_species
+        self.layers = nn.ModuleList(SchNetPackSO3netLayer(network, k) for k in range(network.n_interactions))
+
+    def embed(self, species: Int[Tensor, " points"]) -> Float[Tensor, "points orders channels"]:
+        """Scalars from the embedding, all else zero."""
+        scalars = self.embedding(species).unsqueeze(1)
+        return torch.cat([scalars, scalars.new_zeros(len(species), self._orders - 1, self.scalar_channels)], 1)
+
+    def split(self, features: Float[Tensor, "points orders channels"]) -> Split:
+        """The degrees 0 and 1; the package stores vectors as (y, z, x)."""
+        return Split(features[:, 0], features[:, 1:4].roll(1, 1))
+
+    def join(self, features: Float[Tensor, "points orders channels"], split: Split) -> Tensor:
+        """These scalars and vectors, and the higher degrees as they were."""
+        assert split.vectors is not None
+        return torch.cat([split.scalars.unsqueeze(1), split.vectors.roll(-1, 1), features[:, 4:]], 1)
+
+
+class SchNetPackReadout(EnergyReadout):
+    """The output modules and postprocessors (offsets, casts) of a model, up to its energy.
+
+    Args:
+        model: a `NeuralNetworkPotential`.
+        energy_key: name of the energy among its results.
+    """
+
+    def __init__(self, model: Any, energy_key: str) -> None:
+        super().__init__()
+        atomistic = _schnetpack("atomistic")
+        derivatives = (atomistic.Forces, atomistic.Response)
+        self.energy_key = energy_key
+        kept = [module for module in model.output_modules if not isinstance(module, derivatives)]
+        self.output_modules = nn.ModuleList(kept)
+        self.postprocessors: nn.ModuleList = model.postprocessors
+        self.do_postprocessing = bool(model.do_postprocessing)
+
+    def forward(self, points: Split, molecules: Molecules) -> Float[Tensor, " molecules"]:
+        """Energy of each molecule, the model's unit."""
+        properties = _schnetpack("properties")
+        senders, receivers = molecules.edge_index
+        vectors = molecules.positions[senders] - molecules.positions[receivers]
+        inputs: dict[str, Tensor] = {
+            properties.Z: molecules.atomic_numbers,
+            properties.R: molecules.positions,
+            properties.Rij: vectors if molecules.shifts is None else vectors + molecules.shifts,
+            properties.idx_i: receivers,
+            properties.idx_j: senders,
+            properties.idx_m: molecules.molecule_index,
+            properties.n_atoms: molecules.molecule_index.bincount(minlength=molecules.num_molecules),
+            "scalar_representation": points.scalars,
+        }
+        if points.vectors is not None:
+            inputs["vector_representation"] = points.vectors
+        for module in self.output_modules:
+            inputs = module(inputs)
+        if self.do_postprocessing:
+            for module in self.postprocessors:
+                inputs = module(inputs)
+        return inputs[self.energy_key].reshape(-1)
+
+
+def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = False) -> Parts:
+    """Backbone and readout of a `schnetpack.model.NeuralNetworkPotential`, which share the model's parameters.
+
+    Args:
+        model: trained or not; it was trained on positions in Angstrom.
+        elements: chemical symbols; their order gives the species.
+        two_points: whether moving points have features of their own (`Messages.two_points`).
+
+    Raises:
+        ImportError: if SchNetPack is not installed.
+        TypeError: for another model, representation or input module.
+        ValueError: for an element that it cannot embed, or a model without an energy.
+    """
+    representations, atomistic = _schnetpack("representation"), _schnetpack("atomistic")
+    if not isinstance(model, _schnetpack("model").NeuralNetworkPotential):
+        raise unsupported(model, "schnetpack.model.NeuralNetworkPotential")
+    whole = cast(Any, model)
+    for module in whole.input_modules:
+        if not isinstance(module, (atomistic.PairwiseDistances, atomistic.Strain)):
+            raise unsupported(module, "the input modules PairwiseDistances and Strain")
+    backbone: SchNetPackPaiNN | SchNetPackSchNet | SchNetPackSO3net
+    if isinstance(whole.representation, representations.PaiNN):
+        backbone = SchNetPackPaiNN(whole.representation, elements, two_points)
+    elif isinstance(whole.representation, representations.SchNet):
+        backbone = SchNetPackSchNet(whole.representation, elements, two_points)
+    elif isinstance(whole.representation, representations.SO3net):
+        backbone = SchNetPackSO3net(whole.representation, elements, two_points)
+    else:
+        raise unsupported(whole.representation, "the representations PaiNN, SchNet and SO3net")
+    return Parts(backbone, SchNetPackReadout(whole, _energy_key(whole, atomistic)))
+
+
+def _energy_key(model: Any, atomistic: Any) -> str:
+    """The energy that the model differentiates, or its only sum over atoms."""
+    keys: list[str] = [module.energy_key for module in model.output_modules if isinstance(module, atomistic.Forces)]
+    if not keys:
+        keys = [module.output_key for module in model.output_modules if isinstance(module, atomistic.Atomwise)]
+    if len(set(keys)) != 1:
+        raise ValueError(
+            f"model: its output modules name {len(set(keys))} energies ({', '.join(keys) or 'none'}); give a model "
+            "with one Atomwise, or with Forces that say which energy is theirs"
+        )
+    return keys[0]

@@ -1,0 +1,68 @@
+"""What every adapter's tests ask of a polarized model that starts from a trained one."""
+
+import io
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from neural_polarization.finetuning import FineTuned
+from neural_polarization.molecules import Molecules
+from neural_polarization.testing import distorted
+
+FRAMES = [distorted("CH3CH2OH"), distorted("H2CO"), distorted("CH4"), distorted("H2O", seed=3)]
+"""Structures whose predictions are compared."""
+
+
+def batch(cutoff: float, dtype: torch.dtype = torch.float64) -> Molecules:
+    """`FRAMES` with the neighbours of a cutoff."""
+    return Molecules.from_ase(FRAMES, cutoff, dtype)
+
+
+def assert_same_predictions(
+    module: FineTuned, molecules: Molecules, energy: Tensor, forces: Tensor, tolerance: float = 1e-8
+) -> None:
+    """Energies and forces are the trained model's, to `tolerance` of the largest of either."""
+    got = module.eval()(molecules)
+    for name, expected in (("energy", energy), ("forces", forces)):
+        expected = expected.detach().reshape(got[name].shape)
+        assert expected.abs().max() > 1e-3, f"{name}: nothing to compare"
+        error = float((got[name] - expected).abs().max() / expected.abs().max())
+        print(f"{name}: differs by {error:.1e}")
+        assert error < tolerance, f"{name}: differs by {error:.1e}"
+
+
+def assert_learns(module: FineTuned, molecules: Molecules) -> None:
+    """A loss of forces reaches every move that a later layer sees, and a few steps displace the points."""
+    module.train()
+    target = 0.9 * module(molecules)["forces"].detach()
+    start = module.network(molecules).trajectory
+    assert (start == 0.0).all(), "a point moved before training"
+    optimizer = torch.optim.Adam(module.network.moves.parameters(), 1e-3)
+    losses: list[float] = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        out = module(molecules)
+        loss = (out["forces"] - target).square().mean() + 0.0 * out["energy"].sum()
+        loss.backward()
+        losses.append(float(loss.detach()))
+        for move in list(module.network.moves)[:-1]:  # no layer comes after the last move
+            assert any((p.grad != 0.0).any() for p in move.parameters() if p.grad is not None), "a move learns nothing"
+        optimizer.step()
+    assert losses[-1] < losses[0], f"the loss goes from {losses[0]} to {losses[-1]}"
+    assert (module.network(molecules).trajectory != 0.0).any(), "no point moves after training"
+
+
+def assert_saved(make: Callable[[int], FineTuned], molecules: Molecules) -> None:
+    """Weights of a module, written and read back into one made from other weights, give its numbers."""
+    one, other = make(0), make(1)
+    with torch.no_grad():
+        for parameter in one.network.moves.parameters():
+            parameter.add_(0.01)
+    file = io.BytesIO()
+    torch.save(one.state_dict(), file)
+    file.seek(0)
+    expected = one.eval()(molecules)["energy"]
+    assert not torch.allclose(other.eval()(molecules)["energy"], expected)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(other(molecules)["energy"], expected)
