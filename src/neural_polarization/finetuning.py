@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neural_polarization.adapters import schnetpack, torchmd
+from neural_polarization.adapters import mace, schnetpack, torchmd
 from neural_polarization.adapters.host import Parts
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import PairCouple
@@ -19,6 +19,7 @@ from neural_polarization.polarization import Messages, NeuralPolarization
 HOSTS: dict[str, Callable[[nn.Module, Sequence[str], bool], Parts]] = {
     "schnetpack": schnetpack.take_apart,
     "torchmdnet": torchmd.take_apart,
+    "mace": mace.take_apart,
 }
 """How a model is taken apart, by the package that its class comes from."""
 
@@ -53,7 +54,7 @@ class FineTuned(nn.Module):
             )
         self.network: NeuralPolarization[Any] = NeuralPolarization(parts.backbone, elements, messages, limit)
         self.readout = parts.readout
-        weight = next(self.readout.parameters())
+        weight = next(self.network.parameters())  # of the backbone: its type and device
         self.network.moves.to(weight)
         self.network.couples.to(weight)
         self.network.hold_still()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from ase.data import atomic_numbers as atomic_number_of
+from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -52,12 +53,12 @@ class PointTable(nn.Module):
         return table[species]
 
 
-def numbers_of(elements: Sequence[str], largest: int, host: str) -> Int[Tensor, " elements"]:
+def numbers_of(elements: Sequence[str], known: Sequence[int], host: str) -> Int[Tensor, " elements"]:
     """Atomic number of each element.
 
     Args:
         elements: chemical symbols.
-        largest: highest atomic number that the model can embed.
+        known: atomic numbers that the model has an embedding of, ascending.
         host: what the model is called in errors.
 
     Raises:
@@ -67,12 +68,60 @@ def numbers_of(elements: Sequence[str], largest: int, host: str) -> Int[Tensor, 
         number = atomic_number_of.get(symbol, 0)
         if number == 0:
             raise ValueError(f"elements: {symbol!r} is not a chemical symbol such as 'C' or 'Cl'")
-        if number > largest:
+        if number not in known:
+            names = [chemical_symbols[k] for k in known]
+            kept = ", ".join(names) if len(names) < 15 else f"{names[0]} to {names[-1]}"
             raise ValueError(
-                f"elements: {symbol} has atomic number {number}, but this {host} embeds elements up to {largest}; "
-                "leave it out, or train a model that knows it"
+                f"elements: this {host} does not know {symbol} (it knows {kept}); leave it out, or train a model "
+                "that knows it"
             )
     return torch.tensor([atomic_number_of[symbol] for symbol in elements])
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where the scalars "0e" and the vectors "1o" stand in a tensor of irreps in e3nn's layout.
+
+    Attributes:
+        scalars: columns of the scalars.
+        vectors: columns of the vectors, (channels, 3) flattened; None where there are none.
+    """
+
+    scalars: slice
+    vectors: slice | None
+
+    @classmethod
+    def of(cls, irreps: Any) -> "Columns":
+        """The columns in these irreps, an `o3.Irreps` of any version of e3nn.
+
+        Raises:
+            ValueError: if there are no scalars, or either stands in more than one place.
+        """
+        blocks = list(zip(irreps, irreps.slices(), strict=True))
+        scalars = [where for (_, irrep), where in blocks if (irrep.l, irrep.p) == (0, 1)]
+        vectors = [where for (_, irrep), where in blocks if (irrep.l, irrep.p) == (1, -1)]
+        if len(scalars) != 1 or len(vectors) > 1:
+            raise ValueError(f"features {irreps} cannot be polarized: '0e' and '1o' have to be one block each")
+        return cls(scalars[0], vectors[0] if vectors else None)
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Channels of scalars and of vectors."""
+        vectors = 0 if self.vectors is None else (self.vectors.stop - self.vectors.start) // 3
+        return self.scalars.stop - self.scalars.start, vectors
+
+    def take(self, features: Float[Tensor, "points irreps"]) -> Split:
+        """The scalars and the vectors of features."""
+        vectors = None if self.vectors is None else features[:, self.vectors].unflatten(-1, (-1, 3)).transpose(1, 2)
+        return Split(features[:, self.scalars], vectors)
+
+    def put(self, features: Float[Tensor, "points irreps"], split: Split) -> Float[Tensor, "points irreps"]:
+        """The same features with these scalars and vectors; vectors that have no place here are left out."""
+        joined = features.clone()
+        joined[:, self.scalars] = split.scalars
+        if self.vectors is not None and split.vectors is not None:
+            joined[:, self.vectors] = split.vectors.transpose(1, 2).flatten(1)
+        return joined
 
 
 def host_module(name: str, extra: str) -> Any:

@@ -24,7 +24,7 @@ class SchNetPackEmbedding(nn.Module):
     def __init__(self, embedding: nn.Embedding, elements: Sequence[str], two_points: bool) -> None:
         super().__init__()
         self.embedding = embedding
-        rows = numbers_of(elements, embedding.num_embeddings - 1, "SchNetPack network")
+        rows = numbers_of(elements, range(1, embedding.num_embeddings), "SchNetPack network")
         self.register_buffer("rows", rows.to(embedding.weight.device), persistent=False)
         self.table = PointTable(embedding.weight[self.rows], two_points)
 

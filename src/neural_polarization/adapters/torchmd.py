@@ -115,7 +115,7 @@ class TorchMDNetET(nn.Module):
         self.cutoff = float(network.cutoff_upper)
         self.scalar_channels = self.vector_channels = int(network.hidden_channels)
         self.embedding: nn.Embedding = network.embedding
-        rows = numbers_of(elements, self.embedding.num_embeddings - 1, "TorchMD-NET network")
+        rows = numbers_of(elements, range(1, self.embedding.num_embeddings), "TorchMD-NET network")
         self.register_buffer("_rows", rows.to(self.embedding.weight.device), persistent=False)
         self.table = PointTable(self.embedding.weight[self._rows], two_points)
         self.num_species = self.table.num_species
