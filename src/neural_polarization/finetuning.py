@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neural_polarization.adapters import mace, schnetpack, torchmd
+from neural_polarization.adapters import mace, nequip, schnetpack, torchmd
 from neural_polarization.adapters.host import Parts
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import PairCouple
@@ -20,6 +20,7 @@ HOSTS: dict[str, Callable[[nn.Module, Sequence[str], bool], Parts]] = {
     "schnetpack": schnetpack.take_apart,
     "torchmdnet": torchmd.take_apart,
     "mace": mace.take_apart,
+    "nequip": nequip.take_apart,
 }
 """How a model is taken apart, by the package that its class comes from."""
 
