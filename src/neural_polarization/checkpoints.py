@@ -16,8 +16,11 @@ from neural_polarization.architectures import BackboneConfig
 from neural_polarization.files import replacing
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 
-FORMAT = 1
-"""Version of the layout; a file of a newer one is refused with a clear error."""
+FORMAT = 2
+"""Version of the layout and of what weights mean; files of other ones are refused with a clear error.
+
+1: moves in Angstrom instead of tenths of it (before the first release).
+"""
 
 _HEADER = "neural_polarization"
 _WEIGHTS, _EXTRA = "model.", "extra."
@@ -102,6 +105,11 @@ def load_model(path: str | Path) -> tuple[Model, Checkpoint]:
             raise ValueError(
                 f"{path}: written in checkpoint format {version}, newer than this library's {FORMAT}; update "
                 "neural-polarization"
+            )
+        if version < FORMAT:
+            raise ValueError(
+                f"{path}: written in checkpoint format {version}, before the first release, when weights meant "
+                "something else; train the model again"
             )
         model = Model(model_config(header["model"]))
         weights = {name.removeprefix(_WEIGHTS): v for name, v in contents.items() if name.startswith(_WEIGHTS)}

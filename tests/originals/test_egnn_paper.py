@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from neural_polarization.backbones import EGNN
 from neural_polarization.backbones.egnn import EGNNLayer
 from neural_polarization.molecules import Molecules
-from neural_polarization.moves import VectorMove
+from neural_polarization.moves import STEP, VectorMove
 from neural_polarization.polarization import NeuralPolarization, Polarized
 from neural_polarization.testing import ELEMENTS, distorted
 
@@ -76,7 +76,7 @@ def test_backbone_is_the_paper_with_atoms_that_stay() -> None:
 
 @torch.no_grad()
 def test_riding_contains_the_original_coordinate_update() -> None:
-    """Gates of one and a limit far away: the moving points go where EGNN moves its atoms, x <- x + v (eq. 7)."""
+    """Steps of one and a limit far away: the moving points go where EGNN moves its atoms, x <- x + v (eq. 7)."""
     backbone = EGNN(len(ELEMENTS), channels=8, num_layers=3, cutoff=CUTOFF)
     network = NeuralPolarization(backbone, ELEMENTS, "riding", limit=1e6).double()
     for move in network.moves:
@@ -84,7 +84,7 @@ def test_riding_contains_the_original_coordinate_update() -> None:
         last = move.gate[-1]
         assert isinstance(last, nn.Linear)
         last.weight.zero_()
-        last.bias.fill_(1.0)
+        last.bias.fill_(1.0 / STEP)
     molecules = Molecules.from_ase(distorted("CH3CH2OH"), CUTOFF, torch.float64)
     points: Polarized = network(molecules)
     scalars, _, positions = _loop(backbone, molecules, moves=True)

@@ -57,7 +57,7 @@ class EGNN(nn.Module):
 
     The original moves all of its atoms, x_i <- x_i + v_i, without a bound. Here the backbone alone leaves the
     geometry as it is, which is what the authors do for QM9, and `NeuralPolarization` moves the points:
-    `VectorMove` in `riding` contains the original's update as the case of gates equal to one and no limit.
+    `VectorMove` in `riding` contains the original's update as the case of steps equal to one and no limit.
 
     Two deviations keep energy and forces continuous and displacements sane: every message is multiplied by
     the envelope (the original connects all pairs), and coordinate messages are divided by |x_ij| + 1 instead

@@ -30,7 +30,7 @@ SEPARATED = 1e-12
 CHOICES = (Messages.PLAIN, Messages.RIDING, Messages.BOTH_VIEWS)
 """Without polarization, and with it in its free and in its most accurate form."""
 
-_GROWN = 25.0
+_GROWN = 250.0
 """Factor of the moves' first gates: displacements of some tenths of an Angstrom, as training makes them."""
 
 
