@@ -1,0 +1,170 @@
+"""What does not need another package: the bricks of adapters, and polarizing a trained model of any kind."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+from adapted import assert_learns, assert_same_predictions, assert_saved, batch
+from torch import Tensor, nn
+
+from neural_polarization.adapters import mace, nequip, schnetpack, torchmd
+from neural_polarization.adapters.host import Columns, EnergyReadout, Parts, PointTable, numbers_of
+from neural_polarization.backbones import EGNN, PaiNN, Split
+from neural_polarization.finetuning import HOSTS, FineTuned, polarize
+from neural_polarization.layers import mlp, sum_by_index
+from neural_polarization.molecules import Molecules
+from neural_polarization.polarization import Messages, NeuralPolarization
+from neural_polarization.testing import ELEMENTS
+
+CUTOFF = 4.0
+
+
+class Readout(EnergyReadout):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.of_atoms = mlp([channels, 8, 1])
+
+    def forward(self, points: Split, molecules: Molecules) -> Tensor:
+        energies = self.of_atoms(points.scalars).squeeze(-1)
+        return sum_by_index(energies, molecules.molecule_index, molecules.num_molecules)
+
+
+def parts(two_points: bool, architecture: type[PaiNN] | type[EGNN] = PaiNN, seed: int = 0) -> Parts:
+    """A native network in the place of another package's, the moving points starting like the fixed ones."""
+    torch.manual_seed(seed)
+    backbone = architecture(3 * (1 + two_points), channels=8, num_layers=2, cutoff=CUTOFF)
+    if two_points:
+        with torch.no_grad():
+            backbone.embedding.weight[3:] = backbone.embedding.weight[:3]
+    torch.manual_seed(seed + 1)
+    readout = Readout(8)
+    return Parts(backbone.double(), readout.double())
+
+
+def fine_tuned(messages: str, architecture: type[PaiNN] | type[EGNN] = PaiNN, seed: int = 0) -> FineTuned:
+    return FineTuned(parts(Messages(messages).two_points, architecture, seed), ELEMENTS, messages, 0.5)
+
+
+class TestFineTuned:
+    @pytest.mark.parametrize("messages", ["plain", "riding", "moving_view", "both_views", "crossed"])
+    @pytest.mark.parametrize("architecture", [PaiNN, EGNN])
+    def test_starts_as_it_was(self, architecture: type[PaiNN] | type[EGNN], messages: str) -> None:
+        molecules = batch(CUTOFF)
+        module = fine_tuned(messages, architecture)
+        plain = parts(False, architecture)
+        plain.backbone.embedding.weight.data.copy_(module.network.backbone.embedding.weight[:3])
+        for layer, source in zip(plain.backbone.layers, module.network.backbone.layers, strict=True):
+            layer.load_state_dict(source.state_dict())
+        network = NeuralPolarization(plain.backbone, ELEMENTS, "plain")
+        positions = molecules.positions.clone().requires_grad_()
+        energy = plain.readout(network(molecules.with_positions(positions)).fixed, molecules)
+        (gradient,) = torch.autograd.grad(energy.sum(), positions)
+        assert_same_predictions(module, molecules, energy, -gradient, 1e-12)
+
+    def test_all_messages_are_twice_too_many(self) -> None:
+        with pytest.raises(ValueError, match=r"'all' every point receives twice .* choose one of plain, riding"):
+            fine_tuned("all")
+
+    @pytest.mark.parametrize("messages", ["riding", "moving_view", "both_views", "crossed"])
+    def test_learns(self, messages: str) -> None:
+        assert_learns(fine_tuned(messages), batch(CUTOFF))
+
+    @pytest.mark.parametrize("messages", ["riding", "both_views"])
+    def test_weights_are_saved_and_loaded(self, messages: str) -> None:
+        assert_saved(lambda seed: fine_tuned(messages, seed=seed), batch(CUTOFF))
+
+    def test_two_points_learn_from_each_other(self) -> None:
+        """They are silent at first, but gradients reach what they could say."""
+        module = fine_tuned("both_views").train()
+        module(batch(CUTOFF))["energy"].sum().backward()
+        for couple in module.network.couples:
+            assert (couple.mix[-1].weight == 0.0).all()
+            assert (couple.mix[-1].weight.grad != 0.0).any()
+
+    def test_energies_alone(self) -> None:
+        module, molecules = fine_tuned("riding"), batch(CUTOFF)
+        assert set(module(molecules, forces=False)) == {"energy"}
+        assert module.cutoff == CUTOFF
+
+    def test_single_precision(self) -> None:
+        """New parts have the type of the trained ones, whatever torch's default is."""
+        module = fine_tuned("riding").float()
+        again = FineTuned(Parts(module.network.backbone, module.readout), ELEMENTS, "riding", 0.5)
+        assert all(parameter.dtype == torch.float32 for parameter in again.parameters())
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            again = FineTuned(Parts(module.network.backbone, module.readout), ELEMENTS, "riding", 0.5)
+        finally:
+            torch.set_default_dtype(default)
+        assert again(batch(CUTOFF, torch.float32))["forces"].dtype == torch.float32
+
+
+class TestHosts:
+    def test_model_of_no_known_package(self) -> None:
+        with pytest.raises(TypeError, match=r"torch\.nn\..*Linear is of none of the packages .*schnetpack, torchmdnet"):
+            polarize(nn.Linear(1, 1), ELEMENTS)
+
+    @pytest.mark.parametrize(
+        ("package", "extra", "take_apart"),
+        [
+            ("schnetpack", "schnetpack", schnetpack.take_apart),
+            ("torchmdnet", "torchmd", torchmd.take_apart),
+            ("mace", "mace", mace.take_apart),
+            ("nequip", "nequip", nequip.take_apart),
+        ],
+    )
+    def test_missing_package_names_its_extra(self, package: str, extra: str, take_apart: object) -> None:
+        assert HOSTS[package] is take_apart
+        if find_spec(package) is not None:
+            pytest.skip(f"{package} is installed")
+        with pytest.raises(ImportError, match=rf"needs {package}.*pip install neural-polarization\[{extra}\]"):
+            HOSTS[package](nn.Linear(1, 1), ELEMENTS, False)
+
+    def test_adapters_import_no_package(self) -> None:
+        code = (
+            "import sys, neural_polarization.finetuning; "
+            f"sys.exit(', '.join(sorted({set(HOSTS)!r} & set(sys.modules))) or 0)"
+        )
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+
+
+class TestBricks:
+    def test_moving_rows_start_as_copies(self) -> None:
+        rows = torch.randn(3, 4)
+        table = PointTable(rows, two_points=True)
+        assert table.num_species == 6
+        assert torch.equal(table(rows, torch.tensor([5, 2, 0])), rows[[2, 2, 0]])
+        assert table.moving is not None and table.moving.data_ptr() != rows.data_ptr()
+
+    def test_one_row_each_without_moving_features(self) -> None:
+        table = PointTable(torch.randn(3, 4), two_points=False)
+        assert table.num_species == 3
+        assert not list(table.parameters())
+
+    def test_numbers(self) -> None:
+        assert numbers_of(["O", "H"], range(1, 10), "network").tolist() == [8, 1]
+        with pytest.raises(ValueError, match=r"this network does not know S \(it knows H, O\)"):
+            numbers_of(["S"], [1, 8], "network")
+        with pytest.raises(ValueError, match="'Xx' is not a chemical symbol"):
+            numbers_of(["Xx"], [1, 8], "network")
+
+    def test_columns(self) -> None:
+        o3 = pytest.importorskip("e3nn.o3", reason="needs e3nn: pip install neural-polarization[e3nn]")
+        columns = Columns.of(o3.Irreps("3x0e+2x0o+2x1o+1x2e"))
+        assert columns.widths == (3, 2)
+        features = torch.randn(4, 3 + 2 + 6 + 5)
+        split = columns.take(features)
+        assert split.vectors is not None
+        assert torch.equal(split.vectors[:, :, 1], features[:, 8:11])
+        put = columns.put(features, Split(split.scalars + 1.0, split.vectors * 2.0))
+        assert torch.equal(put[:, :3], features[:, :3] + 1.0)
+        assert torch.equal(put[:, 3:5], features[:, 3:5])
+        assert torch.equal(put[:, 5:11], features[:, 5:11] * 2.0)
+        assert torch.equal(put[:, 11:], features[:, 11:])
+        assert Columns.of(o3.Irreps("3x0e")).vectors is None
+        with pytest.raises(ValueError, match="'0e' and '1o' have to be one block each"):
+            Columns.of(o3.Irreps("3x0e+2x1o+1x0e"))
