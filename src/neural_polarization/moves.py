@@ -21,6 +21,9 @@ read would shake all through a training: energies of QM9 are then 25 % worse, fo
 (experiments/LOG.md).
 """
 
+PUSH = 0.3
+"""The same for one edge with a gate of one: neighbours push in all directions, and most of it cancels."""
+
 
 class Move(nn.Module, ABC):
     """How far one layer displaces the moving points, from the features after that layer.
@@ -77,7 +80,7 @@ class VectorMove(Move):
 class EdgeMove(Move):
     """Steps along the edges, for networks without vector channels.
 
-    d_i = step sum_j g(s_i, s_j, r_ij) (x_j - x_i) / (r_ij + 1) envelope_ij: forces between points, as EGNN moves its
+    d_i = push sum_j g(s_i, s_j, r_ij) (x_j - x_i) / (r_ij + 1) envelope_ij: forces between points, as EGNN moves its
     coordinates. The division keeps far neighbours, which are many, from outweighing the bonded ones.
 
     References:
@@ -100,7 +103,7 @@ class EdgeMove(Move):
             + self.of_sender(points.scalars)[edges.senders]
             + self.of_length(edges.lengths.unsqueeze(-1))
         )
-        gates = self.gate(hidden) * (STEP * edges.envelope / (edges.lengths + 1.0)).unsqueeze(-1)
+        gates = self.gate(hidden) * (PUSH * edges.envelope / (edges.lengths + 1.0)).unsqueeze(-1)
         steps = gates * edges.vectors
         return sum_by_index(steps, edges.receivers, len(points.scalars))[moving]
 
