@@ -18,6 +18,7 @@ ROOMS = [
     "architectures",
     "moves",
     "polarization",
+    "finetuning",
     "heads",
     "models",
     "checkpoints",
