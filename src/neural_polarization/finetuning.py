@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neural_polarization.adapters import mace, nequip, schnetpack, torchmd
+from neural_polarization.adapters import mace, nequip, pyg, schnetpack, torchmd
 from neural_polarization.adapters.host import Parts
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import PairCouple
@@ -21,6 +21,7 @@ HOSTS: dict[str, Callable[[nn.Module, Sequence[str], bool], Parts]] = {
     "torchmdnet": torchmd.take_apart,
     "mace": mace.take_apart,
     "nequip": nequip.take_apart,
+    "torch_geometric": pyg.take_apart,
 }
 """How a model is taken apart, by the package that its class comes from."""
 
@@ -102,7 +103,8 @@ def polarize(
     """A polarized network that starts from a trained one, whose parameters it shares.
 
     Args:
-        model: a whole model of SchNetPack, TorchMD-NET, MACE or NequIP, as its package made or loaded it.
+        model: a whole model of SchNetPack, TorchMD-NET, MACE, NequIP or PyTorch Geometric, as its package made or
+            loaded it.
         elements: chemical symbols; the model has to know them.
         messages: which points exchange messages.
         limit: bound of the length of a displacement, Angstrom.

@@ -9,7 +9,7 @@ import torch
 from adapted import assert_learns, assert_same_predictions, assert_saved, batch
 from torch import Tensor, nn
 
-from neural_polarization.adapters import mace, nequip, schnetpack, torchmd
+from neural_polarization.adapters import mace, nequip, pyg, schnetpack, torchmd
 from neural_polarization.adapters.host import Columns, EnergyReadout, Parts, PointTable, numbers_of
 from neural_polarization.backbones import EGNN, PaiNN, Split
 from neural_polarization.finetuning import HOSTS, FineTuned, polarize
@@ -114,6 +114,7 @@ class TestHosts:
             ("torchmdnet", "torchmd", torchmd.take_apart),
             ("mace", "mace", mace.take_apart),
             ("nequip", "nequip", nequip.take_apart),
+            ("torch_geometric", "pyg", pyg.take_apart),
         ],
     )
     def test_missing_package_names_its_extra(self, package: str, extra: str, take_apart: object) -> None:

@@ -30,7 +30,7 @@ with warnings.catch_warnings():
 CUTOFF = 4.0
 
 
-def representation(neighbor_embedding: bool = True) -> TorchMD_ET:
+def representation(vector_cutoff: bool = True) -> TorchMD_ET:
     return TorchMD_ET(
         hidden_channels=8,
         num_layers=2,
@@ -38,8 +38,7 @@ def representation(neighbor_embedding: bool = True) -> TorchMD_ET:
         num_heads=2,
         cutoff_upper=CUTOFF,
         max_z=20,
-        neighbor_embedding=neighbor_embedding,
-        vector_cutoff=True,
+        vector_cutoff=vector_cutoff,
     )
 
 
@@ -98,6 +97,24 @@ class TestET(BackboneContract):
             self._force_loss(model).backward()
             dead = {name for name, p in model.named_parameters() if not self._alive(p) and ".couples." not in name}
             assert dead == {"network.backbone.layers.0.attention.vec_proj.weight"}
+
+
+class TestETWithoutVectorCutoff(BackboneContract):
+    exceptions: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "test_continuous_through_the_cutoff": "its values have a bias that does not fade out",
+            "test_every_parameter_gets_a_gradient": "its first layer has weights for vectors that are still zero",
+        }
+    )
+
+    def make_backbone(self, num_species: int) -> adapter.TorchMDNetET:
+        """The package's default, with biases as after training."""
+        network = representation(vector_cutoff=False)
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                if name.endswith("bias"):
+                    parameter.normal_(0.0, 0.3)
+        return adapter.TorchMDNetET(network, ELEMENTS, num_species > len(ELEMENTS))
 
 
 class TestPolarized:
