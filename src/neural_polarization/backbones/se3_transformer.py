@@ -97,18 +97,20 @@ class NormNonlinearity(nn.Module):
     """Layer norm and nonlinearity of norms, as in the authors' code but smooth where a norm is zero.
 
         s <- SiLU(LayerNorm(s))
-        u  = V / sqrt(1 + mean over channels of |V|^2),    V <- SiLU(w |u| + b) u
+        u  = V / sqrt(epsilon^2 + mean over channels of |V|^2),    V <- SiLU(w |u| + b) u
 
     for scalars, and for the other channels, degree by degree.
 
     Args:
         irreps: of the features, scalars first.
+        epsilon: below it vectors fade rather than being blown up, so that those which symmetry makes zero stay it.
     """
 
     channel_of: Tensor
 
-    def __init__(self, irreps: o3.Irreps) -> None:
+    def __init__(self, irreps: o3.Irreps, epsilon: float = 0.1) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.num_scalars = irreps.count(SCALAR)
         self.layer_norm = nn.LayerNorm(self.num_scalars)
         others = make_irreps(irreps[1:])
@@ -123,7 +125,7 @@ class NormNonlinearity(nn.Module):
         """Features of the same irreps."""
         scalars, others = features[:, : self.num_scalars], features[:, self.num_scalars :]
         parts = [
-            part * torch.rsqrt(1.0 + part.square().sum(-1, keepdim=True) / channels)
+            part * torch.rsqrt(self.epsilon**2 + part.square().sum(-1, keepdim=True) / channels)
             for part, (channels, _) in zip(others.split([c * d for c, d in self.blocks], -1), self.blocks, strict=True)
         ]
         directions = torch.cat(parts, -1)
@@ -132,7 +134,7 @@ class NormNonlinearity(nn.Module):
 
 
 class SE3TransformerLayer(nn.Module):
-    """Attention and nonlinearity."""
+    """Attention, and the nonlinearity between layers; features end as attention makes them, as in the original."""
 
     def __init__(
         self,
@@ -142,18 +144,20 @@ class SE3TransformerLayer(nn.Module):
         basis: GaussianBasis,
         num_basis: int,
         num_heads: int,
+        last: bool,
     ) -> None:
         super().__init__()
         self.irreps_in = irreps_in
         self.harmonics = harmonics
         self.basis = basis
         self.attention = SE3Attention(irreps_in, irreps_out, harmonics.irreps, num_basis, num_heads)
-        self.nonlinearity = NormNonlinearity(irreps_out)
+        self.nonlinearity = None if last else NormNonlinearity(irreps_out)
 
     def forward(self, features: Float[Tensor, "points irreps_in"], edges: Edges) -> Float[Tensor, "points irreps_out"]:
         """Features after the messages."""
         features = features[:, : self.irreps_in.dim]
-        return self.nonlinearity(self.attention(features, edges, self.harmonics(edges), self.basis(edges.lengths)))
+        features = self.attention(features, edges, self.harmonics(edges), self.basis(edges.lengths))
+        return features if self.nonlinearity is None else self.nonlinearity(features)
 
 
 class SE3Transformer(IrrepsBackbone):
@@ -192,6 +196,6 @@ class SE3Transformer(IrrepsBackbone):
         basis, harmonics = GaussianBasis(num_basis, cutoff), Harmonics(lmax)
         irreps = irreps_of_layers(channels, lmax, num_layers)
         self.layers = nn.ModuleList(
-            SE3TransformerLayer(before, after, harmonics, basis, num_basis, num_heads)
-            for before, after in itertools.pairwise(irreps)
+            SE3TransformerLayer(before, after, harmonics, basis, num_basis, num_heads, last=layer == num_layers)
+            for layer, (before, after) in enumerate(itertools.pairwise(irreps), start=1)
         )
