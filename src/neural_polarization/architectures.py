@@ -44,11 +44,17 @@ class Architecture:
     @property
     def presets(self) -> Mapping[str, Size]:
         """Sizes by name."""
-        basis = self.paper.num_basis
+        paper = self.paper
+        degrees = paper.lmax is not None
         return {
-            "standard": replace(self.paper, channels=64, num_layers=3, cutoff=5.0, num_basis=min(basis, 20)),
-            "paper": self.paper,
-            "small": replace(self.paper, channels=8, num_layers=2, cutoff=4.0, num_basis=min(basis, 8)),
+            "standard": Size(
+                channels=32 if degrees else 64,
+                num_layers=min(paper.num_layers, 3),
+                num_basis=min(paper.num_basis, 20),
+                lmax=None if paper.lmax is None else min(paper.lmax, 2),
+            ),
+            "paper": paper,
+            "small": replace(paper, channels=8, num_layers=2, cutoff=4.0, num_basis=min(paper.num_basis, 8)),
         }
 
 
@@ -91,6 +97,37 @@ def _tfn(size: Size, num_species: int) -> Backbone[Any]:
     return TFN(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size))
 
 
+def _nequip(size: Size, num_species: int) -> Backbone[Any]:
+    from neural_polarization.backbones.nequip import NequIP
+
+    return NequIP(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size))
+
+
+def _mace(size: Size, num_species: int) -> Backbone[Any]:
+    from neural_polarization.backbones.mace import MACE
+
+    degree = _degree(size)
+    return MACE(
+        num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, degree, lmax_features=min(degree, 2)
+    )
+
+
+def _se3_transformer(size: Size, num_species: int) -> Backbone[Any]:
+    from neural_polarization.backbones.se3_transformer import SE3Transformer
+
+    heads = math.gcd(size.channels, 8)
+    return SE3Transformer(
+        num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size), heads
+    )
+
+
+def _equiformer(size: Size, num_species: int) -> Backbone[Any]:
+    from neural_polarization.backbones.equiformer import Equiformer
+
+    heads = math.gcd(size.channels, 4)
+    return Equiformer(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size), heads)
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     "schnet": Architecture(_schnet, Size(64, 3, num_basis=300)),
     "cgcnn": Architecture(_cgcnn, Size(64, 3, cutoff=8.0, num_basis=41)),
@@ -100,6 +137,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     "torchmd_et": Architecture(_torchmd_et, Size(128, 6, num_basis=32)),
     "gvp": Architecture(_gvp, Size(100, 5, cutoff=4.5, num_basis=16)),
     "tfn": Architecture(_tfn, Size(15, 3, lmax=1)),
+    "nequip": Architecture(_nequip, Size(64, 5, cutoff=4.0, num_basis=8, lmax=3)),
+    "mace": Architecture(_mace, Size(256, 2, num_basis=8, lmax=3)),
+    "se3_transformer": Architecture(_se3_transformer, Size(32, 7, num_basis=20, lmax=3)),
+    "equiformer": Architecture(_equiformer, Size(128, 6, num_basis=128, lmax=2)),
 }
 """Every architecture that a configuration can name."""
 
@@ -115,7 +156,8 @@ class BackboneConfig:
         cutoff: Angstrom.
         num_basis: number of radial functions; networks without them ignore it.
         lmax: highest degree, for networks of irreducible representations.
-        preset: "standard" (64 channels, 3 layers), "paper" (the original's size) or "small" (for tests).
+        preset: "standard" (at most 3 layers, 64 channels or, of every degree up to 2, 32), "paper" (the original's
+            size) or "small" (for tests).
     """
 
     name: str = "painn"
