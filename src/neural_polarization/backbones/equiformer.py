@@ -126,7 +126,7 @@ class Gate(nn.Module):
 
 
 class EdgeDegreeEmbedding(nn.Module):
-    """What a point's neighbours are like before any species is known (Liao & Smidt 2023, sec. 4.2).
+    """What a point's neighbours are like before any species is known (Liao & Smidt 2023, sec. 4.3).
 
     Linear(sum_j DTP(1, Y_ij; r_ij)) / sqrt(N): a depthwise product of ones with the harmonics is a radial function
     per channel and degree.
@@ -220,7 +220,7 @@ class GraphAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear, gate, linear, within a point (Liao & Smidt 2023, sec. 4.2)."""
+    """Linear, gate, linear, within a point (Liao & Smidt 2023, sec. 4.3)."""
 
     def __init__(self, irreps: o3.Irreps) -> None:
         super().__init__()

@@ -191,7 +191,7 @@ class SymmetricContraction(nn.Module):
 
 
 class RadialFunctions(nn.Module):
-    """Bessel functions of the distance times the polynomial envelope of the nuclear one (section 5.3.1).
+    """Bessel functions of the distance times the polynomial envelope, p = 5, of the nuclear one.
 
     Args:
         num_basis: number of functions.
@@ -211,7 +211,7 @@ class RadialFunctions(nn.Module):
 
 
 class MACELayer(nn.Module):
-    """Interaction, product basis and update (Batatia et al. 2022, eqs. 8 to 12).
+    """Interaction, product basis and update (Batatia et al. 2022, section 4).
 
         A_i  = 1/N W sum_j R(r_ij) (Y(r_ij) ⊗ W h_j)
         m_i  = sum over orders and paths of W_z B(A_i)
