@@ -157,6 +157,15 @@ class TestPolarized:
             parts = adapter.take_apart(trained, ELEMENTS, head=head)
             assert_same_predictions(FineTuned(parts, ELEMENTS, "riding", 0.5), molecules, energy, forces)
 
+    def test_checkpoint_of_an_older_version(self) -> None:
+        """Whole models are pickled: what a later version added is not among their attributes."""
+        trained, molecules = model(), batch(CUTOFF)
+        energy, forces = predictions(trained, molecules)
+        del trained.heads, trained.radial_embedding.apply_cutoff
+        for product in trained.products:
+            del product.cueq_config
+        assert_same_predictions(polarize(trained, ELEMENTS), molecules, energy, forces)
+
     @pytest.mark.parametrize("messages", ["riding", "both_views"])
     def test_learns(self, messages: str) -> None:
         assert_learns(polarize(model(), ELEMENTS, messages), batch(CUTOFF))

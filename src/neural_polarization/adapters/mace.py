@@ -69,7 +69,7 @@ class MACELayer(nn.Module):
         self.radial_basis: nn.Module = radial.bessel_fn
         self.cutoff_fn: nn.Module = radial.cutoff_fn
         self.distance_transform: nn.Module | None = dict(radial.named_children()).get("distance_transform")
-        self.apply_cutoff = bool(radial.apply_cutoff)
+        self.apply_cutoff = bool(vars(radial).get("apply_cutoff", True))  # older checkpoints do not say
         self.register_buffer("atomic_numbers", network.atomic_numbers, persistent=False)
         self.interaction: nn.Module = network.interactions[number]
         self.product: nn.Module = network.products[number]
@@ -142,7 +142,7 @@ class MACEBackbone(nn.Module):
                 "network: it embeds further inputs, such as charges or spins, which molecules do not have here; give a "
                 "MACE without embedding_specs"
             )
-        if any(product.cueq_config is not None for product in model.products):
+        if any(vars(product).get("cueq_config") is not None for product in model.products):
             raise ValueError("network: it is compiled for cuEquivariance; convert it with mace_cueq_to_e3nn")
         self.cutoff = float(model.r_max)
         known = [int(number) for number in model.atomic_numbers]
@@ -232,7 +232,7 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
     models = _mace_models()
     if type(model) not in (models.MACE, models.ScaleShiftMACE):
         raise unsupported(model, "mace.modules.MACE and ScaleShiftMACE")
-    heads = cast("list[str]", list(cast(Any, model).heads))
+    heads = cast("list[str]", list(vars(model).get("heads", ["Default"])))  # older checkpoints have one, unnamed
     if head is None and len(heads) == 1:
         head = heads[0]
     if head not in heads:
