@@ -14,7 +14,7 @@ from torch import Tensor
 from neural_polarization.backbones import EGNN, Backbone, PaiNN, SchNet
 from neural_polarization.geometry import cosine_envelope, safe_norm
 from neural_polarization.molecules import Molecules
-from neural_polarization.moves import EdgeMove, Still, VectorMove
+from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
 from neural_polarization.polarization import FIXED, MOVING, Connection, Messages, NeuralPolarization, Polarized
 from neural_polarization.testing import ELEMENTS, TinyModel, distorted, structure
 
@@ -198,9 +198,9 @@ class TestErrors:
 
 def _trained(network: NeuralPolarization[Any]) -> NeuralPolarization[Any]:
     """The same network with displacements as large as training makes them; new ones hardly move."""
-    with torch.no_grad():
-        for parameter in network.moves.parameters():
-            parameter.mul_(16.0)
+    for move in network.moves:
+        assert isinstance(move, Move)
+        move.enlarge(1000.0)
     return network
 
 

@@ -44,6 +44,10 @@ class Move(nn.Module, ABC):
     def hold_still(self) -> None:
         """Makes every displacement zero while leaving gradients through which it can grow."""
 
+    @abstractmethod
+    def enlarge(self, factor: float) -> None:
+        """Multiplies every displacement, before the bound: to study networks that nobody has trained."""
+
 
 class Still(Move):
     """Nothing moves: the moving points stay on their nuclei."""
@@ -54,6 +58,9 @@ class Still(Move):
 
     def hold_still(self) -> None:
         """It does already."""
+
+    def enlarge(self, factor: float) -> None:
+        """Zero stays zero."""
 
 
 class VectorMove(Move):
@@ -74,7 +81,11 @@ class VectorMove(Move):
 
     def hold_still(self) -> None:
         """Sets the gates to zero."""
-        _zero(self.gate)
+        self.enlarge(0.0)
+
+    def enlarge(self, factor: float) -> None:
+        """Multiplies the gates."""
+        _multiply(self.gate, factor)
 
 
 class EdgeMove(Move):
@@ -109,7 +120,11 @@ class EdgeMove(Move):
 
     def hold_still(self) -> None:
         """Sets the gates to zero."""
-        _zero(self.gate)
+        self.enlarge(0.0)
+
+    def enlarge(self, factor: float) -> None:
+        """Multiplies the gates."""
+        _multiply(self.gate, factor)
 
 
 def default_move(vector_channels: int) -> type[Move]:
@@ -189,9 +204,9 @@ def _start_small(gate: nn.Sequential, inputs: int) -> None:
         last.bias.zero_()
 
 
-def _zero(gate: nn.Sequential) -> None:
+def _multiply(gate: nn.Sequential, factor: float) -> None:
     last = gate[-1]
     assert isinstance(last, nn.Linear)
     with torch.no_grad():
-        last.weight.zero_()
-        last.bias.zero_()
+        last.weight.mul_(factor)
+        last.bias.mul_(factor)

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neural_polarization.architectures import ARCHITECTURES, BackboneConfig, look_up
 from neural_polarization.evaluation.expressiveness.cases import ELEMENTS, Case, all_cases
 from neural_polarization.evaluation.expressiveness.symmetry import SymmetryErrors, symmetry_errors
 from neural_polarization.layers import sum_by_index
-from neural_polarization.moves import EdgeMove, VectorMove
+from neural_polarization.moves import Move
 from neural_polarization.polarization import Messages, NeuralPolarization, Polarized
 from neural_polarization.training.directory import write_json
 
@@ -111,12 +111,9 @@ def make_network(name: str, messages: Messages, num_layers: int, seed: int) -> N
         species = len(ELEMENTS) * (2 if messages.two_points else 1)
         backbone = BackboneConfig(name, num_layers=num_layers, preset="small").build(species)
         network: NeuralPolarization[Any] = NeuralPolarization(backbone, ELEMENTS, messages).double()
-    with torch.no_grad():
-        for move in network.moves:
-            assert isinstance(move, VectorMove | EdgeMove)
-            last = move.gate[-1]
-            assert isinstance(last, nn.Linear)
-            last.weight.mul_(_GROWN)
+    for move in network.moves:
+        assert isinstance(move, Move)
+        move.enlarge(_GROWN)
     return network
 
 
