@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -13,8 +13,7 @@ from e3nn.nn import FullyConnectedNet
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from neural_polarization.backbones.irreps import IrrepsBackbone
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.attributed import SpeciesBackbone, SpeciesFeatures
 from neural_polarization.geometry import Edges, polynomial_envelope
 from neural_polarization.layers import BesselBasis, sum_by_index
 from neural_polarization.layers.irreps import (
@@ -30,19 +29,6 @@ from neural_polarization.layers.irreps import (
 _RADIAL_WIDTHS = (64, 64, 64)
 _ENVELOPE_POWER = 5
 _INDEPENDENT = 1e-6  # what is left of a dependent coupling is rounding, 1e-15
-
-
-@dataclass(frozen=True)
-class SpeciesFeatures:
-    """Features, and the species of the points that have them: MACE's weights differ from species to species.
-
-    Attributes:
-        values: in e3nn's layout.
-        species: as they were embedded.
-    """
-
-    values: Float[Tensor, "points irreps"]
-    species: Int[Tensor, " points"]
 
 
 def _couplings(lmax: int, order: int) -> Iterator[tuple[int, int, Tensor]]:
@@ -268,7 +254,7 @@ class MACELayer(nn.Module):
         return replace(features, values=self.update(messages) + self.own(values, one_hot))
 
 
-class MACE(nn.Module):
+class MACE(SpeciesBackbone):
     """MACE.
 
     Args:
@@ -290,8 +276,6 @@ class MACE(nn.Module):
         that sums are divided by is a constant, not the mean over a data set.
     """
 
-    layers: nn.ModuleList
-
     def __init__(
         self,
         num_species: int,
@@ -303,27 +287,10 @@ class MACE(nn.Module):
         lmax_features: int = 2,
         correlation: int = 3,
     ) -> None:
-        super().__init__()
-        self.num_species = num_species
-        self.cutoff = cutoff
-        self.scalar_channels = channels
-        self.vector_channels = channels
-        self.values = IrrepsBackbone(num_species, channels, cutoff)
+        super().__init__(num_species, channels, cutoff)
         functions, harmonics = RadialFunctions(num_basis, cutoff), Harmonics(lmax)
         irreps = irreps_of_layers(channels, lmax_features, num_layers)
         self.layers = nn.ModuleList(
             MACELayer(num_species, before, after, harmonics, functions, correlation)
             for before, after in itertools.pairwise(irreps)
         )
-
-    def embed(self, species: Int[Tensor, " points"]) -> SpeciesFeatures:
-        """Scalars from the embedding, and the species."""
-        return SpeciesFeatures(self.values.embed(species), species)
-
-    def split(self, features: SpeciesFeatures) -> Split:
-        """The scalars, and the vectors (zero where there are none yet)."""
-        return self.values.split(features.values)
-
-    def join(self, features: SpeciesFeatures, split: Split) -> SpeciesFeatures:
-        """These scalars and vectors, followed by the other irreps as they were."""
-        return replace(features, values=self.values.join(features.values, split))
