@@ -1,0 +1,163 @@
+"""SEGNN: steerable perceptrons whose weights are conditioned on the directions to neighbours (needs e3nn)."""
+
+import itertools
+import math
+from typing import cast
+
+import torch
+from e3nn import o3
+from e3nn.nn import Gate
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from neural_polarization.backbones.irreps import IrrepsBackbone
+from neural_polarization.geometry import Edges
+from neural_polarization.layers import sum_by_index
+from neural_polarization.layers.clebsch_gordan import ClebschGordan
+from neural_polarization.layers.irreps import NEIGHBOURS, SCALAR, VECTOR, Harmonics, gate, make_irreps
+
+
+class Steerable(nn.Module):
+    """Linear map conditioned on an attribute, W_a h: their Clebsch-Gordan product with a weight for every path.
+
+    (W_a h)^l_w = b_w δ_l0 + sum over l1, l2, u of W_wu C^l_(l1 l2) h^l1_u a^l2
+
+    Args:
+        irreps_in: of the features h.
+        attributes: irreps of the attribute a, one channel each.
+        irreps_out: of the result, scalars "0e" first.
+    """
+
+    def __init__(self, irreps_in: o3.Irreps, attributes: o3.Irreps, irreps_out: o3.Irreps) -> None:
+        super().__init__()
+        self.product = ClebschGordan(irreps_in, attributes, irreps_out)
+        self.linear = o3.Linear(self.product.irreps_out, irreps_out, biases=True)
+
+    def forward(
+        self, features: Float[Tensor, "items irreps_in"], attributes: Float[Tensor, "items attributes"]
+    ) -> Float[Tensor, "items irreps_out"]:
+        """The map of every item."""
+        return self.linear(self.product(features, attributes))
+
+
+class GatedSteerable(nn.Module):
+    """A steerable map followed by a gate.
+
+    Args:
+        irreps_in: of the features.
+        attributes: irreps of the attribute.
+        nonlinearity: the gate, which has no parameters and is shared.
+    """
+
+    def __init__(self, irreps_in: o3.Irreps, attributes: o3.Irreps, nonlinearity: Gate) -> None:
+        super().__init__()
+        self.gate = nonlinearity
+        self.linear = Steerable(irreps_in, attributes, cast(o3.Irreps, nonlinearity.irreps_in))
+
+    def forward(
+        self, features: Float[Tensor, "items irreps_in"], attributes: Float[Tensor, "items attributes"]
+    ) -> Float[Tensor, "items irreps_out"]:
+        """Features after the gate."""
+        return self.gate(self.linear(features, attributes))
+
+
+def point_attributes(
+    harmonics: Float[Tensor, "edges attributes"], edges: Edges, num_points: int
+) -> Float[Tensor, "points attributes"]:
+    """Mean of the harmonics around a point, a_i = (e_0 + sum_j f_ij Y(r_ij)) / (1 + sum_j f_ij).
+
+    e_0 is a scalar of one. With it and with the envelope f, neighbours come and go smoothly, and a point without any
+    has attributes, too.
+    """
+    envelope = edges.envelope.unsqueeze(-1)
+    total = sum_by_index(envelope * harmonics, edges.receivers, num_points)
+    weight = 1.0 + sum_by_index(envelope, edges.receivers, num_points)
+    return torch.cat([torch.ones_like(weight), total[:, 1:] / weight], -1)
+
+
+class SEGNNLayer(nn.Module):
+    """Messages and update by steerable perceptrons (Brandstetter et al. 2022, section 3).
+
+        a_ij = Y(r_ij),   a_i = mean over neighbours of a_ij
+        m_ij = φ_m(f_i, f_j, |r_ij|^2, a_ij)
+        f_i <- f_i + φ_f(f_i, sum_j m_ij, a_i)
+
+    φ_m are two gated steerable maps, φ_f is a gated and a plain one.
+
+    Args:
+        irreps_in: of the features; scalars alone before the first layer, which are embedded by a map with a_i.
+        irreps_out: the first of those within the layer: all of them, or scalars and vectors after the last layer.
+        nonlinearity: the gate of messages, and of the features within the layer.
+        harmonics: of the directions of edges.
+        cutoff: unit of the lengths that messages read, Angstrom.
+    """
+
+    def __init__(
+        self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, nonlinearity: Gate, harmonics: Harmonics, cutoff: float
+    ) -> None:
+        super().__init__()
+        self.irreps_in = irreps_in
+        self.irreps_out = irreps_out
+        self.harmonics = harmonics
+        self.cutoff = cutoff
+        attributes, hidden = harmonics.irreps, cast(o3.Irreps, nonlinearity.irreps_out)
+        self.embed = None if irreps_in == hidden else Steerable(irreps_in, attributes, hidden)
+        both = make_irreps([*hidden, *hidden, (1, SCALAR)])
+        self.message1 = GatedSteerable(both, attributes, nonlinearity)
+        self.message2 = GatedSteerable(hidden, attributes, nonlinearity)
+        self.update1 = GatedSteerable(make_irreps([*hidden, *hidden]), attributes, nonlinearity)
+        self.update2 = Steerable(hidden, attributes, irreps_out)
+
+    def forward(self, features: Float[Tensor, "points irreps_in"], edges: Edges) -> Float[Tensor, "points irreps_out"]:
+        """Features after messages and update."""
+        of_edges = self.harmonics(edges)
+        of_points = point_attributes(of_edges, edges, len(features))
+        features = features[:, : self.irreps_in.dim]
+        if self.embed is not None:
+            features = self.embed(features, of_points)
+        squares = (edges.lengths / self.cutoff).square().unsqueeze(-1)
+        pairs = torch.cat([features[edges.receivers], features[edges.senders], squares], -1)
+        messages = self.message2(self.message1(pairs, of_edges), of_edges) * edges.envelope.unsqueeze(-1)
+        arrived = sum_by_index(messages, edges.receivers, len(features)) / math.sqrt(NEIGHBOURS)
+        update = self.update2(self.update1(torch.cat([features, arrived], -1), of_points), of_points)
+        return features[:, : self.irreps_out.dim] + update
+
+
+class SEGNN(IrrepsBackbone):
+    """Steerable E(3) equivariant graph neural network.
+
+    Args:
+        num_species: number of species in the embedding.
+        channels: number of channels of every degree.
+        num_layers: number of layers.
+        cutoff: Angstrom.
+        lmax: highest degree of the features, at least 1. The last layer makes scalars and vectors only.
+        lmax_attributes: highest degree of the attributes, not below `lmax`.
+
+    References:
+        J. Brandstetter, R. Hesselink, E. van der Pol, E. J. Bekkers, M. Welling, "Geometric and physical quantities
+        improve E(3) equivariant message passing", ICLR 2022, arXiv:2110.02905; sizes as for QM9, where 36 channels of
+        three degrees have as many weights as 128 scalar ones. Deviations: the envelope in messages and in the mean
+        over neighbours, so that energies are continuous; no instance norm, which would make an atom depend on all
+        others of its molecule; sums are divided by the root of a typical number of neighbours instead; e3nn's
+        normalization of products, and lengths in units of the cutoff.
+    """
+
+    def __init__(
+        self,
+        num_species: int,
+        channels: int = 36,
+        num_layers: int = 7,
+        cutoff: float = 2.0,
+        lmax: int = 2,
+        lmax_attributes: int = 3,
+    ) -> None:
+        super().__init__(num_species, channels, cutoff)
+        harmonics = Harmonics(lmax_attributes)
+        hidden = make_irreps((channels, o3.Irrep(degree, (-1) ** degree)) for degree in range(lmax + 1))
+        nonlinearity = gate(hidden)
+        scalars, last = make_irreps([(channels, SCALAR)]), make_irreps([(channels, SCALAR), (channels, VECTOR)])
+        irreps = [scalars, *[hidden] * (num_layers - 1), last]
+        self.layers = nn.ModuleList(
+            SEGNNLayer(before, after, nonlinearity, harmonics, cutoff) for before, after in itertools.pairwise(irreps)
+        )

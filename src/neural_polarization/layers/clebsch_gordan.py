@@ -1,0 +1,81 @@
+"""Clebsch-Gordan products without weights, made in a moment (needs e3nn).
+
+e3nn's own products write and compile code of their own, which takes longer than most tests.
+"""
+
+import math
+from typing import Any
+
+import torch
+from e3nn import o3
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from neural_polarization.layers.irreps import Exact, make_irreps
+
+
+class ClebschGordan(nn.Module):
+    """Products of two features, channel by channel, along every path that reaches a wanted irrep.
+
+        (x ⊗ y)^lm_c = sqrt(2 l + 1) sum over m1, m2 of C^lm_(l1 m1, l2 m2) x^(l1 m1)_c y^(l2 m2)_c
+
+    C are real Wigner 3j symbols, as e3nn has them.
+
+    Args:
+        first: irreps of x. Blocks of the same irrep need not be neighbours; their channels are counted through.
+        second: irreps of y: for every irrep as many channels as x has, or one that meets every channel of x.
+        wanted: irreps that the product may contain, of any multiplicity; the result has them in this order.
+
+    Attributes:
+        irreps_out: those that it does contain, one block each.
+    """
+
+    def __init__(self, first: o3.Irreps, second: o3.Irreps, wanted: o3.Irreps) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+        channels: dict[Any, int] = {irrep: first.count(irrep) for _, irrep in first}
+        others = list(dict.fromkeys(irrep for _, irrep in second))
+        kinds = list(dict.fromkeys(irrep for _, irrep in wanted))
+        self.paths = [(one, two, out) for one in channels for two in others for out in one * two if out in kinds]
+        counts = {kind: sum(channels[one] for one, _, out in self.paths if out == kind) for kind in kinds}
+        self.irreps_out = make_irreps((count, kind) for kind, count in counts.items() if count)
+        self.coefficients = Exact(lambda: _Coefficients(self.paths))
+
+    def forward(
+        self, first: Float[Tensor, "items irreps1"], second: Float[Tensor, "items irreps2"]
+    ) -> Float[Tensor, "items irreps_out"]:
+        """Products of every item."""
+        x, y = _by_irrep(first, self.first), _by_irrep(second, self.second)
+        sizes = [one.dim * two.dim * out.dim for one, two, out in self.paths]
+        found: dict[Any, list[Tensor]] = {irrep: [] for _, irrep in self.irreps_out}
+        for (one, two, out), flat in zip(self.paths, self.coefficients().split(sizes), strict=True):
+            coupling = torch.einsum("ijk,ncj->ncik", flat.view(one.dim, two.dim, out.dim), y[two])
+            found[out].append(torch.einsum("nci,ncik->nck", x[one], coupling))
+        return torch.cat([torch.cat(parts, 1).flatten(1) for parts in found.values()], -1)
+
+
+class _Coefficients(nn.Module):
+    """The constants of all paths, one after the other."""
+
+    values: Tensor
+
+    def __init__(self, paths: list[Any]) -> None:
+        super().__init__()
+        default = torch.get_default_dtype()
+        flat = [
+            math.sqrt(out.dim) * o3.wigner_3j(one.l, two.l, out.l, dtype=default).flatten() for one, two, out in paths
+        ]
+        self.register_buffer("values", torch.cat(flat), persistent=False)
+
+    def forward(self) -> Tensor:
+        """All of them."""
+        return self.values
+
+
+def _by_irrep(features: Tensor, irreps: o3.Irreps) -> dict[Any, Tensor]:
+    """Channels (items, channels, components) of every irrep."""
+    found: dict[Any, list[Tensor]] = {}
+    columns = features.split([channels * irrep.dim for channels, irrep in irreps], -1)
+    for (channels, irrep), block in zip(irreps, columns, strict=True):
+        found.setdefault(irrep, []).append(block.unflatten(-1, (channels, irrep.dim)))
+    return {irrep: torch.cat(blocks, 1) for irrep, blocks in found.items()}
