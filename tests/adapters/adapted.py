@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 
 import torch
+from ase.build import bulk
 from torch import Tensor
 
 from neural_polarization.finetuning import FineTuned
@@ -17,6 +18,14 @@ FRAMES = [distorted("CH3CH2OH"), distorted("H2CO"), distorted("CH4"), distorted(
 def batch(cutoff: float, dtype: torch.dtype = torch.float64) -> Molecules:
     """`FRAMES` with the neighbours of a cutoff."""
     return Molecules.from_ase(FRAMES, cutoff, dtype)
+
+
+def crystals(cutoff: float) -> Molecules:
+    """Two periodic structures."""
+    cells = [bulk("CO", "rocksalt", a=size, cubic=True) for size in (4.0, 4.4)]
+    for seed, cell in enumerate(cells):
+        cell.rattle(0.1, seed=seed)
+    return Molecules.from_ase(cells, cutoff, torch.float64)
 
 
 def assert_same_predictions(

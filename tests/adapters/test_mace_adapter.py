@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adapted import assert_learns, assert_same_predictions, assert_saved, batch
+from adapted import assert_learns, assert_same_predictions, assert_saved, batch, crystals
 from torch import Tensor
 
 from neural_polarization.adapters import mace as adapter
@@ -92,7 +92,7 @@ def predictions(trained: Any, molecules: Molecules, head: int = 0) -> tuple[Tens
         "positions": positions,
         "node_attrs": (molecules.atomic_numbers[:, None] == trained.atomic_numbers).to(positions),
         "edge_index": molecules.edge_index,
-        "shifts": positions.new_zeros(edges, 3),
+        "shifts": positions.new_zeros(edges, 3) if molecules.shifts is None else -molecules.shifts,
         "unit_shifts": positions.new_zeros(edges, 3),
         "cell": positions.new_zeros(3 * frames, 3),
         "batch": molecules.molecule_index,
@@ -165,6 +165,11 @@ class TestPolarized:
         for product in trained.products:
             del product.cueq_config
         assert_same_predictions(polarize(trained, ELEMENTS), molecules, energy, forces)
+
+    def test_periodic(self) -> None:
+        trained, molecules = model(), crystals(CUTOFF)
+        energy, forces = predictions(trained, molecules)
+        assert_same_predictions(polarize(trained, ["O", "C"]), molecules, energy, forces)
 
     @pytest.mark.parametrize("messages", ["riding", "both_views"])
     def test_learns(self, messages: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from adapted import assert_learns, assert_same_predictions, assert_saved, batch
+from adapted import assert_learns, assert_same_predictions, assert_saved, batch, crystals
 from torch import Tensor
 
 from neural_polarization.adapters import nequip as adapter
@@ -72,6 +72,9 @@ def predictions(trained: Any, molecules: Molecules) -> tuple[Tensor, Tensor]:
         AtomicDataDict.BATCH_KEY: molecules.molecule_index,
         AtomicDataDict.NUM_NODES_KEY: molecules.molecule_index.bincount(),
     }
+    if molecules.shifts is not None:  # in units of a cell of one Angstrom
+        data[AtomicDataDict.CELL_KEY] = torch.eye(3, dtype=torch.float64).repeat(molecules.num_molecules, 1, 1)
+        data[AtomicDataDict.EDGE_CELL_SHIFT_KEY] = molecules.shifts
     out = trained(data)
     return out[AtomicDataDict.TOTAL_ENERGY_KEY], out[AtomicDataDict.FORCE_KEY]
 
@@ -114,6 +117,11 @@ class TestPolarized:
         trained, molecules = model(**changes), batch(CUTOFF)
         energy, forces = predictions(trained, molecules)
         assert_same_predictions(polarize(trained, ELEMENTS), molecules, energy, forces)
+
+    def test_periodic(self) -> None:
+        trained, molecules = model(), crystals(CUTOFF)
+        energy, forces = predictions(trained, molecules)
+        assert_same_predictions(polarize(trained, ["O", "C"]), molecules, energy, forces)
 
     @pytest.mark.parametrize("messages", ["riding", "both_views"])
     def test_learns(self, messages: str) -> None:

@@ -50,18 +50,18 @@ class Neighbours(nn.Module):
         )
 
 
-def randomized(network: nn.Module) -> nn.Module:
-    """Biases, which start at zero, as after training."""
+def randomized(network: nn.Module, size: float = 0.05) -> nn.Module:
+    """Biases, which start at zero, as after training; large ones make ViSNet's energies grow without sense."""
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith("bias"):
-                parameter.normal_(0.0, 0.3)
+                parameter.normal_(0.0, size)
     return network
 
 
 def visnet_block(**changes: Any) -> nn.Module:
     arguments: dict[str, Any] = {"num_heads": 2, "num_layers": 2, "hidden_channels": 8, "num_rbf": 8, "max_z": 20}
-    return randomized(ViSNetBlock(**(arguments | {"cutoff": CUTOFF} | changes)))
+    return randomized(ViSNetBlock(**(arguments | {"cutoff": CUTOFF} | changes)), 0.3)
 
 
 def model(name: str, seed: int = 0, **changes: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 import torch.utils.data.dataloader as loader
-from adapted import assert_learns, assert_same_predictions, assert_saved, batch
+from adapted import assert_learns, assert_same_predictions, assert_saved, batch, crystals
 from torch import Tensor, nn
 
 from neural_polarization.adapters import schnetpack as adapter
@@ -67,7 +67,7 @@ def inputs(molecules: Molecules) -> dict[str, Tensor]:
         properties.R: molecules.positions.clone(),
         properties.idx_i: receivers,
         properties.idx_j: senders,
-        properties.offsets: torch.zeros(len(senders), 3, dtype=molecules.positions.dtype),
+        properties.offsets: torch.zeros(len(senders), 3).double() if molecules.shifts is None else molecules.shifts,
         properties.idx_m: molecules.molecule_index,
         properties.n_atoms: molecules.molecule_index.bincount(),
     }
@@ -109,6 +109,11 @@ class TestPolarized:
         energy, forces = predictions(model, molecules)
         tolerance = 1e-7 if name == "so3net" else 1e-8  # it has directions to the power of lmax
         assert_same_predictions(polarize(model, ELEMENTS, messages), molecules, energy, forces, tolerance)
+
+    def test_periodic(self) -> None:
+        model, molecules = potential("painn"), crystals(CUTOFF)
+        energy, forces = predictions(model, molecules)
+        assert_same_predictions(polarize(model, ["O", "C"]), molecules, energy, forces)
 
     def test_shared_interactions_and_filters(self) -> None:
         model = potential("painn")
