@@ -103,6 +103,19 @@ def _nequip(size: Size, num_species: int) -> Backbone[Any]:
     return NequIP(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size))
 
 
+def _segnn(size: Size, num_species: int) -> Backbone[Any]:
+    from neural_polarization.backbones.segnn import SEGNN
+
+    return SEGNN(num_species, size.channels, size.num_layers, size.cutoff, _degree(size))
+
+
+def _so3krates(size: Size, num_species: int) -> Backbone[Any]:
+    from neural_polarization.backbones.so3krates import SO3krates
+
+    heads = math.gcd(size.channels, 4)
+    return SO3krates(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size), heads)
+
+
 def _mace(size: Size, num_species: int) -> Backbone[Any]:
     from neural_polarization.backbones.mace import MACE
 
@@ -138,6 +151,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "gvp": Architecture(_gvp, Size(100, 5, cutoff=4.5, num_basis=16)),
     "tfn": Architecture(_tfn, Size(15, 3, lmax=1)),
     "nequip": Architecture(_nequip, Size(64, 5, cutoff=4.0, num_basis=8, lmax=3)),
+    "segnn": Architecture(_segnn, Size(36, 7, cutoff=2.0, lmax=2)),
+    "so3krates": Architecture(_so3krates, Size(132, 3, num_basis=32, lmax=3)),
     "mace": Architecture(_mace, Size(256, 2, num_basis=8, lmax=3)),
     "se3_transformer": Architecture(_se3_transformer, Size(32, 7, num_basis=20, lmax=3)),
     "equiformer": Architecture(_equiformer, Size(128, 6, num_basis=128, lmax=2)),
