@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from neural_polarization.backbones.irreps import IrrepsBackbone
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import sum_by_index
-from neural_polarization.layers.clebsch_gordan import ClebschGordan
+from neural_polarization.layers.clebsch_gordan import ClebschGordan, paths_between
 from neural_polarization.layers.irreps import NEIGHBOURS, SCALAR, VECTOR, Harmonics, gate, make_irreps
 
 
@@ -30,7 +30,7 @@ class Steerable(nn.Module):
 
     def __init__(self, irreps_in: o3.Irreps, attributes: o3.Irreps, irreps_out: o3.Irreps) -> None:
         super().__init__()
-        self.product = ClebschGordan(irreps_in, attributes, irreps_out)
+        self.product = ClebschGordan(irreps_in, attributes, paths_between(irreps_in, attributes, irreps_out))
         self.linear = o3.Linear(self.product.irreps_out, irreps_out, biases=True)
 
     def forward(

@@ -4,6 +4,7 @@ e3nn's own products write and compile code of their own, which takes longer than
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,9 +14,28 @@ from torch import Tensor, nn
 
 from neural_polarization.layers.irreps import Exact, make_irreps
 
+Path = tuple[Any, Any, Any]
+"""Irreps of the first factor, the second, and the product; e3nn's annotations make an irrep a tuple of integers."""
+
+
+def paths_between(first: o3.Irreps, second: o3.Irreps, wanted: o3.Irreps) -> list[Path]:
+    """Every path whose product is wanted."""
+    kinds = _kinds(wanted)
+    return [(one, two, out) for one in _kinds(first) for two in _kinds(second) for out in one * two if out in kinds]
+
+
+def paths_of_square(irreps: o3.Irreps, wanted: o3.Irreps) -> list[Path]:
+    """Every path of features with themselves whose product is wanted and not that of another path."""
+    order = _kinds(irreps)
+    return [
+        (one, two, out)
+        for one, two, out in paths_between(irreps, irreps, wanted)
+        if order.index(one) <= order.index(two) and (one != two or out.l % 2 == 0)
+    ]
+
 
 class ClebschGordan(nn.Module):
-    """Products of two features, channel by channel, along every path that reaches a wanted irrep.
+    """Products of two features, channel by channel.
 
         (x ⊗ y)^lm_c = sqrt(2 l + 1) sum over m1, m2 of C^lm_(l1 m1, l2 m2) x^(l1 m1)_c y^(l2 m2)_c
 
@@ -24,22 +44,20 @@ class ClebschGordan(nn.Module):
     Args:
         first: irreps of x. Blocks of the same irrep need not be neighbours; their channels are counted through.
         second: irreps of y: for every irrep as many channels as x has, or one that meets every channel of x.
-        wanted: irreps that the product may contain, of any multiplicity; the result has them in this order.
+        paths: which irreps are multiplied to which.
 
     Attributes:
-        irreps_out: those that it does contain, one block each.
+        irreps_out: of the products, one block for each of their irreps, in the order of degrees.
     """
 
-    def __init__(self, first: o3.Irreps, second: o3.Irreps, wanted: o3.Irreps) -> None:
+    def __init__(self, first: o3.Irreps, second: o3.Irreps, paths: Sequence[Path]) -> None:
         super().__init__()
-        self.first, self.second = first, second
-        channels: dict[Any, int] = {irrep: first.count(irrep) for _, irrep in first}
-        others = list(dict.fromkeys(irrep for _, irrep in second))
-        kinds = list(dict.fromkeys(irrep for _, irrep in wanted))
-        self.paths = [(one, two, out) for one in channels for two in others for out in one * two if out in kinds]
-        counts = {kind: sum(channels[one] for one, _, out in self.paths if out == kind) for kind in kinds}
-        self.irreps_out = make_irreps((count, kind) for kind, count in counts.items() if count)
-        self.coefficients = Exact(lambda: _Coefficients(self.paths))
+        self.first, self.second, self.paths = first, second, paths
+        kinds = sorted({out for _, _, out in paths}, key=lambda out: (out.l, -out.p))
+        self.irreps_out = make_irreps(
+            (sum(first.count(one) for one, _, out in paths if out == kind), kind) for kind in kinds
+        )
+        self.coefficients = Exact(lambda: _Coefficients(paths))
 
     def forward(
         self, first: Float[Tensor, "items irreps1"], second: Float[Tensor, "items irreps2"]
@@ -59,7 +77,7 @@ class _Coefficients(nn.Module):
 
     values: Tensor
 
-    def __init__(self, paths: list[Any]) -> None:
+    def __init__(self, paths: Sequence[Path]) -> None:
         super().__init__()
         default = torch.get_default_dtype()
         flat = [
@@ -70,6 +88,11 @@ class _Coefficients(nn.Module):
     def forward(self) -> Tensor:
         """All of them."""
         return self.values
+
+
+def _kinds(irreps: o3.Irreps) -> list[Any]:
+    """Its irreps, each once."""
+    return list(dict.fromkeys(irrep for _, irrep in irreps))
 
 
 def _by_irrep(features: Tensor, irreps: o3.Irreps) -> dict[Any, Tensor]:
