@@ -1,0 +1,104 @@
+"""Bricks of networks of irreducible representations: what they keep when molecules turn, and what they are at zero."""
+
+import pytest
+import torch
+from e3nn import o3
+from torch import Tensor
+
+from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
+from neural_polarization.layers.irreps import (
+    ChannelwiseProduct,
+    Exact,
+    Harmonics,
+    IrrepsNorm,
+    gate,
+    irreps_of_layers,
+    make_irreps,
+)
+
+
+def _turn() -> Tensor:
+    matrix, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))
+    return -matrix * torch.linalg.det(matrix)  # with a reflection
+
+
+def _matrix(irreps: o3.Irreps, turn: Tensor) -> Tensor:
+    """What the turn does to features, from harmonics of many directions: e3nn's own matrices have seven digits."""
+    points = torch.randn(40, 3, dtype=torch.float64)
+    blocks: list[Tensor] = []
+    for channels, irrep in irreps:
+        before, after = (o3.spherical_harmonics(irrep.l, x, normalize=False) for x in (points, points @ turn.T))
+        block = torch.linalg.lstsq(before, after).solution.T * (irrep.p * (-1) ** irrep.l)
+        blocks += [block] * channels
+    return torch.block_diag(*blocks)
+
+
+def test_irreps_of_layers() -> None:
+    found = [str(irreps) for irreps in irreps_of_layers(2, 1, 4, both_parities=True)]
+    assert found == ["2x0e", "2x0e+2x1o", "2x0e+2x1o+2x1e", "2x0e+2x1o+2x0o+2x1e", "2x0e+2x1o"]
+    assert [str(irreps) for irreps in irreps_of_layers(3, 3, 1)] == ["3x0e", "3x0e+3x1o"]
+
+
+@pytest.mark.parametrize("made_in", [torch.float32, torch.float64])
+def test_products_are_right_to_the_last_digits(made_in: torch.dtype) -> None:
+    """Also where they were made in single precision: without `Exact` their error is 1e-8."""
+    irreps, harmonics = make_irreps([(2, "0e"), (2, "1o"), (2, "2e")]), o3.Irreps.spherical_harmonics(3)
+    torch.set_default_dtype(made_in)
+    product = ChannelwiseProduct(irreps, harmonics, irreps)
+    plain = o3.FullTensorProduct("2x1o", "1x2e")
+    exact = Exact(lambda: o3.FullTensorProduct("2x1o", "1x2e"))
+    torch.set_default_dtype(torch.float32)
+    product, plain, exact = product.double(), plain.double(), exact.double()
+    turn = _turn()
+    x, y = torch.randn(4, irreps.dim, dtype=torch.float64), torch.randn(4, harmonics.dim, dtype=torch.float64)
+    weights = torch.randn(4, product.num_weights, dtype=torch.float64)
+    before = product(x, y, weights) @ _matrix(product.irreps_out, turn).T
+    after = product(x @ _matrix(irreps, turn).T, y @ _matrix(harmonics, turn).T, weights)
+    assert (after - before).abs().max() < 1e-14 * before.abs().max()
+
+    x, y = torch.randn(4, 6, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
+    error = float((plain(x, y) - exact(x, y)).abs().max())
+    assert (error > 1e-10) == (made_in == torch.float32)
+    exact.float().double()
+    assert torch.equal(exact(x, y), Exact(lambda: o3.FullTensorProduct("2x1o", "1x2e")).double()(x, y))
+
+
+def test_gate() -> None:
+    """It turns with its features, scalars apart, and a gate of zero closes by half."""
+    irreps = make_irreps([(3, "0e"), (2, "1o"), (1, "2e"), (1, "0o")])
+    nonlinearity = gate(irreps).double()
+    assert str(nonlinearity.irreps_out) == str(irreps)
+    inner = nonlinearity.irreps_in
+    assert inner.count(o3.Irrep(0, 1)) == 3 + 2 + 1 + 1
+    x, turn = torch.randn(5, inner.dim, dtype=torch.float64), _turn()
+    before = nonlinearity(x) @ _matrix(irreps, turn).T
+    assert (nonlinearity(x @ _matrix(inner, turn).T) - before).abs().max() < 1e-13
+    assert (nonlinearity(torch.zeros_like(x)) == 0.0).all()
+    only_scalars = gate(make_irreps([(3, "0e")])).double()
+    assert str(only_scalars.irreps_in) == "3x0e"
+
+
+def test_norm_at_zero() -> None:
+    """Epsilon, with derivatives of both orders; elsewhere the norm of every channel."""
+    irreps = make_irreps([(2, "1o"), (1, "2e")])
+    norm = IrrepsNorm(irreps, epsilon=1e-3)
+    zero = torch.zeros(1, irreps.dim, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(norm(zero).sum(), zero, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), zero)
+    assert torch.allclose(norm(zero), torch.full((1, 3), 1e-3, dtype=torch.float64))
+    assert (slope == 0.0).all() and torch.allclose(curvature, torch.full_like(zero, 1e3))
+    x = torch.randn(4, irreps.dim, dtype=torch.float64)
+    expected = torch.stack([x[:, :3].norm(dim=1), x[:, 3:6].norm(dim=1), x[:, 6:].norm(dim=1)], 1)
+    assert torch.allclose(norm(x), expected, rtol=1e-4)
+
+
+def test_harmonics() -> None:
+    """Degree one is sqrt(3) times the direction; all of them stay finite where two points meet."""
+    vectors = torch.cat([torch.randn(4, 3, dtype=torch.float64), torch.zeros(1, 3, dtype=torch.float64)])
+    lengths = safe_norm(vectors)
+    index = torch.zeros(5, dtype=torch.long)
+    values = Harmonics(2)(Edges(index, index, vectors, lengths, lengths, cosine_envelope(lengths, 5.0)))
+    directions = vectors / lengths.unsqueeze(-1)
+    assert torch.allclose(values[:, 1:4], 3.0**0.5 * directions)
+    assert torch.allclose(values[:4, 4:].square().sum(1), torch.full((4,), 5.0, dtype=torch.float64), rtol=1e-6)
+    assert (values[4, 0] == 1.0) and (values[4, 1:] == 0.0).all()
