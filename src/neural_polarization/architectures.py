@@ -116,6 +116,12 @@ def _so3krates(size: Size, num_species: int) -> Backbone[Any]:
     return SO3krates(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size), heads)
 
 
+def _cormorant(size: Size, num_species: int) -> Backbone[Any]:
+    from neural_polarization.backbones.cormorant import Cormorant
+
+    return Cormorant(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size))
+
+
 def _mace(size: Size, num_species: int) -> Backbone[Any]:
     from neural_polarization.backbones.mace import MACE
 
@@ -153,6 +159,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "nequip": Architecture(_nequip, Size(64, 5, cutoff=4.0, num_basis=8, lmax=3)),
     "segnn": Architecture(_segnn, Size(36, 7, cutoff=2.0, lmax=2)),
     "so3krates": Architecture(_so3krates, Size(132, 3, num_basis=32, lmax=3)),
+    "cormorant": Architecture(_cormorant, Size(16, 4, num_basis=16, lmax=3)),
     "mace": Architecture(_mace, Size(256, 2, num_basis=8, lmax=3)),
     "se3_transformer": Architecture(_se3_transformer, Size(32, 7, num_basis=20, lmax=3)),
     "equiformer": Architecture(_equiformer, Size(128, 6, num_basis=128, lmax=2)),
