@@ -2,10 +2,10 @@
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.scalars_vectors import ScalarsVectors
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import GaussianBasis, sum_by_index
 
@@ -38,7 +38,7 @@ class CGCNNLayer(nn.Module):
         return Split(scalars + sum_by_index(messages, edges.receivers, len(scalars)), None)
 
 
-class CGCNN(nn.Module):
+class CGCNN(ScalarsVectors):
     """Crystal graph convolutional neural network, on molecules and crystals alike.
 
     It sees distances only. Polarized, it moves its points along edges.
@@ -62,8 +62,6 @@ class CGCNN(nn.Module):
         those of the authors' code.
     """
 
-    layers: nn.ModuleList
-
     def __init__(
         self,
         num_species: int,
@@ -72,24 +70,6 @@ class CGCNN(nn.Module):
         cutoff: float = 8.0,
         num_basis: int = 41,
     ) -> None:
-        super().__init__()
-        self.num_species = num_species
-        self.cutoff = cutoff
-        self.scalar_channels = channels
-        self.vector_channels = 0
-        self.embedding = nn.Embedding(num_species, channels)
+        super().__init__(num_species, channels, vector_channels=0, cutoff=cutoff)
         basis = GaussianBasis(num_basis, cutoff)
         self.layers = nn.ModuleList(CGCNNLayer(channels, basis, num_basis) for _ in range(num_layers))
-
-    def embed(self, species: Int[Tensor, " points"]) -> Split:
-        """Scalars from the embedding."""
-        scalars: Float[Tensor, "points channels"] = self.embedding(species)
-        return Split(scalars, None)
-
-    def split(self, features: Split) -> Split:
-        """CGCNN's features are scalars already."""
-        return features
-
-    def join(self, features: Split, split: Split) -> Split:
-        """All of the features are replaced."""
-        return split

@@ -1,10 +1,10 @@
 """EGNN: scalars from distances, and one vector that its coordinate messages push."""
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.scalars_vectors import ScalarsVectors
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import mlp, sum_by_index
 
@@ -52,7 +52,7 @@ class EGNNLayer(nn.Module):
         return Split(scalars + self.update(torch.cat([scalars, arrived], -1)), velocity)
 
 
-class EGNN(nn.Module):
+class EGNN(ScalarsVectors):
     """E(n) equivariant graph neural network, with the velocity of its section 3.2 as its one vector channel.
 
     The original moves all of its atoms, x_i <- x_i + v_i, without a bound. Here the backbone alone leaves the
@@ -75,26 +75,6 @@ class EGNN(nn.Module):
         diffusion for molecule generation in 3D", ICML 2022, arXiv:2203.17003, eq. 12.
     """
 
-    layers: nn.ModuleList
-
     def __init__(self, num_species: int, channels: int = 128, num_layers: int = 4, cutoff: float = 5.0) -> None:
-        super().__init__()
-        self.num_species = num_species
-        self.cutoff = cutoff
-        self.scalar_channels = channels
-        self.vector_channels = 1
-        self.embedding = nn.Embedding(num_species, channels)
+        super().__init__(num_species, channels, vector_channels=1, cutoff=cutoff)
         self.layers = nn.ModuleList(EGNNLayer(channels, first=k == 0) for k in range(num_layers))
-
-    def embed(self, species: Int[Tensor, " points"]) -> Split:
-        """Scalars from the embedding, the vector zero."""
-        scalars: Float[Tensor, "points channels"] = self.embedding(species)
-        return Split(scalars, scalars.new_zeros(len(species), 3, 1))
-
-    def split(self, features: Split) -> Split:
-        """EGNN's features are scalars and one vector already."""
-        return features
-
-    def join(self, features: Split, split: Split) -> Split:
-        """All of the features are replaced."""
-        return split

@@ -2,10 +2,10 @@
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.scalars_vectors import ScalarsVectors
 from neural_polarization.geometry import Edges, safe_norm
 from neural_polarization.layers import GaussianBasis, sum_by_index
 
@@ -121,7 +121,7 @@ class GVPLayer(nn.Module):
         )
 
 
-class GVP(nn.Module):
+class GVP(ScalarsVectors):
     """Graph neural network of geometric vector perceptrons, with gated vectors.
 
     The defaults are the sizes that the authors use for atoms of small molecules and macromolecules (ATOM3D).
@@ -147,8 +147,6 @@ class GVP(nn.Module):
         "Equivariant graph neural networks for 3D macromolecular structure", 2021 (2021b), arXiv:2106.03843.
     """
 
-    layers: nn.ModuleList
-
     def __init__(
         self,
         num_species: int,
@@ -158,29 +156,11 @@ class GVP(nn.Module):
         num_basis: int = 16,
         vector_channels: int = 16,
     ) -> None:
-        super().__init__()
-        self.num_species = num_species
-        self.cutoff = cutoff
-        self.scalar_channels = channels
-        self.vector_channels = vector_channels
-        self.embedding = nn.Embedding(num_species, channels)
+        super().__init__(num_species, channels, vector_channels=vector_channels, cutoff=cutoff)
         basis = GaussianBasis(num_basis, cutoff)
         self.layers = nn.ModuleList(
             GVPLayer(channels, vector_channels, basis, num_basis, first=k == 0) for k in range(num_layers)
         )
-
-    def embed(self, species: Int[Tensor, " points"]) -> Split:
-        """Scalars from the embedding, vectors zero."""
-        scalars: Float[Tensor, "points channels"] = self.embedding(species)
-        return Split(scalars, scalars.new_zeros(len(species), 3, self.vector_channels))
-
-    def split(self, features: Split) -> Split:
-        """GVP's features are scalars and vectors already."""
-        return features
-
-    def join(self, features: Split, split: Split) -> Split:
-        """All of the features are replaced."""
-        return split
 
 
 def _sum(first: Split, second: Split) -> Split:

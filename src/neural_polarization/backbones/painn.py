@@ -1,10 +1,10 @@
 """PaiNN: scalars and vectors, coupled by gated messages and a gated update."""
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.scalars_vectors import ScalarsVectors
 from neural_polarization.geometry import Edges, safe_norm
 from neural_polarization.layers import BesselBasis, mlp
 
@@ -80,7 +80,7 @@ class PaiNNLayer(nn.Module):
         return self.update(self.message(features, edges))
 
 
-class PaiNN(nn.Module):
+class PaiNN(ScalarsVectors):
     """Polarizable atom interaction neural network.
 
     Args:
@@ -95,8 +95,6 @@ class PaiNN(nn.Module):
         properties and molecular spectra", ICML 2021, arXiv:2102.03150.
     """
 
-    layers: nn.ModuleList
-
     def __init__(
         self,
         num_species: int,
@@ -105,24 +103,6 @@ class PaiNN(nn.Module):
         cutoff: float = 5.0,
         num_basis: int = 20,
     ) -> None:
-        super().__init__()
-        self.num_species = num_species
-        self.cutoff = cutoff
-        self.scalar_channels = channels
-        self.vector_channels = channels
-        self.embedding = nn.Embedding(num_species, channels)
+        super().__init__(num_species, channels, vector_channels=channels, cutoff=cutoff)
         basis = BesselBasis(num_basis, cutoff)
         self.layers = nn.ModuleList(PaiNNLayer(channels, basis, num_basis) for _ in range(num_layers))
-
-    def embed(self, species: Int[Tensor, " points"]) -> Split:
-        """Scalars from the embedding, vectors zero."""
-        scalars: Float[Tensor, "points channels"] = self.embedding(species)
-        return Split(scalars, scalars.new_zeros(len(species), 3, self.vector_channels))
-
-    def split(self, features: Split) -> Split:
-        """PaiNN's features are scalars and vectors already."""
-        return features
-
-    def join(self, features: Split, split: Split) -> Split:
-        """All of the features are replaced."""
-        return split

@@ -1,9 +1,9 @@
 """SchNet: continuous filters of the distance, scalars alone."""
 
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.scalars_vectors import ScalarsVectors
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import GaussianBasis, ShiftedSoftplus, mlp, sum_by_index
 
@@ -26,7 +26,7 @@ class SchNetLayer(nn.Module):
         return Split(scalars + self.after(sum_by_index(messages, edges.receivers, len(scalars))), None)
 
 
-class SchNet(nn.Module):
+class SchNet(ScalarsVectors):
     """Continuous-filter convolutional network.
 
     It sees distances only. Polarized, it moves its points along edges, and the distances between the moving
@@ -45,8 +45,6 @@ class SchNet(nn.Module):
         et al., "SchNetPack", J. Chem. Theory Comput. 15, 448 (2019).
     """
 
-    layers: nn.ModuleList
-
     def __init__(
         self,
         num_species: int,
@@ -55,24 +53,6 @@ class SchNet(nn.Module):
         cutoff: float = 5.0,
         num_basis: int = 20,
     ) -> None:
-        super().__init__()
-        self.num_species = num_species
-        self.cutoff = cutoff
-        self.scalar_channels = channels
-        self.vector_channels = 0
-        self.embedding = nn.Embedding(num_species, channels)
+        super().__init__(num_species, channels, vector_channels=0, cutoff=cutoff)
         basis = GaussianBasis(num_basis, cutoff)
         self.layers = nn.ModuleList(SchNetLayer(channels, basis, num_basis) for _ in range(num_layers))
-
-    def embed(self, species: Int[Tensor, " points"]) -> Split:
-        """Scalars from the embedding."""
-        scalars: Float[Tensor, "points channels"] = self.embedding(species)
-        return Split(scalars, None)
-
-    def split(self, features: Split) -> Split:
-        """SchNet's features are scalars already."""
-        return features
-
-    def join(self, features: Split, split: Split) -> Split:
-        """All of the features are replaced."""
-        return split

@@ -1,0 +1,43 @@
+"""What networks of scalars and vectors share as backbones: their features are a `Split` already."""
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from neural_polarization.backbones.protocol import Split
+
+
+class ScalarsVectors(nn.Module):
+    """Abstract: a backbone whose features are scalars, and vectors if it has any.
+
+    Args:
+        num_species: number of species in the embedding.
+        channels: number of scalar channels.
+        vector_channels: number of vector channels; 0 for a network without vectors.
+        cutoff: Angstrom.
+    """
+
+    layers: nn.ModuleList
+    """Each maps (features, edges) to features; set by the architecture."""
+
+    def __init__(self, num_species: int, channels: int, vector_channels: int, cutoff: float) -> None:
+        super().__init__()
+        self.num_species = num_species
+        self.cutoff = cutoff
+        self.scalar_channels = channels
+        self.vector_channels = vector_channels
+        self.embedding = nn.Embedding(num_species, channels)
+
+    def embed(self, species: Int[Tensor, " points"]) -> Split:
+        """Scalars from the embedding, vectors (if there are any) zero."""
+        scalars: Float[Tensor, "points channels"] = self.embedding(species)
+        if not self.vector_channels:
+            return Split(scalars, None)
+        return Split(scalars, scalars.new_zeros(len(species), 3, self.vector_channels))
+
+    def split(self, features: Split) -> Split:
+        """The features are scalars and vectors already."""
+        return features
+
+    def join(self, features: Split, split: Split) -> Split:
+        """All of the features are replaced."""
+        return split
