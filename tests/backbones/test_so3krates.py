@@ -47,25 +47,26 @@ def _layer(layer: SO3kratesLayer, x: Tensor, chi: Tensor, edges: Edges) -> tuple
         chi = chi + torch.stack([torch.as_tensor(one) for one in mean])
     radial = layer.basis(edges.lengths)
     new_x, new_chi = x.clone(), chi.clone()
+    z = (x - x.mean(1, keepdim=True)) / (x.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
     for i in range(len(x)):
         for e in arriving[i]:
             j = int(edges.senders[e])
-            relative = _squares(chi[j] - chi[i])
+            relative = torch.log(1.0 + _squares(chi[j] - chi[i]))
             filters = [one(radial[e]) + two(relative) for one, two in zip(layer.radial, layer.spherical, strict=True)]
             for h in range(2):
                 share = slice(4 * h, 4 * h + 4)
-                query = F.silu(layer.of_scalars.query[h] @ x[i, share])
-                key = F.silu(layer.of_scalars.key[h] @ x[j, share])
+                query = F.silu(layer.of_scalars.query[h] @ z[i, share])
+                key = F.silu(layer.of_scalars.key[h] @ z[j, share])
                 alpha = edges.envelope[e] * (query * filters[0][share] * key).sum() / 2.0
-                new_x[i, share] += alpha * (layer.value[h] @ x[j, share])
+                new_x[i, share] += alpha * (layer.value[h] @ z[j, share])
             for h in range(3):  # eight channels give two to each degree
                 share = slice(2 * h, 2 * h + 2)
-                query = F.silu(layer.of_degrees.query[h] @ x[i, share])
-                key = F.silu(layer.of_degrees.key[h] @ x[j, share])
+                query = F.silu(layer.of_degrees.query[h] @ z[i, share])
+                key = F.silu(layer.of_degrees.key[h] @ z[j, share])
                 alpha = edges.envelope[e] * (query * filters[1][share] * key).sum() / math.sqrt(2.0)
                 _degrees(new_chi[i])[h].add_(alpha * _degrees(y[e])[h])
     for i in range(len(x)):
-        change = layer.exchange(torch.cat([new_x[i], _squares(new_chi[i])]))
+        change = layer.exchange(torch.cat([new_x[i], torch.log(1.0 + _squares(new_chi[i]))]))
         new_x[i] += change[:8]
         for factor, part in zip(change[8:], _degrees(new_chi[i]), strict=False):  # the last layer has one factor
             part.mul_(1.0 + factor)

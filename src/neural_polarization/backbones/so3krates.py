@@ -67,11 +67,15 @@ class Heads(nn.Module):
 class SO3kratesLayer(nn.Module):
     """Euclidean attention and the exchange between scalars and Euclidean variables (Frank et al. 2024).
 
-        w_ij  = perceptron(radial functions) + perceptron(invariants of χ_j - χ_i)
-        x_i  <- x_i + sum_j α_ij V x_j           a head has a share of x
+        z_i   = layer norm of x_i, which the coefficients α are made of
+        w_ij  = perceptron(radial functions) + perceptron(log(1 + invariants of χ_j - χ_i))
+        x_i  <- x_i + sum_j α_ij V z_j           a head has a share of z
         χ_i  <- χ_i + sum_j α_ij Y(r_ij)         a head has a degree
-        a, b  = W [x_i, invariants of χ_i]
+        a, b  = W [x_i, log(1 + invariants of χ_i)]
         x_i  <- x_i + a,   χ_i <- χ_i + b χ_i    b has one value for each degree
+
+    The norm is an option of the authors' code, the logarithms are ours: without them x and χ can grow as their own
+    third power from layer to layer, which they do where the two points of an atom tell each other of theirs.
 
     Attention of x and of χ have filters, queries and keys of their own.
 
@@ -101,6 +105,7 @@ class SO3kratesLayer(nn.Module):
         self.lmax = lmax
         self.first, self.last = first, last
         self.harmonics, self.basis = harmonics, basis
+        self.norm = nn.LayerNorm(channels)
         self.of_scalars = Heads(num_heads, channels // num_heads)
         self.of_degrees = Heads(lmax, channels // lmax)
         self.widths = [channels, lmax * (channels // lmax)]
@@ -124,19 +129,20 @@ class SO3kratesLayer(nn.Module):
             around = harmonics * edges.envelope.unsqueeze(-1)
             chi = chi + sum_by_index(around, edges.receivers, len(x)) / NEIGHBOURS
         radial = self.basis(edges.lengths)
-        relative = invariants(chi[edges.senders] - chi[edges.receivers], self.lmax)
+        relative = invariants(chi[edges.senders] - chi[edges.receivers], self.lmax).log1p()
         to_scalars, to_degrees = (
             of_lengths(radial) + of_invariants(relative)
             for of_lengths, of_invariants in zip(self.radial, self.spherical, strict=True)
         )
-        weights = self.of_scalars(x, to_scalars, edges)
-        values = torch.einsum("hij,nhj->nhi", self.value, x.unflatten(-1, self.of_scalars.shape))
+        z = self.norm(x)
+        weights = self.of_scalars(z, to_scalars, edges)
+        values = torch.einsum("hij,nhj->nhi", self.value, z.unflatten(-1, self.of_scalars.shape))
         sent = (weights.unsqueeze(-1) * values[edges.senders]).flatten(1)
-        of_orders = self.of_degrees(x, to_degrees, edges)[:, self.degree_of]
+        of_orders = self.of_degrees(z, to_degrees, edges)[:, self.degree_of]
         x = x + sum_by_index(sent, edges.receivers, len(x))
         chi = chi + sum_by_index(of_orders * harmonics, edges.receivers, len(x))
 
-        change = self.exchange(torch.cat([x, invariants(chi, self.lmax)], -1))
+        change = self.exchange(torch.cat([x, invariants(chi, self.lmax).log1p()], -1))
         to_x, factors = change[:, : x.shape[1]], change[:, x.shape[1] :]
         if self.last:
             chi = chi[:, :3]
@@ -164,9 +170,9 @@ class SO3krates(nn.Module):
         J. T. Frank, O. T. Unke, K.-R. Müller, "So3krates: equivariant attention for interactions on arbitrary
         length-scales in molecular systems", NeurIPS 2022, arXiv:2205.14276; J. T. Frank, O. T. Unke, K.-R. Müller,
         S. Chmiela, "A Euclidean transformer for fast and stable machine learned force fields", Nat. Commun. 15, 6539
-        (2024), arXiv:2309.15126. Sizes and radial functions are those of the authors' code. Deviations: the layer norm
-        and the residual perceptrons that its options offer are left out; the number of neighbours that the first
-        Euclidean variables are divided by is a constant.
+        (2024), arXiv:2309.15126. Sizes and radial functions are those of the authors' code. Deviations: logarithms
+        of invariants; the residual perceptrons that its options offer are left out; the number of neighbours that the
+        first Euclidean variables are divided by is a constant.
     """
 
     layers: nn.ModuleList
