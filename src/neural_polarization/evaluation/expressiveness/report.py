@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from neural_polarization.architectures import ARCHITECTURES
 from neural_polarization.evaluation.expressiveness.cases import Case, all_cases
 from neural_polarization.evaluation.expressiveness.suite import CHOICES, SEPARATED, Results, least_layers
 from neural_polarization.files import replacing
@@ -22,8 +23,9 @@ ROUNDING = 1e-9
 
 
 def backbones_of(results: Results) -> list[str]:
-    """Names in the order in which they were measured."""
-    return list(dict.fromkeys(name for name, _, _ in results))
+    """Names of the networks that were measured, in the order of `ARCHITECTURES`."""
+    measured = {name for name, _, _ in results}
+    return [name for name in ARCHITECTURES if name in measured]
 
 
 def table(results: Results) -> str:
