@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-MODEL = "runs/demo/riding/seed_0/model.safetensors"
+MODEL = "runs/demo/moving_view/seed_0/model.safetensors"
 SMILES = "CCO"
 
 
