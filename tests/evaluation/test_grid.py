@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from neural_polarization.evaluation import compare as comparing
+from neural_polarization.evaluation import matching
 from neural_polarization.evaluation.compare import compare, measure, tabulate
 from neural_polarization.evaluation.grid import Cell, Grid, read_grid
 from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
@@ -110,15 +111,27 @@ def test_the_wider_network_is_the_smallest_with_as_many_parameters(tmp_path: Pat
     assert wider(plain, elements, 1) == 8
 
 
-def test_the_deeper_network_takes_as_long(tmp_path: Path) -> None:
-    elements = ("H", "O")
-    # Wide enough that the time is arithmetic and not overhead.
+@pytest.mark.parametrize(("of_reference", "layers"), [(11.0, 5), (10.8, 5), (11.5, 6), (2.0, 1)])
+def test_the_deeper_network_takes_as_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_reference: float, layers: int
+) -> None:
+    """On a clock that gives one second to a step and two to each of its layers; 3 % less counts as equal."""
+
+    def seconds(configs: Mapping[str, ExperimentConfig], *_: object, **__: object) -> dict[str, float]:
+        return {
+            name: of_reference if name == "like" else 1.0 + 2.0 * config.model.backbone.size.num_layers
+            for name, config in configs.items()
+        }
+
+    monkeypatch.setattr(matching, "step_seconds", seconds)
     plain = config(tmp_path, model__polarization__messages="plain", model__backbone__num_layers=1)
-    reference = config(tmp_path, model__polarization__messages="plain", model__backbone__num_layers=6)
-    layers = deeper(plain, reference, waters(), elements)
-    assert 4 <= layers <= 8
-    times = step_seconds({"one": plain, "six": reference}, waters(), elements, rounds=3)
-    assert times["six"] > 1.5 * times["one"]
+    assert deeper(plain, config(tmp_path), waters(), ("H", "O")) == layers
+
+
+def test_steps_of_every_experiment_are_timed(tmp_path: Path) -> None:
+    configs = {"plain": config(tmp_path, model__polarization__messages="plain"), "both": config(tmp_path)}
+    times = step_seconds(configs, waters(), ("H", "O"), rounds=2)
+    assert list(times) == ["plain", "both"] and all(0.0 < seconds < 60.0 for seconds in times.values())
 
 
 def test_ratios_are_taken_seed_by_seed() -> None:
