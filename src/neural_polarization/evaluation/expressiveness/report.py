@@ -1,5 +1,6 @@
 """The table and the figure of what networks tell apart, beside what theory says."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from neural_polarization.architectures import ARCHITECTURES
 from neural_polarization.evaluation.expressiveness.cases import Case, all_cases
 from neural_polarization.evaluation.expressiveness.suite import CHOICES, SEPARATED, Results, least_layers
+from neural_polarization.evaluation.expressiveness.symmetry import SymmetryErrors
 from neural_polarization.files import replacing
 from neural_polarization.polarization import Messages
 from neural_polarization.training.directory import write_text
@@ -43,13 +45,7 @@ def symmetry_table(results: Results) -> str:
     lines = [head, ["---"] * len(head)]
     for name in backbones_of(results):
         errors = [cell.symmetry for (backbone, _, _), cell in results.items() if backbone == name]
-        worst = [
-            max(values)
-            for values in zip(
-                *((error.rotation, error.reflection, error.out_of_plane, error.at_centre) for error in errors),
-                strict=True,
-            )
-        ]
+        worst = dataclasses.astuple(SymmetryErrors.worst(errors))
         lines.append([name, *(f"{value:.0e}" for value in worst)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -32,8 +32,7 @@ class SymmetryErrors:
     @staticmethod
     def worst(errors: "Sequence[SymmetryErrors]") -> "SymmetryErrors":
         """The largest of each."""
-        names = [field.name for field in dataclasses.fields(SymmetryErrors)]
-        return SymmetryErrors(**{name: max(getattr(error, name) for error in errors) for name in names})
+        return SymmetryErrors(*(max(values) for values in zip(*map(dataclasses.astuple, errors), strict=True)))
 
 
 def symmetry_errors(network: NeuralPolarization[Any]) -> SymmetryErrors:
