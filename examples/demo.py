@@ -1,8 +1,8 @@
 """The main job in a few minutes: does a moving point for every atom make a network better, on real labels?
 
 Trains PaiNN, a wider PaiNN with as many parameters and polarized PaiNN on the repository's own DFT labels, three times
-each, compares their errors on molecules that none of them has seen, and predicts a molecule given as SMILES. Every step is a command
-that works the same way on data of your own.
+each, compares their errors on molecules that none of them has seen, and predicts a molecule given as SMILES. Every step
+is a command that works the same way on data of your own.
 """
 
 import os
@@ -42,7 +42,7 @@ Done in {(time.monotonic() - started) / 60:.1f} minutes. What is where:
   runs/demo/ethanol.extxyz    the prediction; `displacement` is where the electron clouds sit, in Angstrom
 
 What to do next:
-  npol compare configs/demo.yaml --base.training.epochs 120 --output runs/longer --jobs {jobs}   # the same, trained longer
+  npol compare configs/demo.yaml --base.training.epochs 120 --output runs/longer   # the same, trained longer
   npol train configs/rmd17.yaml --data.path YOUR/rmd17/ethanol.npz   # energies and forces of one molecule
   npol label molecules.xyz -o labels.h5                              # DFT labels for molecules of your own
 Put `{Path(sys.executable).parent}` on your PATH, or write {Path(sys.executable).parent}/npol, to run them."""
