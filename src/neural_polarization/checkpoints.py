@@ -16,10 +16,11 @@ from neural_polarization.architectures import BackboneConfig
 from neural_polarization.files import replacing
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout and of what weights mean; files of other ones are refused with a clear error.
 
-1: moves in Angstrom instead of tenths of it (before the first release).
+Before the first release: 1, moves in Angstrom instead of tenths of it; 2, heads of the spatial extent with all
+electrons at the moving points.
 """
 
 _HEADER = "neural_polarization"

@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("grid", metavar="GRID.yaml", help="base experiment, variants and seeds")
     compare.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time, one thread each")
+    compare.add_argument("--only", nargs="+", metavar="VARIANT", help="train these now; the table has all that is there")
     compare.add_argument("--overwrite", action="store_true", help="lose trainings of another configuration")
     compare.add_argument("--table", action="store_true", help="only show the table of what is finished")
     compare.set_defaults(run=_compare)
@@ -133,7 +134,7 @@ def _compare(known: argparse.Namespace, rest: list[str]) -> int:
     if known.table:
         sys.stdout.write(f"{tabulate(grid, measure(grid))}\n")
         return 0
-    table, failures = compare(grid, known.jobs, known.overwrite)
+    table, failures = compare(grid, known.jobs, known.overwrite, known.only)
     model = f"{grid.output}/{table.rows[-1].name}/seed_{table.rows[-1].seeds[0]}/model.safetensors"
     sys.stdout.write(
         f"\n{table}\nwritten: {grid.output}/table.md, table.csv, table.json, ratios.png\n"

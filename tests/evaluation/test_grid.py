@@ -193,6 +193,13 @@ def test_a_grid_is_trained_continued_and_kept(tmp_path: Path, monkeypatch: pytes
     again, _ = compare(grid)
     assert started == ["broken"]
     assert again.rows[0].errors == table.rows[0].errors
+    # Of some variants only, and the table has the others that are finished.
+    started.clear()
+    some, _ = compare(grid, only=["polarized"])
+    assert not started
+    assert [row.name for row in some.rows] == ["plain", "polarized"]
+    with pytest.raises(ValueError, match=r"--only: 'riding' is not a variant \(there are plain, broken, polarized\)"):
+        compare(grid, only=["riding"])
     # Results of another configuration are not lost by accident.
     with pytest.raises(FileExistsError, match=r"training.epochs: 2 -> 3.*--overwrite"):
         compare(grid_of(tmp_path, {"base.training.epochs": 3}, seeds=[0], variants=variants))

@@ -145,6 +145,26 @@ def test_spatial_extent_starts_at_the_nuclear_second_moment() -> None:
         assert values[k].item() == pytest.approx(float(frame.numbers @ (arms**2).sum(1)), rel=1e-9)
 
 
+def test_spatial_extent_follows_the_electrons_that_have_moved() -> None:
+    """Two electrons of every atom at its moving point, by hand."""
+    model, molecules = make_model("spatial_extent"), batch()
+    head = model.head("p")
+    assert isinstance(head, SpatialExtent)
+    last = head.readout[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.zeros_(last.weight)
+    with torch.no_grad():
+        last.bias.copy_(torch.tensor([0.0, 2.0, 0.0]))
+    displacements = model.represent(molecules).displacement
+    assert displacements.norm(dim=-1).max() > 1e-3
+    values = model(molecules)["p"]
+    for k, frame in enumerate(molecules.to_ase()):
+        arms = frame.positions - (frame.numbers @ frame.positions) / frame.numbers.sum()
+        moved = arms + displacements[molecules.molecule_index == k].detach().numpy()
+        expected = ((frame.numbers - 2) * (arms**2).sum(1) + 2 * (moved**2).sum(1)).sum()
+        assert values[k].item() == pytest.approx(float(expected), rel=1e-9)
+
+
 def test_references_are_those_of_least_squares_and_survive_single_precision() -> None:
     head = Extensive(Widths(4, 0), ELEMENTS, 4)
     composition = torch.tensor([[4.0, 1.0, 0.0], [2.0, 0.0, 1.0], [6.0, 2.0, 1.0], [2.0, 1.0, 1.0]])

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -49,7 +49,9 @@ class Running:
     started: float
 
 
-def compare(grid: Grid, jobs: int = 1, overwrite: bool = False) -> tuple[Table, list[str]]:
+def compare(
+    grid: Grid, jobs: int = 1, overwrite: bool = False, only: Sequence[str] | None = None
+) -> tuple[Table, list[str]]:
     """Trains what is not trained yet and writes the table.
 
     Finished cells are skipped and interrupted ones resumed, so the same call continues a grid that was killed; a
@@ -59,16 +61,22 @@ def compare(grid: Grid, jobs: int = 1, overwrite: bool = False) -> tuple[Table, 
         grid: variants and seeds.
         jobs: trainings at a time, each a process with one thread.
         overwrite: whether results of another configuration may be lost.
+        only: variants that are trained in this call, by default all; the table has every one that is finished.
 
     Returns:
         The table, and a line for each training that failed.
 
     Raises:
         FileExistsError: if there are results of another configuration.
+        ValueError: if `only` names something that is no variant.
     """
+    wanted = tuple(grid.config.variants) if only is None else tuple(only)
+    for name in wanted:
+        if name not in grid.config.variants:
+            raise ValueError(f"--only: {name!r} is not a variant (there are {', '.join(grid.config.variants)})")
     grid.output.mkdir(parents=True, exist_ok=True)
     costs = measure(grid, overwrite)
-    cells = grid.cells(costs.found)
+    cells = [cell for cell in grid.cells(costs.found) if cell.variant in wanted]
     _check_former(cells, overwrite)
     failures = _train([cell for cell in cells if not cell.directory.finished], costs, jobs, len(cells))
     table = tabulate(grid, costs)
