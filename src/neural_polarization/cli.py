@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("grid", metavar="GRID.yaml", help="base experiment, variants and seeds")
     compare.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time, one thread each")
-    compare.add_argument("--only", nargs="+", metavar="VARIANT", help="train these now; the table has all that is there")
+    compare.add_argument("--only", nargs="+", metavar="VARIANT", help="train these; the table has all that is done")
     compare.add_argument("--overwrite", action="store_true", help="lose trainings of another configuration")
     compare.add_argument("--table", action="store_true", help="only show the table of what is finished")
     compare.set_defaults(run=_compare)
