@@ -13,13 +13,17 @@ export MALLOC_TRIM_THRESHOLD_ ?= 8000000000
 # Byte code is compiled once, at installation: without it every start costs seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-compiler lint types format clean
+# Each package that has an adapter goes into an environment of its own: mace and nequip want other releases of e3nn.
+EXTRA ?= schnetpack torchmd mace nequip pyg
+
+.PHONY: help demo test test-adapters test-compiler lint types format clean
 
 help:
 	@echo "make demo   train plain and polarized PaiNN side by side on the repository's own DFT data"
 	@echo "make test   lint, types and all tests"
+	@echo "make test-adapters  the adapters beside the packages they adapt; EXTRA=mace for one of them"
 	@echo "make format rewrite the sources in the project's style"
-	@echo "make clean  remove the environment and the demo's output"
+	@echo "make clean  remove the environments and the demo's output"
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -43,6 +47,21 @@ test: lint types
 	$(BIN)/python -m pytest --doctest-modules src
 	$(BIN)/python -m pytest -n 2 tests examples/polarize_your_own.py
 
+test-adapters: $(EXTRA:%=test-adapter-%)
+
+.PRECIOUS: .venv-%/.ready
+.venv-%/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]' \
+		beartype hypothesis pytest
+	@touch $@
+
+# Without its package a file of tests is skipped as a whole; alone in its run it then fails with "no tests collected".
+test-adapter-%: .venv-%/.ready
+	.venv-$*/bin/python -m pytest tests/adapters/test_$*_adapter.py $(wildcard tests/originals/test_$*.py)
+	.venv-$*/bin/python -m pytest tests/adapters/test_finetuning.py
+
 # Compiled training against eager through the C++ compiler: several minutes, so not part of `make test`.
 test-compiler: $(READY)
 	NPOL_TEST_COMPILER=1 $(BIN)/python -m pytest tests/training/test_compiled.py
@@ -52,4 +71,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) .venv-* runs

@@ -1,15 +1,17 @@
 """What every adapter's tests ask of a polarized model that starts from a trained one."""
 
 import io
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from ase.build import bulk
-from torch import Tensor
+from torch import Tensor, nn
 
-from neural_polarization.finetuning import FineTuned
+from neural_polarization.finetuning import FineTuned, polarize
 from neural_polarization.molecules import Molecules
-from neural_polarization.testing import distorted
+from neural_polarization.testing import ELEMENTS, distorted
 
 FRAMES = [distorted("CH3CH2OH"), distorted("H2CO"), distorted("CH4"), distorted("H2O", seed=3)]
 """Structures whose predictions are compared."""
@@ -75,3 +77,48 @@ def assert_saved(make: Callable[[int], FineTuned], molecules: Molecules) -> None
     assert not torch.allclose(other.eval()(molecules)["energy"], expected)
     other.load_state_dict(torch.load(file, weights_only=True))
     assert torch.equal(other(molecules)["energy"], expected)
+
+
+def assert_single_precision(trained: nn.Module, molecules: Molecules, energy: Tensor, forces: Tensor) -> None:
+    """A model in float32, as most are trained, starts with its predictions too, and its new parts are float32."""
+    module = polarize(trained, ELEMENTS)
+    assert_same_predictions(module, molecules, energy, forces, 1e-4)
+    assert module(molecules)["forces"].dtype == torch.float32
+    assert all(parameter.dtype == torch.float32 for parameter in module.network.moves.parameters())
+
+
+def assert_untouched(trained: nn.Module, molecules: Molecules) -> None:
+    """Polarizing a model and a backward pass patch nothing of its package or of itself, and copy no parameter."""
+    package = type(trained).__module__.split(".")[0]
+    before, own = _contents(package), _parts(trained)
+    module = polarize(trained, ELEMENTS).train()
+    module(molecules)["forces"].square().sum().backward()
+    after = _contents(package)
+    changed = [name for name, value in before.items() if after.get(name) is not value]
+    assert before and not changed, f"patched: {', '.join(changed)}"
+    assert _parts(trained) == own, "parts of the model itself were patched"
+    copied = {id(parameter) for parameter in trained.parameters()} - {
+        id(parameter) for parameter in module.parameters()
+    }
+    names = [name for name, parameter in trained.named_parameters() if id(parameter) in copied]
+    assert not names, f"not shared: {', '.join(names)}"
+
+
+def _contents(package: str) -> dict[str, Any]:
+    """What the loaded modules of a package, and the classes in them, consist of."""
+    found: dict[str, Any] = {}
+    for module, loaded in list(sys.modules.items()):
+        if module.split(".")[0] == package:
+            for name, value in list(vars(loaded).items()):
+                found[f"{module}.{name}"] = value
+                if isinstance(value, type) and value.__module__.split(".")[0] == package:
+                    found |= {f"{module}.{name}.{attribute}": own for attribute, own in vars(value).items()}
+    return found
+
+
+def _parts(model: nn.Module) -> dict[str, Any]:
+    """Kind, attributes and number of hooks of every module of a model."""
+    return {
+        name: (type(part), sorted(vars(part)), len(part._forward_hooks), len(part._forward_pre_hooks))
+        for name, part in model.named_modules()
+    }

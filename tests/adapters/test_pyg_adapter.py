@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from adapted import assert_learns, assert_same_predictions, assert_saved, batch
+from adapted import (
+    assert_learns,
+    assert_same_predictions,
+    assert_saved,
+    assert_single_precision,
+    assert_untouched,
+    batch,
+)
 from torch import Tensor, nn
 
 from neural_polarization.adapters import pyg as adapter
@@ -161,6 +168,15 @@ class TestPolarized:
     @pytest.mark.parametrize("name", ["schnet", "visnet"])
     def test_learns(self, name: str, messages: str) -> None:
         assert_learns(polarize(model(name), ELEMENTS, messages), batch(CUTOFF))
+
+    @pytest.mark.parametrize("name", ["schnet", "visnet"])
+    def test_single_precision(self, name: str) -> None:
+        trained, molecules = model(name).float(), batch(CUTOFF, torch.float32)
+        assert_single_precision(trained, molecules, *predictions(trained, molecules))
+
+    @pytest.mark.parametrize("name", ["schnet", "visnet"])
+    def test_untouched(self, name: str) -> None:
+        assert_untouched(model(name), batch(CUTOFF))
 
     def test_saved(self) -> None:
         def make(seed: int) -> FineTuned:

@@ -9,7 +9,15 @@ from typing import Any, ClassVar
 import pytest
 import torch
 import torch.utils.data.dataloader as loader
-from adapted import assert_learns, assert_same_predictions, assert_saved, batch, crystals
+from adapted import (
+    assert_learns,
+    assert_same_predictions,
+    assert_saved,
+    assert_single_precision,
+    assert_untouched,
+    batch,
+    crystals,
+)
 from torch import Tensor, nn
 
 from neural_polarization.adapters import schnetpack as adapter
@@ -67,7 +75,9 @@ def inputs(molecules: Molecules) -> dict[str, Tensor]:
         properties.R: molecules.positions.clone(),
         properties.idx_i: receivers,
         properties.idx_j: senders,
-        properties.offsets: torch.zeros(len(senders), 3).double() if molecules.shifts is None else molecules.shifts,
+        properties.offsets: molecules.positions.new_zeros(len(senders), 3)
+        if molecules.shifts is None
+        else molecules.shifts,
         properties.idx_m: molecules.molecule_index,
         properties.n_atoms: molecules.molecule_index.bincount(),
     }
@@ -128,6 +138,15 @@ class TestPolarized:
     @pytest.mark.parametrize("name", NAMES)
     def test_learns(self, name: str, messages: str) -> None:
         assert_learns(polarize(potential(name), ELEMENTS, messages), batch(CUTOFF))
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_single_precision(self, name: str) -> None:
+        model, molecules = potential(name).float(), batch(CUTOFF, torch.float32)
+        assert_single_precision(model, molecules, *predictions(model, molecules))
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_untouched(self, name: str) -> None:
+        assert_untouched(potential(name), batch(CUTOFF))
 
     def test_saved(self) -> None:
         def make(seed: int) -> FineTuned:
