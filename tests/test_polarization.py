@@ -113,6 +113,23 @@ class TestOutput:
         moved = bool((points.displacement != 0.0).any())
         assert moved == (messages is not Messages.PLAIN)
 
+    @pytest.mark.parametrize("messages", [Messages.MOVING_VIEW, Messages.BOTH_VIEWS])
+    @pytest.mark.parametrize("architecture", [PaiNN, SchNet, EGNN])
+    def test_views_are_taken_apart_only_for_speed(
+        self,
+        messages: Messages,
+        architecture: type[PaiNN] | type[SchNet] | type[EGNN],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """One call of a layer with all points gives what one call per view gives."""
+        network = _network(architecture, messages)
+        molecules = Molecules.from_ase([distorted("CH4"), distorted("H2O")], CUTOFF, torch.float64)
+        apart: Polarized = network(molecules)
+        monkeypatch.setattr(Messages, "mixes_views", True)
+        together: Polarized = network(molecules)
+        assert torch.allclose(apart.scalars, together.scalars, rtol=0.0, atol=1e-12)
+        assert torch.allclose(apart.trajectory, together.trajectory, rtol=0.0, atol=1e-12)
+
     def test_default_moves_fit_the_backbone(self) -> None:
         assert all(isinstance(move, VectorMove) for move in _network(PaiNN, Messages.RIDING).moves)
         assert all(isinstance(move, EdgeMove) for move in _network(SchNet, Messages.RIDING).moves)

@@ -65,6 +65,11 @@ class Messages(Enum):
         """Whether fixed and moving points have features of their own."""
         return self not in (Messages.PLAIN, Messages.RIDING)
 
+    @property
+    def mixes_views(self) -> bool:
+        """Whether messages go from fixed to moving points or back, so that a layer has to see both at once."""
+        return any(sender != receiver for sender, receiver in self.pairs)
+
 
 _PAIRS: dict[Messages, tuple[tuple[int, int], ...]] = {
     Messages.PLAIN: ((FIXED, FIXED),),
@@ -145,7 +150,8 @@ class Connection:
         """Edges with the moving points at `displacement` (Angstrom) from their nuclei; None: on the nuclei."""
         if displacement is None or all(pair == (FIXED, FIXED) for pair in self._pairs):
             return self._on_nuclei
-        of_sender, of_receiver = displacement[self._atom_senders], displacement[self._atom_receivers]
+        of_sender = displacement.index_select(0, self._atom_senders)
+        of_receiver = displacement.index_select(0, self._atom_receivers)
         parts = [self._vectors(pair, of_sender, of_receiver) for pair in self._pairs]
         vectors = parts[0] if len(parts) == 1 else torch.cat(parts)
         return replace(self._on_nuclei, vectors=vectors, lengths=safe_norm(vectors))
@@ -247,8 +253,8 @@ class NeuralPolarization(nn.Module, Generic[Features]):
                 features = [layer(features[0], edges)]
                 trajectory.append(displacement)
         else:
-            # The moving points are the last ones: all of the points where an atom has one set of features.
-            moving = slice(-molecules.num_atoms, None)
+            # The moving points are the last view, or the second half of the only one.
+            moving = slice(molecules.num_atoms if self.messages.mixes_views else 0, None)
             for step, (layer, move, couple) in enumerate(
                 zip(self.backbone.layers, self.moves, self.couples, strict=True)
             ):
@@ -265,15 +271,20 @@ class NeuralPolarization(nn.Module, Generic[Features]):
     def _views(self, molecules: Molecules, species: Int[Tensor, " atoms"]) -> tuple[list[Features], list[Connection]]:
         """Features and connections of what the backbone sees at once.
 
-        Both views do not meet within a layer: called one after the other they need less memory at a time, which
-        makes them faster, and the edges among the fixed points are the same for all layers.
+        Two views that exchange no messages do not meet within a layer: called one after the other they need less
+        memory at a time, which makes them faster, and what is known to stand still costs nothing: the edges among
+        the fixed points are the same for all layers, and of the moving view no fixed point sends or receives.
         """
         cutoff, of_moving = self.backbone.cutoff, species + len(self.elements)
-        if self.messages is Messages.BOTH_VIEWS:
-            features = [self.backbone.embed(species), self.backbone.embed(of_moving)]
-            return features, [Connection(molecules, view, cutoff) for view in (Messages.PLAIN, Messages.RIDING)]
-        points = torch.cat([species, of_moving]) if self.messages.two_points else species
-        return [self.backbone.embed(points)], [Connection(molecules, self.messages, cutoff)]
+        if self.messages.mixes_views or not self.messages.two_points:
+            points = torch.cat([species, of_moving]) if self.messages.two_points else species
+            return [self.backbone.embed(points)], [Connection(molecules, self.messages, cutoff)]
+        features = [self.backbone.embed(species), self.backbone.embed(of_moving)]
+        seen_by_fixed = molecules if self.messages is Messages.BOTH_VIEWS else _unconnected(molecules)
+        return features, [
+            Connection(seen_by_fixed, Messages.PLAIN, cutoff),
+            Connection(molecules, Messages.RIDING, cutoff),
+        ]
 
     def _points(self, splits: list[Split]) -> tuple[Split, Split]:
         """Features of the fixed and of the moving points, which are the same where an atom has one set."""
@@ -294,6 +305,16 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         for move in self.moves:
             assert isinstance(move, Move)
             move.hold_still()
+
+
+def _unconnected(molecules: Molecules) -> Molecules:
+    """The same atoms with no neighbours, and no geometry to differentiate."""
+    return replace(
+        molecules,
+        positions=molecules.positions.detach(),
+        edge_index=molecules.edge_index[:, :0],
+        shifts=None if molecules.shifts is None else molecules.shifts[:0],
+    )
 
 
 def _species_table(elements: Sequence[str]) -> Int[Tensor, " numbers"]:

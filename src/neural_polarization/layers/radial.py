@@ -53,8 +53,8 @@ class BesselBasis(nn.Module):
 
     def forward(self, lengths: Float[Tensor, " edges"]) -> Float[Tensor, "edges basis"]:
         """Values of the functions at each length (Angstrom); lengths from `safe_norm` are never zero."""
-        r = lengths.unsqueeze(-1)
-        return torch.sin(r * self.frequencies) / r
+        # Laid out with one function per row: sums and products over edges then run through memory in its order.
+        return (torch.sin(self.frequencies.unsqueeze(-1) * lengths) / lengths).t()
 
 
 class ShiftedSoftplus(nn.Module):
