@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from adapted import assert_learns, assert_same_predictions, assert_saved, batch, crystals
+from adapted import (
+    assert_learns,
+    assert_same_predictions,
+    assert_saved,
+    assert_single_precision,
+    assert_untouched,
+    batch,
+    crystals,
+)
 from torch import Tensor
 
 from neural_polarization.adapters import nequip as adapter
@@ -126,6 +134,13 @@ class TestPolarized:
     @pytest.mark.parametrize("messages", ["riding", "both_views"])
     def test_learns(self, messages: str) -> None:
         assert_learns(polarize(model(), ELEMENTS, messages), batch(CUTOFF))
+
+    def test_single_precision(self) -> None:
+        trained, molecules = model(model_dtype="float32"), batch(CUTOFF, torch.float32)
+        assert_single_precision(trained, molecules, *predictions(trained, molecules))
+
+    def test_untouched(self) -> None:
+        assert_untouched(model(), batch(CUTOFF))
 
     def test_saved(self) -> None:
         def make(seed: int) -> FineTuned:
