@@ -129,15 +129,21 @@ def test_polarizability_is_symmetric() -> None:
     assert off_diagonal.abs().max() > 1e-6
 
 
-def test_spatial_extent_starts_at_the_nuclear_second_moment() -> None:
-    """Without what the network adds, every electron sits on its nucleus."""
-    model, molecules = make_model("spatial_extent"), batch()
+def _read_out(model: Model, of_every_atom: list[float]) -> None:
+    """Makes a head of the spatial extent read the same three numbers of every atom: gained, moved, spread."""
     head = model.head("p")
     assert isinstance(head, SpatialExtent)
     last = head.readout[-1]
     assert isinstance(last, torch.nn.Linear)
     torch.nn.init.zeros_(last.weight)
-    torch.nn.init.zeros_(last.bias)
+    with torch.no_grad():
+        last.bias.copy_(torch.tensor(of_every_atom))
+
+
+def test_spatial_extent_starts_at_the_nuclear_second_moment() -> None:
+    """Without what the network adds, every electron sits on its nucleus."""
+    model, molecules = make_model("spatial_extent"), batch()
+    _read_out(model, [0.0, 0.0, 0.0])
     model.representation.hold_still()
     values = model(molecules)["p"]
     for k, frame in enumerate(molecules.to_ase()):
@@ -148,13 +154,7 @@ def test_spatial_extent_starts_at_the_nuclear_second_moment() -> None:
 def test_spatial_extent_follows_the_electrons_that_have_moved() -> None:
     """Two electrons of every atom at its moving point, by hand."""
     model, molecules = make_model("spatial_extent"), batch()
-    head = model.head("p")
-    assert isinstance(head, SpatialExtent)
-    last = head.readout[-1]
-    assert isinstance(last, torch.nn.Linear)
-    torch.nn.init.zeros_(last.weight)
-    with torch.no_grad():
-        last.bias.copy_(torch.tensor([0.0, 2.0, 0.0]))
+    _read_out(model, [0.0, 2.0, 0.0])
     displacements = model.represent(molecules).displacement
     assert displacements.norm(dim=-1).max() > 1e-3
     values = model(molecules)["p"]
