@@ -15,7 +15,7 @@ from neural_polarization.backbones import EGNN, Backbone, PaiNN, SchNet
 from neural_polarization.geometry import cosine_envelope, safe_norm
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
-from neural_polarization.polarization import FIXED, MOVING, Connection, Messages, NeuralPolarization, Polarized
+from neural_polarization.polarization import FIXED, MOVING, Connection, Lengths, Messages, NeuralPolarization, Polarized
 from neural_polarization.testing import ELEMENTS, TinyModel, distorted, structure
 
 CUTOFF = 4.0
@@ -80,9 +80,22 @@ class TestEdges:
         assert torch.allclose(edges.envelope, cosine_envelope(safe_norm(nuclear), 1.8))
 
     @every_choice
-    def test_on_the_nuclei_nothing_is_displaced(self, messages: Messages) -> None:
+    def test_lengths_may_stay_those_of_the_nuclei(self, messages: Messages) -> None:
+        """Then vectors have the directions between the points and the lengths between the nuclei."""
         molecules = Molecules.from_ase(distorted("CH4"), CUTOFF, torch.float64)
-        connect = Connection(molecules, messages, CUTOFF)
+        displacement = 0.1 * torch.randn_like(molecules.positions)
+        moving = Connection(molecules, messages, CUTOFF)(displacement)
+        edges = Connection(molecules, messages, CUTOFF, Lengths.NUCLEAR)(displacement)
+        assert torch.equal(edges.lengths, moving.nuclear_lengths)
+        assert torch.allclose(safe_norm(edges.vectors), edges.lengths)
+        assert torch.allclose(edges.vectors / edges.lengths[:, None], moving.vectors / moving.lengths[:, None])
+        assert torch.equal(edges.envelope, moving.envelope)
+
+    @every_choice
+    @pytest.mark.parametrize("lengths", list(Lengths))
+    def test_on_the_nuclei_nothing_is_displaced(self, messages: Messages, lengths: Lengths) -> None:
+        molecules = Molecules.from_ase(distorted("CH4"), CUTOFF, torch.float64)
+        connect = Connection(molecules, messages, CUTOFF, lengths)
         without, zero = connect(None), connect(torch.zeros_like(molecules.positions))
         assert torch.equal(without.vectors, zero.vectors)
         assert torch.equal(without.lengths, zero.lengths)
@@ -202,9 +215,11 @@ class TestErrors:
         with pytest.raises(ValueError, match="limit must be a positive length in Angstrom"):
             NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, limit=limit)
 
-    def test_no_such_messages(self) -> None:
+    def test_no_such_choice(self) -> None:
         with pytest.raises(ValueError, match=r"'both views' is not known; choose one of plain, riding"):
             NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, messages="both views")
+        with pytest.raises(ValueError, match=r"lengths: 'fixed' is not known; choose one of moving, nuclear"):
+            NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, lengths="fixed")
 
     def test_element_that_the_network_does_not_know(self) -> None:
         network = _network(PaiNN, Messages.RIDING)

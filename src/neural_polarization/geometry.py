@@ -22,7 +22,8 @@ class Edges:
     Attributes:
         senders: index of the sending point.
         receivers: index of the receiving point.
-        vectors: position(sender) - position(receiver), Angstrom.
+        vectors: position(sender) - position(receiver), Angstrom; where lengths stay those of the nuclei, that direction
+            with the nuclear distance as its length.
         lengths: safe norm of `vectors`, Angstrom.
         nuclear_lengths: distance of the two NUCLEI, Angstrom; it alone decides whether an edge exists.
         envelope: smooth cutoff of `nuclear_lengths`, from 1 at zero to 0 at the cutoff.

@@ -23,11 +23,14 @@ class PolarizationConfig:
         messages: which points exchange messages, a value of `Messages`; "plain" is the network as it is.
         limit: bound of the displacements, Angstrom.
         move: one of `MOVES`; "default" fits the backbone, "still" holds the moving points on their nuclei.
+        lengths: whether edges are as long as the points are apart ("moving", for forces and varied geometries) or as
+            their nuclei ("nuclear", for molecules at equilibrium), a value of `Lengths`.
     """
 
     messages: str = "both_views"
     limit: float = 0.5
     move: str = "default"
+    lengths: str = "moving"
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Model(nn.Module):
             messages,
             config.polarization.limit,
             look_up(MOVES, config.polarization.move, "polarization.move"),
+            config.polarization.lengths,
         )
         copies = 2 if messages.two_points else 1
         widths = Widths(copies * backbone.scalar_channels, copies * backbone.vector_channels)

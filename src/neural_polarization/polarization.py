@@ -71,6 +71,23 @@ class Messages(Enum):
         return any(sender != receiver for sender, receiver in self.pairs)
 
 
+class Lengths(Enum):
+    """What of an edge follows the moving points: the other choice of the method, for networks that see directions.
+
+    What moving points give to forces comes from lengths that move, and so does what they cost on molecules at
+    equilibrium, where bond lengths tell bonds apart; directions alone do no harm there (docs/method.md).
+    """
+
+    MOVING = "moving"
+    """Directions and lengths: vectors between the points as they are. For energies and forces of varied geometries."""
+    NUCLEAR = "nuclear"
+    """Directions alone: vectors point from point to point and are as long as the nuclei are apart."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Lengths":
+        raise ValueError(f"lengths: {value!r} is not known; choose one of {', '.join(choice.value for choice in cls)}")
+
+
 _PAIRS: dict[Messages, tuple[tuple[int, int], ...]] = {
     Messages.PLAIN: ((FIXED, FIXED),),
     Messages.RIDING: ((MOVING, MOVING),),
@@ -122,28 +139,32 @@ class Connection:
         molecules: the batch, with its nuclear neighbours.
         messages: which points exchange messages.
         cutoff: Angstrom.
+        lengths: whether the lengths of the edges are those between the points or between their nuclei.
 
     The distances of the nuclei do not change from layer to layer, so they are computed once per call.
     """
 
-    def __init__(self, molecules: Molecules, messages: Messages, cutoff: float) -> None:
+    def __init__(
+        self, molecules: Molecules, messages: Messages, cutoff: float, lengths: Lengths = Lengths.MOVING
+    ) -> None:
         senders, receivers = molecules.edge_index.unbind(0)
         self._atom_senders, self._atom_receivers = senders, receivers
         nuclear = molecules.positions[senders] - molecules.positions[receivers]
         if molecules.shifts is not None:
             nuclear = nuclear + molecules.shifts
         self._nuclear_vectors = nuclear
-        lengths = safe_norm(nuclear)
+        distances = safe_norm(nuclear)
         self._pairs = messages.pairs
+        self._lengths = lengths
         stride = molecules.num_atoms if messages.two_points else 0
         copies = len(self._pairs)
         self._on_nuclei = Edges(
             senders=torch.cat([senders + kind * stride for kind, _ in self._pairs]),
             receivers=torch.cat([receivers + kind * stride for _, kind in self._pairs]),
             vectors=nuclear.repeat(copies, 1),
-            lengths=lengths.repeat(copies),
-            nuclear_lengths=lengths.repeat(copies),
-            envelope=cosine_envelope(lengths, cutoff).repeat(copies),
+            lengths=distances.repeat(copies),
+            nuclear_lengths=distances.repeat(copies),
+            envelope=cosine_envelope(distances, cutoff).repeat(copies),
         )
 
     def __call__(self, displacement: Float[Tensor, "atoms 3"] | None) -> Edges:
@@ -154,7 +175,11 @@ class Connection:
         of_receiver = displacement.index_select(0, self._atom_receivers)
         parts = [self._vectors(pair, of_sender, of_receiver) for pair in self._pairs]
         vectors = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return replace(self._on_nuclei, vectors=vectors, lengths=safe_norm(vectors))
+        lengths = safe_norm(vectors)
+        if self._lengths is Lengths.NUCLEAR:
+            stretch = self._on_nuclei.lengths / lengths  # exactly one where nothing has moved
+            return replace(self._on_nuclei, vectors=vectors * stretch.unsqueeze(-1))
+        return replace(self._on_nuclei, vectors=vectors, lengths=lengths)
 
     def _vectors(self, pair: tuple[int, int], of_sender: Tensor, of_receiver: Tensor) -> Tensor:
         vectors = self._nuclear_vectors
@@ -175,10 +200,12 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         limit: bound of the length of a displacement, Angstrom.
         move: builds the move of one layer; by default the one that fits the backbone (`default_move`).
             `Still` holds the moving points on their nuclei.
+        lengths: what of the edges follows the moving points, a `Lengths` or its value. A backbone that sees lengths
+            alone (SchNet, CGCNN) needs "moving": with "nuclear" it is not polarized at all.
 
     Raises:
-        ValueError: if the backbone's embedding has too few species, an element is unknown, or `limit` is not
-            positive.
+        ValueError: if the backbone's embedding has too few species, an element is unknown, `limit` is not positive,
+            or a choice is not known.
 
     Example:
         >>> from neural_polarization.backbones import PaiNN
@@ -199,10 +226,12 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         messages: Messages | str = Messages.BOTH_VIEWS,
         limit: float = 0.5,
         move: type[Move] | None = None,
+        lengths: Lengths | str = Lengths.MOVING,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.messages = Messages(messages)
+        self.lengths = Lengths(lengths)
         self.limit = limit
         self.elements = tuple(elements)
         self.register_buffer("_species_of", _species_table(self.elements), persistent=False)
@@ -278,12 +307,12 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         cutoff, of_moving = self.backbone.cutoff, species + len(self.elements)
         if self.messages.mixes_views or not self.messages.two_points:
             points = torch.cat([species, of_moving]) if self.messages.two_points else species
-            return [self.backbone.embed(points)], [Connection(molecules, self.messages, cutoff)]
+            return [self.backbone.embed(points)], [Connection(molecules, self.messages, cutoff, self.lengths)]
         features = [self.backbone.embed(species), self.backbone.embed(of_moving)]
         seen_by_fixed = molecules if self.messages is Messages.BOTH_VIEWS else _unconnected(molecules)
         return features, [
-            Connection(seen_by_fixed, Messages.PLAIN, cutoff),
-            Connection(molecules, Messages.RIDING, cutoff),
+            Connection(seen_by_fixed, Messages.PLAIN, cutoff, self.lengths),
+            Connection(molecules, Messages.RIDING, cutoff, self.lengths),
         ]
 
     def _points(self, splits: list[Split]) -> tuple[Split, Split]:

@@ -32,7 +32,7 @@ def describe(values: Mapping[str, Any]) -> str:
         f"  network      {backbone['name']}, {backbone['channels']} channels, {backbone['num_layers']} layers, "
         f"cutoff {backbone['cutoff']} Angstrom",
         f"  polarization {polarization['messages']}, limit {polarization['limit']} Angstrom, "
-        f"move {polarization['move']}",
+        f"move {polarization['move']}, {polarization['lengths']} lengths",
         f"  elements     {', '.join(model['elements'])}",
         f"  parameters   {values['parameters']:,} ({values['precision']})",
     ]

@@ -14,7 +14,7 @@ from torch import Tensor
 from neural_polarization.backbones import Backbone
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import Move
-from neural_polarization.polarization import Messages, NeuralPolarization
+from neural_polarization.polarization import Lengths, Messages, NeuralPolarization
 from neural_polarization.testing.model import TinyModel
 from neural_polarization.testing.structures import ELEMENTS
 
@@ -39,10 +39,13 @@ class Contract(ABC):
         tolerance: largest error by type, relative to the largest of the compared numbers.
         exceptions: names of tests that the network fails by design, and why; they are reported as expected
             failures, and fail if they pass after all.
+        lengths: what of the edges follows the moving points; a backbone that sees directions can be checked with
+            `Lengths.NUCLEAR` as well, in a subclass of its own.
     """
 
     tolerance: ClassVar[Mapping[torch.dtype, float]] = MappingProxyType({torch.float64: 1e-10, torch.float32: 1e-4})
     exceptions: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    lengths: ClassVar[Lengths] = Lengths.MOVING
 
     @pytest.fixture(autouse=True)
     def _declared_exceptions(self, request: pytest.FixtureRequest) -> None:
@@ -82,7 +85,7 @@ class Contract(ABC):
         backbone = self.backbone(messages, seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = NeuralPolarization(backbone, ELEMENTS, messages, move=move)
+            network = NeuralPolarization(backbone, ELEMENTS, messages, move=move, lengths=self.lengths)
             for one in network.moves:
                 assert isinstance(one, Move)
                 one.enlarge(_GROWN)
