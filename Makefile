@@ -25,13 +25,18 @@ help:
 	@echo "make format rewrite the sources in the project's style"
 	@echo "make clean  remove the environments and the demo's output"
 
-$(READY): pyproject.toml constraints.txt
+# An environment, with plain venv and pip. $(1): its folder, $(2): what is installed beside torch.
+define make_environment
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python 3.11 to 3.13 is needed, and '$(PYTHON)' is not: make PYTHON=python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $@
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(2)
+	@touch $(1)/.ready
+endef
+
+$(READY): pyproject.toml constraints.txt
+	$(call make_environment,$(VENV),-e '.[dev]')
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -51,11 +56,7 @@ test-adapters: $(EXTRA:%=test-adapter-%)
 
 .PRECIOUS: .venv-%/.ready
 .venv-%/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]' \
-		beartype hypothesis pytest
-	@touch $@
+	$(call make_environment,.venv-$*,-e '.[$*]' beartype hypothesis pytest)
 
 # Without its package a file of tests is skipped as a whole; alone in its run it then fails with "no tests collected".
 test-adapter-%: .venv-%/.ready

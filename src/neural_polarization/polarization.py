@@ -31,7 +31,16 @@ from neural_polarization.moves import Couple, Move, PairCouple, SelfCouple, defa
 FIXED, MOVING = 0, 1
 
 
-class Messages(Enum):
+class _Choice(Enum):
+    """A named choice; an unknown one is an error that lists those there are."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        known = ", ".join(choice.value for choice in cls)
+        raise ValueError(f"{cls.__name__.lower()}: {value!r} is not known; choose one of {known}")
+
+
+class Messages(_Choice):
     """Which points exchange messages: the one choice of the method.
 
     Nuclei below the cutoff are connected; `pairs` lists the kinds (sender, receiver) of the edges of each such
@@ -51,10 +60,6 @@ class Messages(Enum):
     ALL = "all"
     """All four kinds of edges."""
 
-    @classmethod
-    def _missing_(cls, value: object) -> "Messages":
-        raise ValueError(f"messages: {value!r} is not known; choose one of {', '.join(choice.value for choice in cls)}")
-
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """Kinds (sender, receiver) of the edges that each pair of neighbouring nuclei gives."""
@@ -71,7 +76,7 @@ class Messages(Enum):
         return any(sender != receiver for sender, receiver in self.pairs)
 
 
-class Lengths(Enum):
+class Lengths(_Choice):
     """What of an edge follows the moving points: the other choice of the method, for networks that see directions.
 
     What moving points give to forces comes from lengths that move, and so does what they cost on molecules at
@@ -82,10 +87,6 @@ class Lengths(Enum):
     """Directions and lengths: vectors between the points as they are. For energies and forces of varied geometries."""
     NUCLEAR = "nuclear"
     """Directions alone: vectors point from point to point and are as long as the nuclei are apart."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> "Lengths":
-        raise ValueError(f"lengths: {value!r} is not known; choose one of {', '.join(choice.value for choice in cls)}")
 
 
 _PAIRS: dict[Messages, tuple[tuple[int, int], ...]] = {
