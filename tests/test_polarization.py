@@ -126,22 +126,30 @@ class TestOutput:
         moved = bool((points.displacement != 0.0).any())
         assert moved == (messages is not Messages.PLAIN)
 
-    @pytest.mark.parametrize("messages", [Messages.MOVING_VIEW, Messages.BOTH_VIEWS])
     @pytest.mark.parametrize("architecture", [PaiNN, SchNet, EGNN])
     def test_views_are_taken_apart_only_for_speed(
-        self,
-        messages: Messages,
-        architecture: type[PaiNN] | type[SchNet] | type[EGNN],
-        monkeypatch: pytest.MonkeyPatch,
+        self, architecture: type[PaiNN] | type[SchNet] | type[EGNN], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """One call of a layer with all points gives what one call per view gives."""
-        network = _network(architecture, messages)
+        network = _network(architecture, Messages.BOTH_VIEWS)
         molecules = Molecules.from_ase([distorted("CH4"), distorted("H2O")], CUTOFF, torch.float64)
         apart: Polarized = network(molecules)
         monkeypatch.setattr(Messages, "mixes_views", True)
         together: Polarized = network(molecules)
         assert torch.allclose(apart.scalars, together.scalars, rtol=0.0, atol=1e-12)
         assert torch.allclose(apart.trajectory, together.trajectory, rtol=0.0, atol=1e-12)
+
+    def test_fixed_points_of_the_moving_view_pass_through_no_layer(self) -> None:
+        """They hear of the molecule all the same, through the moving point of their atom."""
+        network = _network(PaiNN, Messages.MOVING_VIEW)
+        seen: list[int] = []
+        for layer in network.backbone.layers:
+            layer.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0].scalars)))
+        lone, bonded = (
+            network(Molecules.from_ase([structure(formula)], CUTOFF, torch.float64)) for formula in ("C", "CH4")
+        )
+        assert seen == [1, 1, 5, 5]
+        assert not torch.allclose(lone.fixed.scalars[0], bonded.fixed.scalars[0], rtol=0.0, atol=1e-3)
 
     def test_default_moves_fit_the_backbone(self) -> None:
         assert all(isinstance(move, VectorMove) for move in _network(PaiNN, Messages.RIDING).moves)

@@ -16,11 +16,11 @@ from neural_polarization.architectures import BackboneConfig
 from neural_polarization.files import replacing
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 
-FORMAT = 3
+FORMAT = 4
 """Version of the layout and of what weights mean; files of other ones are refused with a clear error.
 
 Before the first release: 1, moves in Angstrom instead of tenths of it; 2, heads of the spatial extent with all
-electrons at the moving points.
+electrons at the moving points; 3, perceptrons in moves and couplings.
 """
 
 _HEADER = "neural_polarization"

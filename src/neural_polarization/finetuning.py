@@ -62,7 +62,7 @@ class FineTuned(nn.Module):
         self.network.hold_still()
         for couple in self.network.couples:
             if isinstance(couple, PairCouple):
-                _silence(couple)
+                couple.silence()
 
     @property
     def cutoff(self) -> float:
@@ -122,15 +122,3 @@ def polarize(
         )
     messages = Messages(messages)
     return FineTuned(HOSTS[known[0]](model, elements, messages.two_points), elements, messages, limit)
-
-
-def _silence(couple: PairCouple) -> None:
-    """The two points tell each other nothing at first; gradients by which that changes remain."""
-    last = couple.mix[-1]
-    assert isinstance(last, nn.Linear)
-    with torch.no_grad():
-        last.weight.zero_()
-        last.bias.zero_()
-        for linear in (couple.to_fixed, couple.to_moving):
-            if linear is not None:
-                linear.weight.zero_()

@@ -8,10 +8,13 @@ from torch import Tensor, nn
 
 from neural_polarization.backbones.protocol import Split
 from neural_polarization.geometry import Edges
-from neural_polarization.layers import mlp, sum_by_index
+from neural_polarization.layers import sum_by_index
 
 _FIRST_GATE = 0.02
 """Standard deviation of a new move's gates: first displacements are far below a hundredth of an Angstrom."""
+
+_MIXES = 8
+"""Mixes of vector channels that a move gates: one gate per channel costs more and gave nothing (experiments/LOG.md)."""
 
 STEP = 0.1
 """Displacement (Angstrom) that a vector of one with a gate of one makes.
@@ -64,20 +67,22 @@ class Still(Move):
 
 
 class VectorMove(Move):
-    """Linear mix of a moving point's own vector channels, gated by its scalars.
+    """A few linear mixes of a moving point's own vector channels, gated by its scalars.
 
-    d_i = step sum_v g_v(s_i) V_iv, with a perceptron g.
+    d_i = step sum_k g_k(s_i) sum_v W_kv V_iv, with g linear.
     """
 
     def __init__(self, scalar_channels: int, vector_channels: int) -> None:
         super().__init__(scalar_channels, vector_channels)
-        self.gate = mlp([scalar_channels, scalar_channels, vector_channels])
-        _start_small(self.gate, vector_channels)
+        self.mix = nn.Linear(vector_channels, _MIXES, bias=False)
+        self.gate = nn.Linear(scalar_channels, _MIXES)
+        _start_small(self.gate, _MIXES)
 
     def forward(self, points: Split, edges: Edges, moving: slice) -> Float[Tensor, "atoms 3"]:
         """Displacement (Angstrom) of the points that `moving` selects."""
         assert points.vectors is not None
-        return STEP * (points.vectors[moving] * self.gate(points.scalars[moving]).unsqueeze(1)).sum(-1)
+        gates = self.gate(points.scalars[moving]).unsqueeze(1)
+        return STEP * (self.mix(points.vectors[moving]) * gates).sum(-1)
 
     def hold_still(self) -> None:
         """Sets the gates to zero."""
@@ -104,7 +109,7 @@ class EdgeMove(Move):
         self.of_receiver = nn.Linear(scalar_channels, scalar_channels)
         self.of_sender = nn.Linear(scalar_channels, scalar_channels, bias=False)
         self.of_length = nn.Linear(1, scalar_channels, bias=False)
-        self.gate = nn.Sequential(nn.SiLU(), nn.Linear(scalar_channels, 1))
+        self.gate = nn.Linear(scalar_channels, 1)
         _start_small(self.gate, scalar_channels)
 
     def forward(self, points: Split, edges: Edges, moving: slice) -> Float[Tensor, "atoms 3"]:
@@ -114,7 +119,7 @@ class EdgeMove(Move):
             + self.of_sender(points.scalars)[edges.senders]
             + self.of_length(edges.lengths.unsqueeze(-1))
         )
-        gates = self.gate(hidden) * (PUSH * edges.envelope / (edges.lengths + 1.0)).unsqueeze(-1)
+        gates = self.gate(nn.functional.silu(hidden)) * (PUSH * edges.envelope / (edges.lengths + 1.0)).unsqueeze(-1)
         steps = gates * edges.vectors
         return sum_by_index(steps, edges.receivers, len(points.scalars))[moving]
 
@@ -158,7 +163,8 @@ class SelfCouple(Couple):
     """One set of features per atom: s_i <- s_i + |d_i|^2 W s_i.
 
     The energy of a Drude oscillator's spring is of this form. It vanishes with the displacement, so an atom that
-    does not move is left exactly as the backbone made it.
+    does not move is left exactly as the backbone made it. (A constant per channel in place of W is cheaper, and costs
+    EGNN half of what it gains on QM9: experiments/LOG.md.)
     """
 
     def __init__(self, scalar_channels: int, vector_channels: int, limit: float) -> None:
@@ -173,40 +179,53 @@ class SelfCouple(Couple):
 
 
 class PairCouple(Couple):
-    """Two sets of features per atom: scalars of both and |d_i|^2 through a perceptron, vectors of each through a
-    linear map of the other's."""
+    """Two sets of features per atom: each point hears a linear map of the other's scalars and of |d_i|^2, and, channel
+    by channel, of the other's vectors.
+
+    What comes of it is left to the layers and heads, which are not linear: perceptrons here, and full maps of vectors,
+    cost as much as a fifth of the backbone and gave nothing (experiments/LOG.md).
+    """
 
     def __init__(self, scalar_channels: int, vector_channels: int, limit: float) -> None:
         super().__init__(scalar_channels, vector_channels, limit)
-        self.mix = mlp([2 * scalar_channels + 1, scalar_channels, 2 * scalar_channels])
-        self.to_fixed = nn.Linear(vector_channels, vector_channels, bias=False) if vector_channels else None
-        self.to_moving = nn.Linear(vector_channels, vector_channels, bias=False) if vector_channels else None
+        self.to_fixed = nn.Linear(scalar_channels + 1, scalar_channels)
+        self.to_moving = nn.Linear(scalar_channels + 1, scalar_channels)
+        self.vectors_to_fixed = nn.Parameter(_weights(vector_channels)) if vector_channels else None
+        self.vectors_to_moving = nn.Parameter(_weights(vector_channels)) if vector_channels else None
 
     def forward(self, fixed: Split, moving: Split, displacement: Float[Tensor, "atoms 3"]) -> tuple[Split, Split]:
         """Features after the coupling."""
-        both = torch.cat([fixed.scalars, moving.scalars, self.stretch(displacement)], -1)
-        to_fixed, to_moving = self.mix(both).chunk(2, -1)
+        stretch = self.stretch(displacement)
+        to_fixed = self.to_fixed(torch.cat([moving.scalars, stretch], -1))
+        to_moving = self.to_moving(torch.cat([fixed.scalars, stretch], -1))
         fixed_vectors, moving_vectors = fixed.vectors, moving.vectors
         if fixed_vectors is not None and moving_vectors is not None:
-            assert self.to_fixed is not None and self.to_moving is not None
+            assert self.vectors_to_fixed is not None and self.vectors_to_moving is not None
             fixed_vectors, moving_vectors = (
-                fixed_vectors + self.to_fixed(moving_vectors),
-                moving_vectors + self.to_moving(fixed_vectors),
+                fixed_vectors + self.vectors_to_fixed * moving_vectors,
+                moving_vectors + self.vectors_to_moving * fixed_vectors,
             )
         return Split(fixed.scalars + to_fixed, fixed_vectors), Split(moving.scalars + to_moving, moving_vectors)
 
+    def silence(self) -> None:
+        """The two points tell each other nothing; gradients by which that changes remain."""
+        with torch.no_grad():
+            for weights in self.parameters():
+                weights.zero_()
 
-def _start_small(gate: nn.Sequential, inputs: int) -> None:
-    last = gate[-1]
-    assert isinstance(last, nn.Linear)
+
+def _weights(channels: int) -> Float[Tensor, " channels"]:
+    """Random weights as large as those of a linear map of so many channels."""
+    return torch.randn(channels) / channels**0.5
+
+
+def _start_small(gate: nn.Linear, inputs: int) -> None:
     with torch.no_grad():
-        last.weight.normal_(0.0, _FIRST_GATE / inputs**0.5)
-        last.bias.zero_()
+        gate.weight.normal_(0.0, _FIRST_GATE / inputs**0.5)
+        gate.bias.zero_()
 
 
-def _multiply(gate: nn.Sequential, factor: float) -> None:
-    last = gate[-1]
-    assert isinstance(last, nn.Linear)
+def _multiply(gate: nn.Linear, factor: float) -> None:
     with torch.no_grad():
-        last.weight.mul_(factor)
-        last.bias.mul_(factor)
+        gate.weight.mul_(factor)
+        gate.bias.mul_(factor)

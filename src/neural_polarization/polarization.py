@@ -52,7 +52,7 @@ class Messages(_Choice):
     RIDING = "riding"
     """The atom's only features ride on its moving point: as cheap as plain."""
     MOVING_VIEW = "moving_view"
-    """Moving points among themselves; the fixed points are reached through the atom's own pair."""
+    """Moving points among themselves; fixed points hear of the molecule through their own pair alone."""
     BOTH_VIEWS = "both_views"
     """Fixed points among themselves and moving points among themselves: the most accurate choice."""
     CROSSED = "crossed"
@@ -285,11 +285,14 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         else:
             # The moving points are the last view, or the second half of the only one.
             moving = slice(molecules.num_atoms if self.messages.mixes_views else 0, None)
+            first = len(features) - len(connections)  # of the views that pass through the layers
             for step, (layer, move, couple) in enumerate(
                 zip(self.backbone.layers, self.moves, self.couples, strict=True)
             ):
                 edges_of_views = [connect(displacement if step else None) for connect in connections]
-                features = [layer(view, edges) for view, edges in zip(features, edges_of_views, strict=True)]
+                features[first:] = [
+                    layer(view, edges) for view, edges in zip(features[first:], edges_of_views, strict=True)
+                ]
                 splits = [self.backbone.split(view) for view in features]
                 displacement = bound(displacement + move(splits[-1], edges_of_views[-1], moving), self.limit)
                 coupled = couple(*self._points(splits), displacement)
@@ -299,22 +302,21 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         return Polarized(fixed, moved, torch.stack(trajectory))
 
     def _views(self, molecules: Molecules, species: Int[Tensor, " atoms"]) -> tuple[list[Features], list[Connection]]:
-        """Features and connections of what the backbone sees at once.
+        """Features of the views, and the connections of those that have any: the last ones.
 
         Two views that exchange no messages do not meet within a layer: called one after the other they need less
-        memory at a time, which makes them faster, and what is known to stand still costs nothing: the edges among
-        the fixed points are the same for all layers, and of the moving view no fixed point sends or receives.
+        memory at a time, which makes them faster, and the edges among the fixed points are the same for all layers.
+        The fixed points of the moving view have no edges and no layers; the coupling is what they see.
         """
         cutoff, of_moving = self.backbone.cutoff, species + len(self.elements)
         if self.messages.mixes_views or not self.messages.two_points:
             points = torch.cat([species, of_moving]) if self.messages.two_points else species
             return [self.backbone.embed(points)], [Connection(molecules, self.messages, cutoff, self.lengths)]
         features = [self.backbone.embed(species), self.backbone.embed(of_moving)]
-        seen_by_fixed = molecules if self.messages is Messages.BOTH_VIEWS else _unconnected(molecules)
-        return features, [
-            Connection(seen_by_fixed, Messages.PLAIN, cutoff, self.lengths),
-            Connection(molecules, Messages.RIDING, cutoff, self.lengths),
-        ]
+        of_moving_points = Connection(molecules, Messages.RIDING, cutoff, self.lengths)
+        if self.messages is Messages.MOVING_VIEW:
+            return features, [of_moving_points]
+        return features, [Connection(molecules, Messages.PLAIN, cutoff, self.lengths), of_moving_points]
 
     def _points(self, splits: list[Split]) -> tuple[Split, Split]:
         """Features of the fixed and of the moving points, which are the same where an atom has one set."""
@@ -335,16 +337,6 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         for move in self.moves:
             assert isinstance(move, Move)
             move.hold_still()
-
-
-def _unconnected(molecules: Molecules) -> Molecules:
-    """The same atoms with no neighbours, and no geometry to differentiate."""
-    return replace(
-        molecules,
-        positions=molecules.positions.detach(),
-        edge_index=molecules.edge_index[:, :0],
-        shifts=None if molecules.shifts is None else molecules.shifts[:0],
-    )
 
 
 def _species_table(elements: Sequence[str]) -> Int[Tensor, " numbers"]:

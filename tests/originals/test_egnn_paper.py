@@ -81,10 +81,9 @@ def test_riding_contains_the_original_coordinate_update() -> None:
     network = NeuralPolarization(backbone, ELEMENTS, "riding", limit=1e6).double()
     for move in network.moves:
         assert isinstance(move, VectorMove)
-        last = move.gate[-1]
-        assert isinstance(last, nn.Linear)
-        last.weight.zero_()
-        last.bias.fill_(1.0 / STEP)
+        move.mix.weight.fill_(1.0 / move.mix.out_features)  # EGNN has one vector channel
+        move.gate.weight.zero_()
+        move.gate.bias.fill_(1.0 / STEP)
     molecules = Molecules.from_ase(distorted("CH3CH2OH"), CUTOFF, torch.float64)
     points: Polarized = network(molecules)
     scalars, _, positions = _loop(backbone, molecules, moves=True)
