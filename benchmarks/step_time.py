@@ -7,6 +7,10 @@ Every network has the same channels, layers, cutoff and radial functions, and re
 by the same perceptron. The networks take turns, step by step, so that whatever else the machine does slows all of
 them alike: a ratio is the median over the rounds of the ratio to plain in the same round. Memory is the peak of
 what one step allocates in tensors. SchNetPack's row needs `pip install neural-polarization[schnetpack]`.
+
+With glibc, set
+MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000, as `npol compare` and `make` do: else the larger
+batches measure how memory is handed back and fetched again.
 """
 
 import argparse

@@ -33,7 +33,7 @@ class FineTuned(nn.Module):
     as those of the trained model; all of it has gradients from there.
 
     Where both points have features and exchange messages alike, the energy is the mean of what both are read as; with
-    `Messages.MOVING_VIEW`, in which fixed points receive no messages, the moving ones are read.
+    `Messages.MOVING_VIEW`, in which fixed points pass through no layer, the moving ones are read.
 
     Args:
         parts: the trained model, taken apart by an adapter for these messages.

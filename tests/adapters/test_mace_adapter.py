@@ -26,9 +26,7 @@ from torch import Tensor
 from neural_polarization.adapters import mace as adapter
 from neural_polarization.finetuning import FineTuned, polarize
 from neural_polarization.molecules import Molecules
-from neural_polarization.polarization import Messages
 from neural_polarization.testing import ELEMENTS, BackboneContract
-from neural_polarization.testing.base import every_choice
 
 if find_spec("mace") is None:
     pytest.skip("needs MACE: pip install neural-polarization[mace]", allow_module_level=True)
@@ -117,13 +115,6 @@ class TestMACE(BackboneContract):
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter)
         return adapter.MACEBackbone(network, ELEMENTS, num_species > len(ELEMENTS))
-
-    @every_choice
-    def test_every_parameter_gets_a_gradient(self, messages: Messages, request: pytest.FixtureRequest) -> None:
-        if messages is Messages.MOVING_VIEW:
-            reason = "MACE's first layer keeps nothing of an atom without messages, as the fixed points are here"
-            request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
-        super().test_every_parameter_gets_a_gradient(messages)
 
 
 class TestPolarized:

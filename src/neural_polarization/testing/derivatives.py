@@ -78,7 +78,7 @@ class DerivativeContract(Contract):
         parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         unreached = [name for name, p in parameters if p.grad is None]
         assert not unreached, f"no gradient reaches {', '.join(unreached)}"
-        # A couple's weights may have none in the first layer: fixed points that receive no messages have no vectors.
+        # A couple's weights may have none in the first layer: fixed points of the moving view have no vectors yet.
         dead = [name for name, p in parameters if ".couples." not in name and not self._alive(p)]
         assert not dead, f"the gradient is zero everywhere in {', '.join(dead)}"
 
