@@ -8,9 +8,8 @@ by the same perceptron. The networks take turns, step by step, so that whatever 
 them alike: a ratio is the median over the rounds of the ratio to plain in the same round. Memory is the peak of
 what one step allocates in tensors. SchNetPack's row needs `pip install neural-polarization[schnetpack]`.
 
-With glibc, set
-MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000, as `npol compare` and `make` do: else the larger
-batches measure how memory is handed back and fetched again.
+With glibc, set MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000, as `npol compare` and `make` do:
+else the larger batches measure how memory is handed back and fetched again.
 """
 
 import argparse

@@ -54,7 +54,7 @@ class Messages(_Choice):
     MOVING_VIEW = "moving_view"
     """Moving points among themselves; fixed points hear of the molecule through their own pair alone."""
     BOTH_VIEWS = "both_views"
-    """Fixed points among themselves and moving points among themselves: the most accurate choice."""
+    """Fixed points among themselves and moving points among themselves: twice the edges."""
     CROSSED = "crossed"
     """Fixed points to moving ones and moving points to fixed ones."""
     ALL = "all"

@@ -28,7 +28,7 @@ SEPARATED = 1e-12
 """Relative difference from which a pair counts as told apart; rounding in float64 stays below 1e-14."""
 
 CHOICES = (Messages.PLAIN, Messages.RIDING, Messages.BOTH_VIEWS)
-"""Without polarization, and with it in its free and in its most accurate form."""
+"""Without polarization, and with it in its free and in its full form."""
 
 _GROWN = 250.0
 """Factor of the moves' first gates: displacements of some tenths of an Angstrom, as training makes them."""
