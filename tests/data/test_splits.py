@@ -88,7 +88,9 @@ def test_published_sets_are_kept_apart() -> None:
 
 def test_parts_of_a_stored_split() -> None:
     stored = Split(np.arange(50), np.arange(50, 60), np.arange(60, 90), "group")
-    assert stored_split(stored) == stored or sizes(stored_split(stored)) == [50, 10, 30]
+    assert stored_split(stored) == stored == Split.from_json(stored.to_json())
+    assert hash(stored_split(stored)) == hash(stored)
+    assert stored != Split(np.arange(50), np.arange(50, 60), np.arange(61, 91), "group")
     part = stored_split(stored, 20, None, 0.5, seed=1)
     assert sizes(part) == [20, 10, 15]
     assert set(part.train.tolist()) < set(range(50))

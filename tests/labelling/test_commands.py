@@ -135,6 +135,9 @@ def test_relaxation_finds_the_minimum() -> None:
         (["label", "{folder}/water.xyz", "-o", "x.h5", "--levels", "PBE/foo"], "unknown argument '--levels'"),
         (["enumerate", "0", "-o", "{folder}/x.extxyz"], "heavy_atoms: expected at least 1"),
         (["enumerate", "1", "-o", "{folder}/x.xyz"], "expected the ending .extxyz"),
+        (["sample", "O", "-o", "{folder}/x.xyz"], "expected the ending .extxyz"),
+        (["sample", "O", "--frames", "0", "-o", "{folder}/x.extxyz"], "frames: expected at least 1"),
+        (["sample", "C(", "-o", "{folder}/x.extxyz"], "SMILES 'C\\(' cannot be read"),
         (["pack", "{folder}/water.xyz", "-o", "{folder}/x.npz"], "cannot be read as a file of labels"),
     ],
 )

@@ -63,6 +63,17 @@ class Backbone(Protocol[Features]):
         vector_channels: width of `Split.vectors`; 0 where the network has none.
     """
 
+    @classmethod
+    def __subclasshook__(cls, candidate: type, /) -> bool:
+        """Whether `isinstance` takes objects of a class for backbones: it has the three methods.
+
+        By itself `isinstance` looks for the attributes too, and since Python 3.12 it does not see those that a
+        `torch.nn.Module` keeps in tables of its own, as `layers`. The contract looks at each of them.
+        """
+        if cls is not Backbone:
+            return NotImplemented
+        return all(any(name in base.__dict__ for base in candidate.__mro__) for name in ("embed", "split", "join"))
+
     @property
     def cutoff(self) -> float: ...
 

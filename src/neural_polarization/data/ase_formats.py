@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ase
 import ase.db
@@ -128,20 +129,22 @@ def _first_lines(path: Path) -> list[int]:
 def _database_records(path: Path) -> Iterator[_Record]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; expected an ASE database")
+    connected: Any = ase.db.connect(path)
     row_id = 0
     try:
-        for row in ase.db.connect(path).select():
-            row_id = int(row.id)
-            atoms = row.toatoms()
-            results = dict(atoms.calc.results) if atoms.calc is not None else {}
-            # A row's attribute `charge`, the sum of initial charges, hides a key-value pair of that name.
-            charge = vars(row).get("charge", row.charge)
-            own = {**row.key_value_pairs, "charge": charge, **row.data}
-            yield _Record(
-                atoms,
-                {**own, **{key: value for key, value in results.items() if key not in _PER_ATOM}},
-                {key: value for key, value in results.items() if key in _PER_ATOM},
-            )
+        with connected as database:  # without `with` ASE leaves connections open
+            for row in database.select():
+                row_id = int(row.id)
+                atoms = row.toatoms()
+                results = dict(atoms.calc.results) if atoms.calc is not None else {}
+                # A row's attribute `charge`, the sum of initial charges, hides a key-value pair of that name.
+                charge = vars(row).get("charge", row.charge)
+                own = {**row.key_value_pairs, "charge": charge, **row.data}
+                yield _Record(
+                    atoms,
+                    {**own, **{key: value for key, value in results.items() if key not in _PER_ATOM}},
+                    {key: value for key, value in results.items() if key in _PER_ATOM},
+                )
     except (*_BROKEN, sqlite3.DatabaseError) as error:
         raise DataError(
             f"{path}: cannot be read after row {row_id} ({_told(error)}); expected an ASE database (.db or .json)"

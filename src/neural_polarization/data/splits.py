@@ -19,7 +19,7 @@ PARTS = ("train", "validation", "test")
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Indices of the structures in each part of a data set.
 
@@ -36,6 +36,17 @@ class Split:
     test: Int[np.ndarray, " test"]
     by: Literal["structure", "group"] = "structure"
     content_hash: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the same structures are in the same parts of the same data set."""
+        if not isinstance(other, Split):
+            return NotImplemented
+        same = all(np.array_equal(part, other.parts[name]) for name, part in self.parts.items())
+        return same and (self.by, self.content_hash) == (other.by, other.content_hash)
+
+    def __hash__(self) -> int:
+        """Equal splits have equal hashes."""
+        return hash((self.by, self.content_hash, len(self.train), len(self.validation), len(self.test)))
 
     @property
     def parts(self) -> dict[str, Int[np.ndarray, " part"]]:

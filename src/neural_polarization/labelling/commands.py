@@ -1,4 +1,4 @@
-"""The commands `npol enumerate`, `npol label` and `npol pack`. Nothing heavy is imported before one runs."""
+"""The commands `npol enumerate`, `sample`, `label` and `pack`. Nothing heavy is imported before one runs."""
 
 import argparse
 import sys
@@ -18,6 +18,7 @@ def add_parsers(subparsers: Any) -> None:
             arguments and of the words that the parser did not know, which returns the exit code.
     """
     _add_enumerate(subparsers)
+    _add_sample(subparsers)
     _add_label(subparsers)
     _add_pack(subparsers)
 
@@ -41,6 +42,20 @@ def _add_enumerate(subparsers: Any) -> None:
     )
     command.add_argument("--overwrite", action="store_true", help="replace the output file")
     command.set_defaults(run=_run_enumerate)
+
+
+def _add_sample(subparsers: Any) -> None:
+    command = subparsers.add_parser(
+        "sample", help="structures of molecules along a dynamics in a force field", allow_abbrev=False
+    )
+    command.add_argument("smiles", nargs="+", metavar="SMILES", help="of the molecules")
+    command.add_argument("-o", "--output", required=True, metavar="FILE.extxyz")
+    command.add_argument("--frames", type=int, default=500, metavar="K", help="of each molecule; default 500")
+    command.add_argument("--temperature", type=float, default=500.0, metavar="KELVIN", help="default 500")
+    command.add_argument("--interval", type=float, default=50.0, metavar="FS", help="between frames; default 50 fs")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--overwrite", action="store_true", help="replace the output file")
+    command.set_defaults(run=_run_sample)
 
 
 def _add_label(subparsers: Any) -> None:
@@ -109,11 +124,7 @@ def _run_enumerate(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> i
     from .relaxation import relax
 
     _no_more(rest)
-    output = Path(arguments.output)
-    if output.suffix != ".extxyz":
-        raise ValueError(f"{output}: expected the ending .extxyz, which keeps SMILES and numbers of molecules")
-    if output.exists() and not arguments.overwrite:
-        raise FileExistsError(f"{output} exists; give another path, or --overwrite")
+    output = _new_structures(arguments)
     smiles = choose(
         enumerate_smiles(arguments.heavy_atoms, arguments.strained),
         arguments.smallest,
@@ -127,6 +138,21 @@ def _run_enumerate(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> i
     write(output, made, format="extxyz")
     molecules = len({atoms.info["smiles"] for atoms in made})
     sys.stdout.write(f"{output}: {len(made)} structures of {molecules} molecules ({len(smiles)} enumerated)\n")
+    return 0
+
+
+def _run_sample(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
+    from ase.io import write
+
+    from .dynamics import Dynamics, sample
+
+    _no_more(rest)
+    output = _new_structures(arguments)
+    dynamics = Dynamics(arguments.frames, arguments.temperature, arguments.interval, seed=arguments.seed)
+    made = sample(arguments.smiles, dynamics)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write(output, made, format="extxyz")
+    sys.stdout.write(f"{output}: {len(made)} structures of {len(arguments.smiles)} molecules\n")
     return 0
 
 
@@ -190,6 +216,16 @@ def _run_pack(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
         f"polarizabilities, {packed.densities} densities; {packed.failed} failed and were left out\n"
     )
     return 0
+
+
+def _new_structures(arguments: argparse.Namespace) -> Path:
+    """Where structures are written, if that can be."""
+    output = Path(arguments.output)
+    if output.suffix != ".extxyz":
+        raise ValueError(f"{output}: expected the ending .extxyz, which keeps SMILES and numbers of molecules")
+    if output.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{output} exists; give another path, or --overwrite")
+    return output
 
 
 def _shares(words: Sequence[str]) -> dict[str, float]:

@@ -38,6 +38,14 @@ class ForceField:
         """Bonded pairs."""
         return [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in self._molecule.GetBonds()]
 
+    def energy_and_forces(self, positions: Float[np.ndarray, "atoms 3"]) -> tuple[float, Float[np.ndarray, "atoms 3"]]:
+        """Energy (eV) and forces (eV/Angstrom) of the atoms elsewhere (Angstrom)."""
+        coordinates = positions.ravel().tolist()
+        # RDKit keeps distances between calls; only the energy makes them anew, without it gradients are wrong.
+        energy = self._field.CalcEnergy(coordinates)
+        gradient = np.array(self._field.CalcGrad(coordinates)).reshape(positions.shape)
+        return energy * KILOCALORIE_PER_MOLE, -gradient * KILOCALORIE_PER_MOLE
+
     def hessian(self, step: float = 1e-3) -> Float[np.ndarray, "coordinates coordinates"]:
         """Second derivatives by central differences of the gradient, eV/Angstrom^2."""
         positions = np.array(self._molecule.GetConformer().GetPositions()).ravel()
@@ -48,14 +56,11 @@ class ForceField:
             forward = self._gradient(moved)
             moved[coordinate] -= 2 * step
             rows.append((forward - self._gradient(moved)) / (2 * step))
-        hessian = np.array(rows) * KILOCALORIE_PER_MOLE
+        hessian = np.array(rows)
         return (hessian + hessian.T) / 2
 
     def _gradient(self, positions: Float[np.ndarray, " coordinates"]) -> Float[np.ndarray, " coordinates"]:
-        """kcal/mol/Angstrom."""
-        # RDKit keeps distances between calls; only the energy makes them anew, without it gradients are wrong.
-        self._field.CalcEnergy(positions.tolist())
-        return np.array(self._field.CalcGrad(positions.tolist()))
+        return -self.energy_and_forces(positions.reshape(-1, 3))[1].ravel()
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def thermal_frames(
     for _ in range(100 * frames):
         displaced = relaxed.copy()
         displaced.positions += (spread @ generator.normal(size=len(spread))).reshape(-1, 3)
-        if _same_molecule(relaxed, displaced, bonds, limits):
+        if same_molecule(relaxed, displaced, bonds, limits):
             result.append(displaced)
         if len(result) == frames:
             return result
@@ -128,7 +133,8 @@ def _internal_space(positions: Any) -> Any:
     return left[:, int(np.count_nonzero(values > 1e-3)) :]
 
 
-def _same_molecule(relaxed: ase.Atoms, displaced: ase.Atoms, bonds: Any, limits: Tolerance) -> bool:
+def same_molecule(relaxed: ase.Atoms, displaced: ase.Atoms, bonds: Any, limits: Tolerance) -> bool:
+    """Whether bonds (pairs of atoms) and contacts of the displaced structure are within the limits."""
     before, after = relaxed.get_all_distances(), displaced.get_all_distances()
     bonded = np.zeros(before.shape, dtype=bool)
     if len(bonds):

@@ -348,8 +348,8 @@ def _round_up(size: float) -> int:
 def _require_compiler() -> None:
     wanted = os.environ.get("CXX")
     if not any(shutil.which(name) for name in ([wanted] if wanted else ["g++", "clang++", "cl"])):
-        where = f"the environment variable CXX names {wanted!r}, which" if wanted else "neither g++ nor clang++"
+        missing = f"{wanted!r}, which the environment variable CXX names, is" if wanted else "g++ and clang++ are"
         raise RuntimeError(
-            f"a compiled training needs a C++ compiler: {where} was not found; install g++ (or set CXX to a "
+            f"a compiled training needs a C++ compiler: {missing} not there; install g++ (or set CXX to a "
             "compiler), or train without compilation"
         )
