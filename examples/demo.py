@@ -1,8 +1,8 @@
 """The main job in a few minutes: does a moving point for every atom make a network better, on real labels?
 
-Trains PaiNN, a wider PaiNN with as many parameters and polarized PaiNN on the repository's own DFT labels, three times
-each, compares their errors on molecules that none of them has seen, and predicts a molecule given as SMILES. Every step
-is a command that works the same way on data of your own.
+Trains PaiNN, a wider one with as many parameters as the polarized one, a deeper one that costs as much, and polarized
+PaiNN on the repository's own DFT labels of ethanol, three times each, compares their errors on frames that none of them
+has seen, and predicts a molecule given as SMILES. Every step is a command that works the same way on data of your own.
 """
 
 import os
@@ -28,11 +28,11 @@ def main() -> None:
     """All steps, in order."""
     started = time.monotonic()
     jobs = str(min(3, os.cpu_count() or 1))
-    step("Train plain, wider and polarized PaiNN side by side", "compare", "configs/demo.yaml", "--jobs", jobs)
+    step("Train plain, wider, deeper and polarized PaiNN side by side", "compare", "configs/demo.yaml", "--jobs", jobs)
     step("What the polarized model is", "info", MODEL)
     step("Its errors, with parity plots", "evaluate", MODEL, "--overwrite")
     output = "runs/demo/ethanol.extxyz"
-    step("A molecule it has never seen", "predict", MODEL, "--smiles", SMILES, "--output", output, "--overwrite")
+    step("A molecule from its SMILES", "predict", MODEL, "--smiles", SMILES, "--output", output, "--overwrite")
     step("The same on the screen", "predict", MODEL, "--smiles", SMILES)
     print(
         f"""
@@ -43,8 +43,9 @@ Done in {(time.monotonic() - started) / 60:.1f} minutes. What is where:
 
 What to do next:
   npol compare configs/demo.yaml --base.training.epochs 120 --output runs/longer   # the same, trained longer
+  npol train configs/own_data.yaml --data.path YOUR/frames.extxyz   # your own molecules, names and units
   npol train configs/rmd17.yaml --data.path YOUR/rmd17/ethanol.npz   # energies and forces of one molecule
-  npol label molecules.xyz -o labels.h5                              # DFT labels for molecules of your own
+  npol sample CCN -o frames.extxyz && npol label frames.extxyz -o labels.h5   # geometries and DFT labels of your own
 Put `{Path(sys.executable).parent}` on your PATH, or write {Path(sys.executable).parent}/npol, to run them."""
     )
 

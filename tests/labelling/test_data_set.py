@@ -33,7 +33,7 @@ def rows(counts: np.ndarray, k: int) -> slice:
     return slice(end - int(counts[k]), end)
 
 
-@pytest.mark.parametrize("name", ["small_molecules.npz", "small_molecules_densities.npz"])
+@pytest.mark.parametrize("name", ["ethanol.npz", "small_molecules.npz", "small_molecules_densities.npz"])
 def test_checksums(name: str) -> None:
     stated = re.search(rf"^([0-9a-f]{{64}})  {name}$", (DATA / "README.md").read_text(), re.MULTILINE)
     assert stated is not None
@@ -48,6 +48,20 @@ def test_promised_sizes(main: dict[str, np.ndarray], extra: dict[str, np.ndarray
     for name in ("energy", "forces", "dipole", "homo", "spatial_extent", "hirshfeld_charges"):
         assert np.isfinite(main[name]).all()
     assert sum(file.stat().st_size for file in DATA.iterdir()) < 40e6
+
+
+def test_frames_of_ethanol(main: dict[str, np.ndarray]) -> None:
+    """One molecule in all its conformers, at the level of the other set."""
+    with np.load(DATA / "ethanol.npz") as arrays:
+        ethanol = dict(arrays)
+    assert len(ethanol["n_atoms"]) == 343
+    assert set(ethanol["smiles"].tolist()) == {"CCO"}
+    assert ethanol["level"] == main["level"]
+    assert np.abs(np.add.reduceat(ethanol["forces"], np.arange(0, 9 * 343, 9))).max() < 0.01
+    assert np.sqrt(np.mean(ethanol["forces"] ** 2)) == pytest.approx(1.1, abs=0.05)
+    frames = ethanol["positions"].reshape(343, 9, 3)
+    turns = [ase.Atoms("C2OH6", frame).get_dihedral(0, 1, 2, 8) for frame in frames]
+    assert (np.histogram(turns, 6, (0.0, 360.0))[0] > 10).all(), "gauche and trans"
 
 
 def test_split_is_by_molecule(main: dict[str, np.ndarray]) -> None:
