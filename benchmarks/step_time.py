@@ -40,9 +40,16 @@ CHOICES = {
     "riding": (Messages.RIDING, Lengths.MOVING),
     "riding, nuclear lengths": (Messages.RIDING, Lengths.NUCLEAR),
     "moving_view": (Messages.MOVING_VIEW, Lengths.MOVING),
+    "moving_view, nuclear lengths": (Messages.MOVING_VIEW, Lengths.NUCLEAR),
     "both_views": (Messages.BOTH_VIEWS, Lengths.MOVING),
 }
-LIMITS = {"riding": 1.15, "riding, nuclear lengths": 1.15, "moving_view": 1.4, "both_views": 2.2}
+LIMITS = {
+    "riding": 1.15,
+    "riding, nuclear lengths": 1.15,
+    "moving_view": 1.4,
+    "moving_view, nuclear lengths": 1.4,
+    "both_views": 2.2,
+}
 """What a step may cost relative to plain; plain itself may cost no more than SchNetPack's."""
 
 ASPIRIN = ase.Atoms(

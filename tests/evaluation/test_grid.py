@@ -21,6 +21,7 @@ from neural_polarization.training.parsing import ConfigError, Source, build, wit
 from waters import experiment, waters
 
 PLAIN = {"model.polarization.messages": "plain"}
+CHANNELS = "model.backbone.channels"
 
 
 def write_grid(folder: Path, **changed: Any) -> Path:
@@ -212,6 +213,20 @@ def test_sizes_that_are_to_match_are_found_once(tmp_path: Path) -> None:
     costs = measure(grid)
     assert costs.parameters["wider"] >= costs.parameters["polarized"] > costs.parameters["plain"]
     assert measure(grid_of(tmp_path)) == costs
+    # A further variant goes on with the sizes of the others; one that has changed is another grid.
+    variants = yaml.safe_load((tmp_path / "grid.yaml").read_text())["variants"]
+    further = {**variants, "riding": {"set": {"model.polarization.messages": "riding"}}}
+    (grid.output / "plain" / "seed_0").mkdir(parents=True)
+    (grid.output / "plain" / "seed_0" / "config.yaml").touch()
+    file = grid.output / "costs.json"
+    file.write_text(file.read_text().replace(f'channels": {costs.found["wider"][CHANNELS]}', 'channels": 99'))
+    more = measure(grid_of(tmp_path, variants=further))
+    assert set(more.step_seconds) == set(further)
+    assert more.found == {"wider": {CHANNELS: 99}}
+    assert measure(grid_of(tmp_path, variants=variants)).found == more.found
+    changed = {**further, "riding": {"set": {"model.polarization.messages": "moving_view"}}}
+    with pytest.raises(FileExistsError, match=r"variants.riding.* riding -> moving_view"):
+        measure(grid_of(tmp_path, variants=changed))
     timed = measure(grid_of(tmp_path, minutes=0.1, output=str(tmp_path / "timed")))
     steps = {name: found["training.steps"] for name, found in timed.found.items()}
     assert steps["plain"] > steps["polarized"] > 0

@@ -110,31 +110,57 @@ def tabulate(grid: Grid, costs: Costs) -> Table:
 
 
 def measure(grid: Grid, overwrite: bool = False) -> Costs:
-    """Costs of the variants, and the sizes of those that are to match another; measured once per grid.
+    """Costs of the variants, and the sizes of those that are to match another; found once per variant.
 
-    They are kept in `costs.json`, because a grid that is continued must go on with the same sizes.
+    They are kept in `costs.json`, because a grid that is continued must go on with the same sizes. Variants may be
+    added to a grid: steps are then measured again, since only times of one run can be compared.
+
+    Raises:
+        FileExistsError: if there are results of other data, another base, or a variant that has changed.
     """
     file = grid.output / "costs.json"
     wanted = json.loads(
         json.dumps({"base": _sizes(grid.base), "variants": plain(grid.config.variants), "minutes": grid.config.minutes})
     )
+    found: dict[str, dict[str, Any]] = {}
     if file.is_file():
         stored = cast("dict[str, Any]", json.loads(file.read_text(encoding="utf-8")))
-        if stored["of"] == wanted:
-            return Costs(stored["found"], stored["parameters"], stored["step_seconds"])
-        if not overwrite and any(grid.output.glob("*/seed_*/config.yaml")):
+        former = cast("dict[str, Any]", stored["of"])
+        common = [name for name in wanted["variants"] if name in former["variants"]]
+        before, now = ({**of, "variants": {name: of["variants"][name] for name in common}} for of in (former, wanted))
+        if before == now:
+            found = stored["found"]
+            if len(common) == len(wanted["variants"]):
+                return Costs(found, stored["parameters"], stored["step_seconds"])
+            wanted["variants"] = {**former["variants"], **wanted["variants"]}
+        elif not overwrite and any(grid.output.glob("*/seed_*/config.yaml")):
             raise FileExistsError(
-                f"{grid.output}: trainings of another grid are there ({'; '.join(differences(stored['of'], wanted))}); "
+                f"{grid.output}: trainings of another grid are there ({'; '.join(differences(before, now))}); "
                 "give another `output`, or --overwrite to lose them"
             )
     _say("measuring the cost of each variant ...")
+    costs = _measured(grid, found)
+    write_json(
+        file,
+        {"of": wanted, "found": costs.found, "parameters": costs.parameters, "step_seconds": costs.step_seconds},
+    )
+    for name in grid.config.variants:
+        sizes = "".join(f", {key} {value}" for key, value in costs.found.get(name, {}).items())
+        _say(
+            f"  {name}: {costs.parameters[name]:,} parameters, {1000 * costs.step_seconds[name]:.1f} ms per step{sizes}"
+        )
+    return costs
+
+
+def _measured(grid: Grid, former: Mapping[str, dict[str, Any]]) -> Costs:
+    """Costs of all variants, with the sizes that were found before and those that are still missing."""
+    found = {name: dict(sizes) for name, sizes in former.items()}
     names = list(grid.config.variants)
-    experiments = {name: grid.experiment(name) for name in names}
+    experiments = {name: grid.experiment(name, found.get(name, {})) for name in names}
     task = prepare(experiments[grid.config.reference])
     elements, training_set = task.model.config.elements, task.dataset.subset(task.split.train)
-    found: dict[str, dict[str, Any]] = {}
     for name, variant in grid.config.variants.items():
-        if variant.match is None:
+        if variant.match is None or name in former:
             continue
         other = experiments[variant.match.variant]
         if variant.match.cost == "parameters":
@@ -147,16 +173,8 @@ def measure(grid: Grid, overwrite: bool = False) -> Costs:
     if grid.config.minutes is not None:
         for name in names:
             steps = max(1, math.floor(60 * grid.config.minutes / seconds[name]))
-            found.setdefault(name, {})["training.steps"] = steps
-    costs = Costs(found, {name: parameters(experiments[name], elements) for name in names}, seconds)
-    write_json(
-        file,
-        {"of": wanted, "found": costs.found, "parameters": costs.parameters, "step_seconds": costs.step_seconds},
-    )
-    for name in names:
-        sizes = "".join(f", {key} {value}" for key, value in found.get(name, {}).items())
-        _say(f"  {name}: {costs.parameters[name]:,} parameters, {1000 * seconds[name]:.1f} ms per step{sizes}")
-    return costs
+            found.setdefault(name, {}).setdefault("training.steps", steps)
+    return Costs(found, {name: parameters(experiments[name], elements) for name in names}, seconds)
 
 
 def _sizes(base: Mapping[str, Any]) -> dict[str, Any]:
