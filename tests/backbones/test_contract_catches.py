@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from neural_polarization.backbones import PaiNN, Split
+from neural_polarization.backbones import Backbone, PaiNN, Split
 from neural_polarization.geometry import Edges
 from neural_polarization.polarization import Messages
 from neural_polarization.testing import BackboneContract
@@ -140,3 +140,19 @@ def test_the_contract_passes_on_what_is_not_broken() -> None:
 
 def test_handedness_is_fine_under_rotations() -> None:
     _contract(HasHandedness).test_turns_with_the_molecule(PLAIN, DOUBLE, 1)
+
+
+def test_a_missing_part_is_named() -> None:
+    """`isinstance` asks for the methods, on all Pythons alike; the contract looks at every attribute."""
+
+    class Mine(BackboneContract):
+        def make_backbone(self, num_species: int) -> PaiNN:
+            backbone = PaiNN(num_species, channels=8)
+            assert isinstance(backbone, Backbone)
+            del backbone.layers
+            return backbone
+
+    with pytest.raises(AttributeError, match="layers"):
+        Mine().test_offers_the_protocol()
+    assert not isinstance(nn.Linear(2, 2), Backbone)
+    assert not isinstance(PaiNN(2, channels=8).layers[0], Backbone)
