@@ -1,8 +1,9 @@
 """The main job in a few minutes: does a moving point for every atom make a network better, on real labels?
 
-Trains PaiNN, a wider one with as many parameters as the polarized one, a deeper one that costs as much, and polarized
-PaiNN on the repository's own DFT labels of ethanol, three times each, compares their errors on frames that none of them
-has seen, and predicts a molecule given as SMILES. Every step is a command that works the same way on data of your own.
+Trains PaiNN, a wider one with as many parameters as the polarized one, a deeper one that costs at least as much, and
+polarized PaiNN on the repository's own DFT labels of ethanol, three times each, compares their errors on frames that
+none of them has seen, and predicts a molecule given as SMILES. Every step is a command that works the same way on
+data of your own.
 """
 
 import os

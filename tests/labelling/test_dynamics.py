@@ -46,6 +46,8 @@ def test_frames_are_reproducible_and_centred() -> None:
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.positions, two.positions)
         np.testing.assert_allclose(one.positions.mean(axis=0), 0.0, atol=1e-12)
+    (ion,) = sample(["[NH4+]"], Dynamics(1, warm_up=10.0))
+    assert ion.info["charge"] == 1
     (other, *_) = sample(["C", "O"], Dynamics(1, interval=5.0, warm_up=10.0, seed=5))
     assert np.abs(other.get_all_distances() - first[0].get_all_distances()).max() > 1e-3
 

@@ -105,7 +105,8 @@ def _frames(field: ForceField, name: str, dynamics: Dynamics) -> list[ase.Atoms]
     for frame in range(dynamics.frames):
         with np.errstate(over="ignore", invalid="ignore"):  # of a molecule that flies apart: an error below
             integrator.run(round((dynamics.interval if frame else dynamics.warm_up) / _STEP))
-        atoms = ase.Atoms(moving.numbers, moving.positions - moving.positions.mean(axis=0))
+        atoms = relaxed.copy()  # with its charge
+        atoms.positions = moving.positions - moving.positions.mean(axis=0)
         if not (np.isfinite(atoms.positions).all() and same_molecule(relaxed, atoms, bonds, _WHOLE)):
             raise DataError(
                 f"{name}, frame {frame}: at {dynamics.temperature} K the molecule does not stay whole; choose a lower "
