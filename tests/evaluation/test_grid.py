@@ -21,6 +21,7 @@ from neural_polarization.training.parsing import ConfigError, Source, build, wit
 from waters import experiment, waters
 
 PLAIN = {"model.polarization.messages": "plain"}
+PLAIN_VARIANT = {"set": PLAIN}
 CHANNELS = "model.backbone.channels"
 
 
@@ -224,6 +225,10 @@ def test_sizes_that_are_to_match_are_found_once(tmp_path: Path) -> None:
     assert set(more.step_seconds) == set(further)
     assert more.found == {"wider": {CHANNELS: 99}}
     assert measure(grid_of(tmp_path, variants=variants)).found == more.found
+    # The costs of a variant that another grid here did not have are measured once more.
+    apart = {name: further[name] for name in ("plain", "riding")}
+    assert set(measure(grid_of(tmp_path, variants={**apart, "second": PLAIN_VARIANT})).parameters) == {*apart, "second"}
+    assert measure(grid_of(tmp_path, variants=variants)).parameters.keys() >= variants.keys()
     changed = {**further, "riding": {"set": {"model.polarization.messages": "moving_view"}}}
     with pytest.raises(FileExistsError, match=r"variants.riding.* riding -> moving_view"):
         measure(grid_of(tmp_path, variants=changed))

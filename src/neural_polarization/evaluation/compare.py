@@ -130,7 +130,7 @@ def measure(grid: Grid, overwrite: bool = False) -> Costs:
         before, now = ({**of, "variants": {name: of["variants"][name] for name in common}} for of in (former, wanted))
         if before == now:
             found = stored["found"]
-            if len(common) == len(wanted["variants"]):
+            if wanted["variants"].keys() <= stored["step_seconds"].keys():
                 return Costs(found, stored["parameters"], stored["step_seconds"])
             wanted["variants"] = {**former["variants"], **wanted["variants"]}
         elif not overwrite and any(grid.output.glob("*/seed_*/config.yaml")):
