@@ -81,8 +81,9 @@ class VectorMove(Move):
     def forward(self, points: Split, edges: Edges, moving: slice) -> Float[Tensor, "atoms 3"]:
         """Displacement (Angstrom) of the points that `moving` selects."""
         assert points.vectors is not None
-        gates = self.gate(points.scalars[moving]).unsqueeze(1)
-        return STEP * (self.mix(points.vectors[moving]) * gates).sum(-1)
+        # Scalars first: one weight per channel is a smaller array than eight mixes of vectors and their products.
+        weights = STEP * (self.gate(points.scalars[moving]) @ self.mix.weight)
+        return (points.vectors[moving] * weights.unsqueeze(1)).sum(-1)
 
     def hold_still(self) -> None:
         """Sets the gates to zero."""
@@ -173,7 +174,7 @@ class SelfCouple(Couple):
 
     def forward(self, fixed: Split, moving: Split, displacement: Float[Tensor, "atoms 3"]) -> tuple[Split, Split]:
         """Features after the coupling."""
-        scalars = moving.scalars + self.stretch(displacement) * self.spring(moving.scalars)
+        scalars = torch.addcmul(moving.scalars, self.stretch(displacement), self.spring(moving.scalars))
         points = Split(scalars, moving.vectors)
         return points, points
 

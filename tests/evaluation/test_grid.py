@@ -1,8 +1,11 @@
 """Grids: which cells they have, what they find, what their tables say, and what they refuse."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -235,3 +238,21 @@ def test_sizes_that_are_to_match_are_found_once(tmp_path: Path) -> None:
     timed = measure(grid_of(tmp_path, minutes=0.1, output=str(tmp_path / "timed")))
     steps = {name: found["training.steps"] for name, found in timed.found.items()}
     assert steps["plain"] > steps["polarized"] > 0
+
+
+@pytest.mark.slow
+def test_a_terminated_grid_leaves_no_training_behind(tmp_path: Path) -> None:
+    variants = {"plain": PLAIN_VARIANT}
+    file = write_grid(tmp_path, seeds=[0], variants=variants)
+    command = [sys.executable, "-m", "neural_polarization.cli", "compare", str(file)]
+    endless = ["--base.training.epochs", "100000", "--base.training.checkpoint_seconds", "0"]
+    process = subprocess.Popen([*command, *endless], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    (cell,) = grid_of(tmp_path, seeds=[0], variants=variants).cells({})
+    deadline = time.monotonic() + 120
+    while not cell.directory.resume.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert cell.directory.busy
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert not cell.directory.busy
+    assert cell.directory.resume.exists()

@@ -30,7 +30,7 @@ class PaiNNMessage(nn.Module):
         # Arrays over edges are what this layer costs: the envelope and the bias are folded into the radial basis,
         # and the product of context and vectors is taken on points, before it is sent. The matrix products, forward
         # and backward, are fastest with one radial function per row.
-        radial = torch.cat([self.basis(edges.lengths).t() * edges.envelope, edges.envelope.unsqueeze(0)])
+        radial = torch.cat([self.basis.rows(edges.lengths, edges.envelope), edges.envelope.unsqueeze(0)])
         filters = radial.t() @ torch.cat([self.filter.weight.t(), self.filter.bias.unsqueeze(0)])
         of_scalars, along_edge, of_vectors = filters.split(self.channels, -1)
         to_scalars, to_edge, to_vectors = self.context(scalars).split(self.channels, -1)

@@ -1,12 +1,15 @@
 """`npol compare`: trains a grid of variants and seeds, resumably, and puts their errors and costs side by side."""
 
+import contextlib
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -22,6 +25,7 @@ from neural_polarization.training.parsing import differences, plain, read_yaml
 from neural_polarization.training.task import prepare
 
 _POLL = 0.2  # seconds between two looks at the running trainings
+_GRACE = 10.0  # seconds in which a training that is told to end may end by itself
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,7 @@ def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
         _say(f"{total - len(todo)} of {total} trainings are finished already")
     started, done = time.monotonic(), 0
     queue, running, failures = list(todo), list[Running](), list[str]()
-    try:
+    with _interruptible(running):
         while queue or running:
             free = [cell for cell in queue if not cell.directory.busy]
             while free and len(running) < jobs:
@@ -233,13 +237,36 @@ def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
                     failures.append(what)
                 _say(f"[{total - len(queue) - len(running)}/{total}] {what}; about {duration(left)} left")
             time.sleep(_POLL)
+    return failures
+
+
+@contextlib.contextmanager
+def _interruptible(running: list[Running]) -> Generator[None]:
+    """Whatever ends the grid, SIGTERM too, ends the trainings that still run: nobody is left to wait for them.
+
+    Raises:
+        SystemExit: on SIGTERM.
+    """
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    in_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+    former = signal.signal(signal.SIGTERM, end) if in_main else None
+    try:
+        yield
     finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, former)
         for item in running:
             item.process.terminate()
         for item in running:
-            item.process.wait()
+            try:
+                item.process.wait(_GRACE)
+            except subprocess.TimeoutExpired:  # one that compiles does not listen; it resumes from its last checkpoint
+                item.process.kill()
+                item.process.wait()
             item.log.close()
-    return failures
 
 
 def start(cell: Cell) -> Running:

@@ -53,8 +53,18 @@ class BesselBasis(nn.Module):
 
     def forward(self, lengths: Float[Tensor, " edges"]) -> Float[Tensor, "edges basis"]:
         """Values of the functions at each length (Angstrom); lengths from `safe_norm` are never zero."""
-        # Laid out with one function per row: sums and products over edges then run through memory in its order.
-        return (torch.sin(self.frequencies.unsqueeze(-1) * lengths) / lengths).t()
+        return self.rows(lengths).t()
+
+    def rows(
+        self, lengths: Float[Tensor, " edges"], envelope: Float[Tensor, " edges"] | None = None
+    ) -> Float[Tensor, "basis edges"]:
+        """The same times an envelope, with one function per row.
+
+        Sums and products over edges then run through memory in its order; and the envelope costs nothing, forward or
+        backward, where it is divided by the length before it meets the functions.
+        """
+        over_length = lengths.reciprocal() if envelope is None else envelope / lengths
+        return torch.sin(self.frequencies.unsqueeze(-1) * lengths) * over_length
 
 
 class ShiftedSoftplus(nn.Module):
