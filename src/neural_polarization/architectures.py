@@ -20,6 +20,7 @@ class Size:
         cutoff: Angstrom.
         num_basis: number of radial functions; networks without them ignore it.
         lmax: highest degree of its features or harmonics; None for networks that have none to choose.
+        most_heads: of attention; one for networks without.
     """
 
     channels: int
@@ -27,6 +28,12 @@ class Size:
     cutoff: float = 5.0
     num_basis: int = 20
     lmax: int | None = None
+    most_heads: int = 1
+
+    @property
+    def num_heads(self) -> int:
+        """Heads of attention: `most_heads`, or as many as share the channels evenly."""
+        return math.gcd(self.channels, self.most_heads)
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Architecture:
                 num_layers=min(paper.num_layers, 3),
                 num_basis=min(paper.num_basis, 20),
                 lmax=None if paper.lmax is None else min(paper.lmax, 2),
+                most_heads=paper.most_heads,
             ),
             "paper": paper,
             "small": replace(paper, channels=8, num_layers=2, cutoff=4.0, num_basis=min(paper.num_basis, 8)),
@@ -79,8 +87,7 @@ def _dimenet(size: Size, num_species: int) -> Backbone[Any]:
 
 
 def _torchmd_et(size: Size, num_species: int) -> Backbone[Any]:
-    heads = math.gcd(size.channels, 8)  # the paper's eight, or as many as share the channels evenly
-    return TorchMDET(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, heads)
+    return TorchMDET(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, size.num_heads)
 
 
 def _gvp(size: Size, num_species: int) -> Backbone[Any]:
@@ -112,8 +119,9 @@ def _segnn(size: Size, num_species: int) -> Backbone[Any]:
 def _so3krates(size: Size, num_species: int) -> Backbone[Any]:
     from neural_polarization.backbones.so3krates import SO3krates
 
-    heads = math.gcd(size.channels, 4)
-    return SO3krates(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size), heads)
+    return SO3krates(
+        num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size), size.num_heads
+    )
 
 
 def _cormorant(size: Size, num_species: int) -> Backbone[Any]:
@@ -134,17 +142,17 @@ def _mace(size: Size, num_species: int) -> Backbone[Any]:
 def _se3_transformer(size: Size, num_species: int) -> Backbone[Any]:
     from neural_polarization.backbones.se3_transformer import SE3Transformer
 
-    heads = math.gcd(size.channels, 8)
     return SE3Transformer(
-        num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size), heads
+        num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size), size.num_heads
     )
 
 
 def _equiformer(size: Size, num_species: int) -> Backbone[Any]:
     from neural_polarization.backbones.equiformer import Equiformer
 
-    heads = math.gcd(size.channels, 4)
-    return Equiformer(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size), heads)
+    return Equiformer(
+        num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size), size.num_heads
+    )
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -153,16 +161,16 @@ ARCHITECTURES: dict[str, Architecture] = {
     "dimenet": Architecture(_dimenet, Size(128, 4, num_basis=6)),
     "egnn": Architecture(_egnn, Size(128, 7)),
     "painn": Architecture(_painn, Size(128, 3)),
-    "torchmd_et": Architecture(_torchmd_et, Size(128, 6, num_basis=32)),
+    "torchmd_et": Architecture(_torchmd_et, Size(128, 6, num_basis=32, most_heads=8)),
     "gvp": Architecture(_gvp, Size(100, 5, cutoff=4.5, num_basis=16)),
     "tfn": Architecture(_tfn, Size(15, 3, lmax=1)),
     "nequip": Architecture(_nequip, Size(64, 5, cutoff=4.0, num_basis=8, lmax=3)),
     "segnn": Architecture(_segnn, Size(36, 7, cutoff=2.0, lmax=2)),
-    "so3krates": Architecture(_so3krates, Size(132, 3, num_basis=32, lmax=3)),
+    "so3krates": Architecture(_so3krates, Size(132, 3, num_basis=32, lmax=3, most_heads=4)),
     "cormorant": Architecture(_cormorant, Size(16, 4, num_basis=16, lmax=3)),
     "mace": Architecture(_mace, Size(256, 2, num_basis=8, lmax=3)),
-    "se3_transformer": Architecture(_se3_transformer, Size(32, 7, num_basis=20, lmax=3)),
-    "equiformer": Architecture(_equiformer, Size(128, 6, num_basis=128, lmax=2)),
+    "se3_transformer": Architecture(_se3_transformer, Size(32, 7, num_basis=20, lmax=3, most_heads=8)),
+    "equiformer": Architecture(_equiformer, Size(128, 6, num_basis=128, lmax=2, most_heads=4)),
 }
 """Every architecture that a configuration can name."""
 
@@ -207,6 +215,7 @@ class BackboneConfig:
             cutoff=size.cutoff if self.cutoff is None else self.cutoff,
             num_basis=size.num_basis if self.num_basis is None else self.num_basis,
             lmax=size.lmax if self.lmax is None else self.lmax,
+            most_heads=size.most_heads,
         )
 
     def resolved(self) -> "BackboneConfig":

@@ -1,12 +1,15 @@
 """Grids: which cells they have, what they find, what their tables say, and what they refuse."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,12 @@ def result(energy: float, seconds: float = 60.0) -> dict[str, Any]:
     errors = {"energy": {"mae": energy, "rmse": 2 * energy}}
     units = {"energy": "meV"}
     return {"units": units, "validation": errors, "test": errors, "training_seconds": seconds, "peak_memory_MB": 400.0}
+
+
+def two(error: float) -> dict[int, dict[str, Any]]:
+    """The result of one seed, for two properties."""
+    errors = {name: {"mae": error, "rmse": error} for name in ("energy", "dipole")}
+    return {0: {**result(error), "test": errors, "units": {"energy": "meV", "dipole": "mD"}}}
 
 
 def test_cells_are_variants_times_seeds_seed_by_seed(tmp_path: Path) -> None:
@@ -116,6 +125,30 @@ def test_the_wider_network_is_the_smallest_with_as_many_parameters(tmp_path: Pat
     assert wider(plain, elements, 1) == 8
 
 
+@pytest.mark.parametrize(
+    ("name", "channels", "heads"), [("torchmd_et", 16, 8), ("torchmd_et", 12, 4), ("so3krates", 16, 4)]
+)
+def test_the_wider_network_keeps_its_attention_heads(tmp_path: Path, name: str, channels: int, heads: int) -> None:
+    if name == "so3krates":
+        pytest.importorskip("e3nn")
+    size = {"model__backbone__name": name, "model__backbone__channels": channels}
+    plain = config(tmp_path, model__polarization__messages="plain", **size)
+    elements = ("H", "O")
+    wanted = parameters(config(tmp_path, **size), elements)
+    found = wider(plain, elements, wanted)
+    resized = [replace(plain.model.backbone, channels=width) for width in (channels, found)]
+    assert [backbone.size.num_heads for backbone in resized] == [heads, heads]
+    narrower = [
+        width for width in range(channels, found) if replace(resized[0], channels=width).size.num_heads == heads
+    ]
+    counts = [
+        parameters(replace(plain, model=replace(plain.model, backbone=replace(resized[0], channels=width))), elements)
+        for width in [*narrower, found]
+    ]
+    assert all(count < wanted for count in counts[:-1])
+    assert counts[-1] >= wanted
+
+
 @pytest.mark.parametrize(("of_reference", "layers"), [(11.0, 5), (10.8, 5), (11.5, 6), (2.0, 1)])
 def test_the_deeper_network_takes_as_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_reference: float, layers: int
@@ -156,6 +189,25 @@ def test_ratios_are_taken_seed_by_seed() -> None:
     text = table.markdown()
     assert "| polarized | 7 (0.700 ± 0.141) " in text
     assert "unfinished" not in text
+    # Without a reference there is no ratio, and none is made up.
+    alone = make_table(
+        "test", "plain", {"plain": {}, "polarized": two(8.0)}, {"polarized": 7}, dict.fromkeys(names, 1.0), {}
+    )
+    cells = [cell.strip() for cell in alone.markdown().splitlines()[-1].split("|")]
+    assert cells[1:5] == ["polarized", "8", "8", "-"]
+
+
+def test_errors_of_the_validation_part_are_called_that() -> None:
+    """Where a grid has no test part, or one of its results has none."""
+    whole, part = result(10.0), {key: value for key, value in result(20.0).items() if key != "test"}
+    for results in ({"plain": {0: part}}, {"plain": {0: whole, 1: part}}):
+        table = make_table("test", "plain", results, {"plain": 7}, {"plain": 1.0}, {})
+        assert "Validation errors (MAE" in table.markdown()
+        assert "validation_mae" in table.long()
+    assert (
+        "Test errors (MAE"
+        in make_table("test", "plain", {"plain": {0: whole}}, {"plain": 7}, {"plain": 1.0}, {}).markdown()
+    )
 
 
 def test_tables_are_written_in_every_form(tmp_path: Path) -> None:
@@ -210,6 +262,44 @@ def test_a_grid_is_trained_continued_and_kept(tmp_path: Path, monkeypatch: pytes
         compare(grid_of(tmp_path, {"base.training.epochs": 3}, seeds=[0], variants=variants))
     with pytest.raises(FileExistsError, match="trainings of another grid are there"):
         compare(grid_of(tmp_path, {"base.model.backbone.channels": 9}, seeds=[0], variants=variants))
+    with pytest.raises(FileExistsError, match=r"training.machine.precision: '?32'? -> '?64"):
+        compare(grid_of(tmp_path, {"base.training.machine.precision": "64"}, seeds=[0], variants=variants))
+
+
+def test_if_all_trainings_fail_the_reasons_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(cell: Cell) -> comparing.Running:
+        process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"], text=True)
+        return comparing.Running(cell, process, cell.log.open("a"), 0.0)
+
+    monkeypatch.setattr(comparing, "start", failing)
+    with pytest.raises(RuntimeError, match=r"all trainings failed: plain, seed 0: FAILED .* it ended with code 3"):
+        compare(grid_of(tmp_path, seeds=[0], variants={"plain": PLAIN_VARIANT}))
+
+
+def test_a_cell_that_another_process_took_in_the_same_moment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Cell] = []
+
+    def overtaken(cell: Cell) -> comparing.Running:
+        """Another process begins to train just before ours, which then ends at once; the other's ends later."""
+        started.append(cell)
+        other = contextlib.ExitStack()
+        other.enter_context(cell.directory.locked())
+
+        def finish() -> None:
+            cell.directory.result.write_text(json.dumps(result(1.0)))
+            other.close()
+
+        threading.Timer(0.5, finish).start()
+        process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"], text=True)
+        return comparing.Running(cell, process, cell.log.open("a"), 0.0)
+
+    monkeypatch.setattr(comparing, "start", overtaken)
+    table, failures = compare(grid_of(tmp_path, seeds=[0], variants={"plain": PLAIN_VARIANT}))
+    assert not failures
+    assert len(started) == 1
+    assert [row.name for row in table.rows] == ["plain"]
 
 
 def test_sizes_that_are_to_match_are_found_once(tmp_path: Path) -> None:

@@ -25,6 +25,17 @@ from neural_polarization.training.parsing import differences, plain, read_yaml
 from neural_polarization.training.task import prepare
 
 _POLL = 0.2  # seconds between two looks at the running trainings
+_ALIKE = (
+    "output",
+    "training.machine.accelerator",
+    "training.machine.devices",
+    "training.machine.nodes",
+    "training.machine.strategy",
+    "training.machine.threads",
+    "training.machine.num_workers",
+    "training.checkpoint_seconds",
+)
+"""Settings that trainings of one grid may differ in, since they do not change what is computed."""
 _GRACE = 10.0  # seconds in which a training that is told to end may end by itself
 
 
@@ -73,6 +84,7 @@ def compare(
     Raises:
         FileExistsError: if there are results of another configuration.
         ValueError: if `only` names something that is no variant.
+        RuntimeError: if nothing of the grid is finished, because all trainings failed.
     """
     wanted = tuple(grid.config.variants) if only is None else tuple(only)
     for name in wanted:
@@ -83,6 +95,8 @@ def compare(
     cells = [cell for cell in grid.cells(costs.found) if cell.variant in wanted]
     _check_former(cells, overwrite)
     failures = _train([cell for cell in cells if not cell.directory.finished], costs, jobs, len(cells))
+    if failures and not any(cell.directory.finished for cell in grid.cells(costs.found)):
+        raise RuntimeError(f"all trainings failed: {'; '.join(failures)}")
     table = tabulate(grid, costs)
     write_table(table, grid.output)
     return table, failures
@@ -200,7 +214,7 @@ def _check_former(cells: list[Cell], overwrite: bool) -> None:
         changed = [
             line
             for line in differences(before, json.loads(json.dumps(plain(cell.config))))
-            if not line.startswith(("output", "training.machine", "training.checkpoint_seconds"))
+            if not line.startswith(_ALIKE)
         ]
         if not changed:
             continue
@@ -229,6 +243,9 @@ def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
             for item in [item for item in running if item.process.poll() is not None]:
                 running.remove(item)
                 item.log.close()
+                if not item.cell.directory.finished and item.cell.directory.busy:
+                    queue.append(item.cell)  # another process began the same cell in the same moment
+                    continue
                 done += 1
                 elapsed = time.monotonic() - started
                 left = elapsed / done * (len(queue) + len(running))

@@ -1,5 +1,6 @@
 """What variants cost, and the size at which a plain network costs as much as a polarized one."""
 
+import bisect
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -49,15 +50,25 @@ def step_seconds(
 
 
 def wider(config: ExperimentConfig, elements: tuple[str, ...], at_least: int) -> int:
-    """The smallest number of channels with at least this many parameters."""
-    low = high = config.model.backbone.size.channels
-    while parameters(_with_size(config, channels=high), elements) < at_least:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = parameters(_with_size(config, channels=middle), elements) >= at_least
-        low, high = (low, middle) if enough else (middle, high)
-    return low if parameters(_with_size(config, channels=low), elements) >= at_least else high
+    """The smallest number of channels with at least this many parameters, and as many attention heads as before.
+
+    A network that lost heads with its width would be a weaker one to compare with.
+    """
+    size = config.model.backbone.size
+    heads = size.num_heads
+
+    def enough(channels: int) -> bool:
+        return parameters(_with_size(config, channels=channels), elements) >= at_least
+
+    def alike(end: int) -> list[int]:
+        widths = range(size.channels, end + 1, heads)
+        return [channels for channels in widths if replace(size, channels=channels).num_heads == heads]
+
+    end = size.channels
+    while not enough(alike(end)[-1]):
+        end *= 2
+    widths = alike(end)
+    return widths[bisect.bisect_left(widths, True, key=enough)]
 
 
 def deeper(config: ExperimentConfig, like: ExperimentConfig, training_set: Dataset, elements: tuple[str, ...]) -> int:

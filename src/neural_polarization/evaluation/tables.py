@@ -43,7 +43,7 @@ class Row:
         minutes: mean training time.
         memory: mean of the largest memory of its processes, MB.
         sizes: what was found for it, in words.
-        errors: per property, test MAE by seed, customary units.
+        errors: per property, MAE by seed, customary units.
         ratios: per property, error over that of the reference with the same seed.
         overall: geometric mean of the ratios of all properties.
     """
@@ -69,12 +69,14 @@ class Table:
         reference: the variant that ratios refer to.
         units: customary unit per property.
         rows: one per variant that has results.
+        part: of the data that errors are of: "test", or "validation" where a comparison has no test part.
     """
 
     name: str
     reference: str
     units: Mapping[str, str]
     rows: tuple[Row, ...]
+    part: str = "test"
 
     def __str__(self) -> str:
         return self.markdown()
@@ -99,7 +101,7 @@ class Table:
             [
                 f"# {self.name}",
                 "",
-                "Test errors (MAE, mean over seeds; in brackets the ratio to "
+                f"{self.part.capitalize()} errors (MAE, mean over seeds; in brackets the ratio to "
                 f"`{self.reference}` seed by seed, mean ± standard deviation).",
                 "",
                 *lines,
@@ -116,7 +118,7 @@ class Table:
             ratio = row.ratios.get(name)
             cells.append(f"{text} ({ratio})" if ratio and row.name != self.reference else text)
         if len(self.units) > 1:
-            cells.append(str(row.overall) if row.overall and row.name != self.reference else "1")
+            cells.append("1" if row.name == self.reference else str(row.overall or "-"))
         return [
             *cells,
             str(len(row.seeds)),
@@ -130,7 +132,7 @@ class Table:
         """Every error as CSV: variant, seed, property, unit, MAE."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["variant", "seed", "property", "unit", "test_mae", "parameters", "relative_step"])
+        writer.writerow(["variant", "seed", "property", "unit", f"{self.part}_mae", "parameters", "relative_step"])
         for row in self.rows:
             for name, by_seed in row.errors.items():
                 for seed, error in by_seed.items():
@@ -160,10 +162,12 @@ def make_table(
     """
     units: dict[str, str] = {}
     errors: dict[str, dict[str, dict[int, float]]] = {}
+    everything = [result for by_seed in results.values() for result in by_seed.values()]
+    part = "test" if all(result.get("test") for result in everything) else "validation"
     for variant, by_seed in results.items():
         errors[variant] = {}
         for seed, result in by_seed.items():
-            for key, error in (result.get("test") or result["validation"]).items():
+            for key, error in result[part].items():
                 units.setdefault(key, result["units"][key])
                 errors[variant].setdefault(key, {})[seed] = error["mae"]
     rows: list[Row] = []
@@ -187,7 +191,7 @@ def make_table(
                 overall=Spread.of(overall) if overall else None,
             )
         )
-    return Table(name, reference, units, tuple(rows))
+    return Table(name, reference, units, tuple(rows), part)
 
 
 def write_table(table: Table, directory: Path) -> None:
@@ -203,6 +207,7 @@ def write_table(table: Table, directory: Path) -> None:
                 "relative_step": row.relative_step,
                 "training_minutes": row.minutes,
                 "memory_MB": row.memory,
+                "part": table.part,
                 "mae": {key: list(of.values()) for key, of in row.errors.items()},
                 "ratio": {key: [ratio.mean, ratio.deviation] for key, ratio in row.ratios.items()},
                 "overall": None if row.overall is None else [row.overall.mean, row.overall.deviation],
@@ -241,7 +246,7 @@ def _plot(table: Table, path: Path) -> None:
         )
     axes.axhline(1.0, color="black", linewidth=0.8)
     axes.set_xticks(range(len(table.units)), list(table.units))
-    axes.set_ylabel(f"test MAE / that of {table.reference}")
+    axes.set_ylabel(f"{table.part} MAE / that of {table.reference}")
     axes.set_title(table.name)
     # Outside of the axes: bars can have any height.
     figure.legend(loc="outside right center", fontsize="small")
