@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from ase.build import molecule
+from ase.build import bulk, molecule
 
 from neural_polarization.architectures import ARCHITECTURES, BackboneConfig
 from neural_polarization.models import (
@@ -67,6 +67,49 @@ def test_forces_can_be_left_out_and_work_where_gradients_are_off() -> None:
         assert not model(molecules)["forces"].requires_grad
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("training", [True, False])
+def test_where_gradients_are_off_nothing_keeps_a_graph(mode: type, training: bool) -> None:
+    """A loop that collects predictions would otherwise fill the memory; molecules may be made in that mode as well."""
+    model = make_model().double().train(training)
+    expected = model(ethanol())
+    with mode():
+        out = model(ethanol())
+    assert out.keys() == expected.keys()
+    for name, value in out.items():
+        assert not value.requires_grad
+        assert torch.allclose(value, expected[name].detach(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_other_properties_can_be_differentiated_beside_forces(training: bool) -> None:
+    model, molecules = make_model().double().train(training), ethanol()
+    molecules = molecules.with_positions(molecules.positions.requires_grad_())
+    out = model(molecules)
+    for name in ("mu", "gap", "energy"):
+        (gradient,) = torch.autograd.grad(out[name].sum(), molecules.positions, retain_graph=True)
+        assert gradient.abs().max() > 0
+    assert torch.allclose(-gradient, out["forces"])
+    assert out["forces"].requires_grad == training
+
+
+def test_only_the_properties_that_are_asked_for() -> None:
+    model = make_model().double()
+    assert model(ethanol(), properties=["gap"]).keys() == {"gap"}
+    assert model(ethanol(), properties=["energy"]).keys() == {"energy", "forces"}
+    with pytest.raises(ValueError, match="properties: 'forces' is not known; choose one of energy, mu, gap"):
+        model(ethanol(), properties=["forces"])
+
+
+def test_moments_of_periodic_systems_are_refused() -> None:
+    model = make_model().double()
+    crystal = bulk("CO", "rocksalt", a=4.3, cubic=True)
+    molecules = Molecules.from_ase([crystal, molecule("CO")], SMALL.cutoff, torch.float64)
+    with pytest.raises(ValueError, match=r"dipoles, .* of periodic systems are not defined"):
+        model(molecules)
+    assert model(molecules, properties=["energy", "gap"])["forces"].shape == (10, 3)
+
+
 def test_total_energies_keep_their_last_digits_in_single_precision() -> None:
     """A model in single precision adds references of thousands of eV without losing a meV."""
     model = make_model()
@@ -117,6 +160,11 @@ def test_a_head_without_labels_is_an_error() -> None:
             r"forces are asked of a, b; only one",
         ),
         (ModelConfig(ELEMENTS, HEADS, SMALL, PolarizationConfig("both")), r"'both' is not"),
+        (
+            ModelConfig(ELEMENTS, {"mu": HeadConfig("dipole", forces=True)}, SMALL),
+            r"heads.mu.forces: forces are the gradient of one number per molecule, and a dipole is \(3,\)",
+        ),
+        (ModelConfig(ELEMENTS, HEADS, BackboneConfig("nequip", lmax=0)), r"backbone.lmax: with 0 there are no vectors"),
     ],
 )
 def test_mistakes_in_a_configuration(config: ModelConfig, message: str) -> None:

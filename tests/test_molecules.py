@@ -38,6 +38,14 @@ def test_to_ase_and_back(names: list[str]) -> None:
         assert (got.positions == expected.positions).all()
 
 
+def test_charges_go_to_ase_and_back() -> None:
+    ion, water = molecule("OH"), molecule("H2O")
+    ion.info["charge"] = -1
+    frames = Molecules.from_ase([ion, water], 5.0).to_ase()
+    assert [frame.info["charge"] for frame in frames] == [-1.0, 0.0]
+    assert Molecules.from_ase(water, 5.0).to_ase()[0].info == {}
+
+
 def test_one_structure_needs_no_list() -> None:
     assert Molecules.from_ase(molecule("H2O"), 5.0).num_molecules == 1
 

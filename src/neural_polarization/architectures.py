@@ -156,7 +156,7 @@ def _equiformer(size: Size, num_species: int) -> Backbone[Any]:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "schnet": Architecture(_schnet, Size(64, 3, num_basis=300)),
+    "schnet": Architecture(_schnet, Size(64, 3, cutoff=30.0, num_basis=300)),
     "cgcnn": Architecture(_cgcnn, Size(64, 3, cutoff=8.0, num_basis=41)),
     "dimenet": Architecture(_dimenet, Size(128, 4, num_basis=6)),
     "egnn": Architecture(_egnn, Size(128, 7)),
@@ -203,12 +203,16 @@ class BackboneConfig:
         """The size that this asks for.
 
         Raises:
-            ValueError: for an unknown name or preset, or an `lmax` for a network without degrees.
+            ValueError: for an unknown name or preset, an `lmax` for a network without degrees, or one of zero.
         """
         presets = look_up(ARCHITECTURES, self.name, "backbone.name").presets
         size = look_up(presets, self.preset, "backbone.preset")
         if self.lmax is not None and size.lmax is None:
             raise ValueError(f"backbone.lmax: {self.name} has no degrees to choose; leave it out")
+        if self.lmax is not None and self.lmax < 1:
+            raise ValueError(
+                f"backbone.lmax: with {self.lmax} there are no vectors that points could move by; give 1 or more"
+            )
         return Size(
             channels=size.channels if self.channels is None else self.channels,
             num_layers=size.num_layers if self.num_layers is None else self.num_layers,

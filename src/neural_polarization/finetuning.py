@@ -79,15 +79,18 @@ class FineTuned(nn.Module):
         """
         if not forces:
             return {"energy": self._energy(molecules)}
-        with torch.enable_grad():
-            positions = molecules.positions
-            if not positions.requires_grad:
-                positions = positions.detach().requires_grad_()
-            energy = self._energy(molecules.with_positions(positions))
+        graph = torch.is_grad_enabled()
+        with molecules.differentiable() as moved:
+            energy = self._energy(moved)
             (gradient,) = torch.autograd.grad(
-                energy.sum(), positions, create_graph=self.training, allow_unused=True, materialize_grads=True
+                energy.sum(),
+                moved.positions,
+                create_graph=graph and self.training,
+                retain_graph=graph,
+                allow_unused=True,
+                materialize_grads=True,
             )
-        return {"energy": energy if self.training else energy.detach(), "forces": -gradient}
+        return {"energy": energy if graph else energy.detach(), "forces": -gradient}
 
     def _energy(self, molecules: Molecules) -> Tensor:
         points = self.network(molecules)

@@ -1,6 +1,6 @@
 """A network (polarized or not) with heads, made from a plain configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -77,7 +77,8 @@ class Model(nn.Module):
         config: what the model is made of; kept for checkpoints with the sizes of presets written out.
 
     Raises:
-        ValueError: for an unknown name in the configuration, or forces asked of more than one head.
+        ValueError: for an unknown name in the configuration, or forces asked of more than one head or of one that is
+            no energy.
 
     Example:
         >>> config = ModelConfig(("H", "C", "O"), {"energy": HeadConfig("extensive", forces=True)})
@@ -123,6 +124,11 @@ class Model(nn.Module):
                 "gradient they are: set forces to false on the others"
             )
         self._energy = with_forces[0] if with_forces else None
+        if self._energy is not None and self.head(self._energy).shape != ():
+            raise ValueError(
+                f"heads.{self._energy}.forces: forces are the gradient of one number per molecule, and a "
+                f"{config.heads[self._energy].kind} is {self.head(self._energy).shape}; set forces to false"
+            )
         self.register_buffer("force_scale", torch.ones((), dtype=torch.float32))
 
     force_scale: Tensor
@@ -140,31 +146,47 @@ class Model(nn.Module):
         """Features and displacements, before any head."""
         return self.representation(molecules)
 
-    def forward(self, molecules: Molecules, forces: bool = True) -> dict[str, Tensor]:
-        """Every property in its internal unit, by name.
+    def forward(
+        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Properties in their internal units, by name.
 
         Args:
             molecules: a batch; its floating-point type must be that of the model.
             forces: whether "forces" (atoms, 3), eV/Angstrom, are among them, if a head is their energy.
                 They are minus the gradient of the energy, through the displacements. In training mode they can be
                 differentiated again.
+            properties: names of the heads that are asked, by default all; there are no forces without their energy.
 
         Returns:
-            Tensors (molecules, ...), float64 so that reference values lose nothing.
-        """
-        if self._energy is None or not forces:
-            return self._properties(molecules)
-        with torch.enable_grad():
-            positions = molecules.positions
-            if not positions.requires_grad:
-                positions = positions.detach().requires_grad_()
-            properties = self._properties(molecules.with_positions(positions))
-            (gradient,) = torch.autograd.grad(properties[self._energy].sum(), positions, create_graph=self.training)
-        return {**properties, "forces": -gradient}
+            Tensors (molecules, ...), float64 so that reference values lose nothing. Under `torch.no_grad` and
+            `torch.inference_mode` none of them keeps a graph.
 
-    def _properties(self, molecules: Molecules) -> dict[str, Tensor]:
+        Raises:
+            ValueError: for a property without a head, or one that is not defined for these molecules.
+        """
+        wanted = tuple(self.heads) if properties is None else tuple(properties)
+        for name in wanted:
+            look_up(self.config.heads, name, "properties")
+        energy = self._energy
+        if energy is None or energy not in wanted or not forces:
+            return self._properties(molecules, wanted)
+        graph = torch.is_grad_enabled()
+        with molecules.differentiable() as moved:
+            predicted = self._properties(moved, wanted)
+            (gradient,) = torch.autograd.grad(
+                predicted[energy].sum(),
+                moved.positions,
+                create_graph=graph and self.training,
+                retain_graph=graph,  # the other properties share it
+            )
+        if not graph:
+            predicted = {name: value.detach() for name, value in predicted.items()}
+        return {**predicted, "forces": -gradient}
+
+    def _properties(self, molecules: Molecules, names: Collection[str]) -> dict[str, Tensor]:
         atoms = self.representation(molecules)
-        return {name: head(atoms, molecules) for name, head in self.heads.items()}
+        return {name: self.head(name)(atoms, molecules) for name in names}
 
     def fit_scales(self, labels: Mapping[str, Tensor], composition: Float[Tensor, "molecules elements"]) -> None:
         """Sets reference values and scales of every head from training labels.

@@ -1,7 +1,8 @@
 """`Molecules`: a typed batch of molecules, and the way from and to ASE."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import ase
@@ -171,11 +172,47 @@ class Molecules:
         )
 
     def to_ase(self) -> list[ase.Atoms]:
-        """One ASE structure per molecule (periodic cells are not kept: a batch knows shifts only)."""
+        """One ASE structure per molecule, with `info["charge"]` where charges are known.
+
+        Periodic cells are not kept: a batch knows shifts only.
+        """
         numbers = self.atomic_numbers.cpu().numpy()
         positions = self.positions.detach().cpu().double().numpy()
         owner = self.molecule_index.cpu().numpy()
-        return [ase.Atoms(numbers[owner == k], positions[owner == k]) for k in range(self.num_molecules)]
+        charges = None if self.charge is None else self.charge.tolist()
+        return [
+            ase.Atoms(
+                numbers[owner == k], positions[owner == k], info={} if charges is None else {"charge": charges[k]}
+            )
+            for k in range(self.num_molecules)
+        ]
+
+    @contextlib.contextmanager
+    def differentiable(self) -> Generator["Molecules"]:
+        """The same molecules at positions that a gradient can be taken by, whatever mode torch is in."""
+        inference = torch.is_inference_mode_enabled()
+        with torch.inference_mode(False) if inference else contextlib.nullcontext(), torch.enable_grad():
+            # Tensors that were made in inference mode cannot be part of a graph; copies of them can.
+            molecules = self._clone() if inference else self
+            positions = molecules.positions
+            if not positions.requires_grad:
+                molecules = molecules.with_positions(positions.detach().requires_grad_())
+            yield molecules
+
+    def _clone(self) -> "Molecules":
+        def own(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value.clone()
+
+        return dataclasses.replace(
+            self,
+            atomic_numbers=self.atomic_numbers.clone(),
+            positions=self.positions.clone(),
+            molecule_index=self.molecule_index.clone(),
+            edge_index=self.edge_index.clone(),
+            shifts=own(self.shifts),
+            charge=own(self.charge),
+            external_field=own(self.external_field),
+        )
 
 
 def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:

@@ -202,7 +202,8 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         move: builds the move of one layer; by default the one that fits the backbone (`default_move`).
             `Still` holds the moving points on their nuclei.
         lengths: what of the edges follows the moving points, a `Lengths` or its value. A backbone that sees lengths
-            alone (SchNet, CGCNN) needs "moving": with "nuclear" it is not polarized at all.
+            alone (SchNet, CGCNN) needs "moving": with "nuclear" its edges stay as they are, and all that is left of
+            the displacements is what the two points of an atom tell each other, |d|^2 among it.
 
     Raises:
         ValueError: if the backbone's embedding has too few species, an element is unknown, `limit` is not positive,

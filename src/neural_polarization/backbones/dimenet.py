@@ -72,7 +72,7 @@ class DimeNetBasis(nn.Module):
         """Values for every edge and every triplet of edges."""
         envelope = polynomial_envelope(edges.nuclear_lengths, self.cutoff).unsqueeze(-1)
         radial = self.of_lengths(edges.lengths) * (self.cutoff * envelope)
-        into, onward = triplets(edges.senders, edges.receivers, num_points)
+        into, onward = triplets(edges.senders, edges.receivers, edges.vectors.detach(), num_points)
         directions = edges.vectors / edges.lengths.unsqueeze(-1)
         cosines = (directions[into] * directions[onward]).sum(-1)
         bessel = self.of_triplets(edges.lengths) * envelope.unsqueeze(-1)

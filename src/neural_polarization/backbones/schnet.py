@@ -42,7 +42,8 @@ class SchNet(ScalarsVectors):
     References:
         K. T. Schütt et al., "SchNet: a continuous-filter convolutional neural network for modeling quantum
         interactions", NeurIPS 2017, arXiv:1706.08566. The filters fade out at the cutoff as in K. T. Schütt
-        et al., "SchNetPack", J. Chem. Theory Comput. 15, 448 (2019).
+        et al., "SchNetPack", J. Chem. Theory Comput. 15, 448 (2019), and Gaussians are as wide as they are apart; the
+        first paper's 300 between 0 and 30 Angstrom are 0.22 Angstrom wide instead of 0.1.
     """
 
     def __init__(

@@ -119,7 +119,17 @@ class Head(nn.Module, ABC):
 
 
 def centre_of_nuclear_charge(molecules: Molecules) -> Float[Tensor, "molecules 3"]:
-    """Mean nuclear position weighted by nuclear charge, Angstrom: the origin that moments of charge refer to."""
+    """Mean nuclear position weighted by nuclear charge, Angstrom: the origin that moments of charge refer to.
+
+    Raises:
+        ValueError: for periodic systems, where moments depend on which image of an atom is looked at.
+    """
+    if molecules.shifts is not None:
+        raise ValueError(
+            "molecules: dipoles, polarizabilities and spatial extents of periodic systems are not defined (they would "
+            "depend on which image of an atom stands in the list); ask for other properties, or set `pbc` to none for "
+            "a molecule"
+        )
     weights = molecules.atomic_numbers.to(molecules.positions).unsqueeze(-1)
     index, count = molecules.molecule_index, molecules.num_molecules
     return sum_by_index(weights * molecules.positions, index, count) / sum_by_index(weights, index, count)

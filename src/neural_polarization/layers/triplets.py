@@ -1,25 +1,34 @@
 """Pairs of edges that meet: k -> j -> i."""
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
+
+_SAME = 1e-2
+"""Two ends nearer than this (Angstrom) are one: images of an atom are as far apart as a cell is long."""
 
 
 def triplets(
-    senders: Int[Tensor, " edges"], receivers: Int[Tensor, " edges"], num_points: int
+    senders: Int[Tensor, " edges"],
+    receivers: Int[Tensor, " edges"],
+    vectors: Float[Tensor, "edges 3"],
+    num_points: int,
 ) -> tuple[Int[Tensor, " triplets"], Int[Tensor, " triplets"]]:
-    """For every edge j -> i all edges k -> j with k other than i.
+    """For every edge j -> i all edges k -> j with k other than i; an image of i in another cell is another point.
 
     Args:
         senders: of each edge, in any order.
         receivers: of each edge.
+        vectors: of each edge, Angstrom; they tell the way back from an edge that comes from another image.
         num_points: number of points.
 
     Returns:
         Indices of the edges k -> j, and of the edges j -> i that they meet; the latter ascend.
 
     Example:
-        >>> into, onward = triplets(torch.tensor([0, 1, 1, 2]), torch.tensor([1, 0, 2, 1]), 3)  # 0 - 1 - 2
+        >>> senders, receivers = torch.tensor([0, 1, 1, 2]), torch.tensor([1, 0, 2, 1])  # 0 - 1 - 2
+        >>> places = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+        >>> into, onward = triplets(senders, receivers, places[senders] - places[receivers], 3)
         >>> into.tolist(), onward.tolist()
         ([3, 0], [1, 2])
     """
@@ -31,5 +40,8 @@ def triplets(
     first_pair = torch.cumsum(partners, 0) - partners
     rank = torch.arange(len(onward), device=senders.device) - first_pair[onward]
     into = by_receiver[first_arriving[senders[onward]] + rank]
-    keep = senders[into] != receivers[onward]
-    return into[keep], onward[keep]
+    back = senders[into] == receivers[onward]
+    ends = back.nonzero().squeeze(-1)
+    way = vectors[into[ends]] + vectors[onward[ends]]  # from i to k
+    back[ends] = way.square().sum(-1) < _SAME**2
+    return into[~back], onward[~back]
