@@ -45,8 +45,15 @@ def test_from_training_to_prediction(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     xyz = tmp_path / "water.xyz"
     xyz.write_text("3\nwater\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n")
-    assert main(["predict", model, "--output", str(tmp_path / "out.extxyz"), str(xyz)]) == 0
+    assert main(["predict", model, "-o", str(tmp_path / "out.extxyz"), str(xyz)]) == 0
     assert "displacement:R:3" in (tmp_path / "out.extxyz").read_text()
+    assert capsys.readouterr().err == ""
+    xyz.write_text(xyz.read_text() + xyz.read_text().replace("water\n", "energy=-99.0 charge=1\n"))
+    assert main(["predict", model, str(xyz), "--output", str(tmp_path / "ions.extxyz")]) == 0
+    assert "-99" not in (tmp_path / "ions.extxyz").read_text()
+    warning = capsys.readouterr().err
+    assert warning.startswith("npol: warning: 1 of 2 structures have a charge, on which energy of this model does not")
+    assert warning.count("\n") == 1
     assert main(["predict", model, str(xyz)]) == 0
     assert "energy [eV]" in capsys.readouterr().out
 
@@ -59,6 +66,10 @@ def test_from_training_to_prediction(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["predict", "none.safetensors"], "nothing to predict"),
         (["predict", "none.safetensors", "a.xyz", "--output", "a.pdf"], "unknown kind of output"),
         (["predict", "none.safetensors", "a.xyz", "--colour"], "unknown argument '--colour'"),
+        (["predict", "none.safetensors", "a.xyz", "--device", "gpu"], "device 'gpu' is not known"),
+        (["evaluate", "none.safetensors", "--device", "gpu"], "device 'gpu' is not known"),
+        (["predict", "none.safetensors", "a.xyz", "--batch-size", "-1"], "--batch-size: expected at least 1, got -1"),
+        (["evaluate", "none.safetensors", "--batch-size", "0"], "--batch-size: expected at least 1, got 0"),
         (["evaluate", "none.safetensors", "--color", "3"], "--color is not known"),
         (["compare", "none.yaml"], "none.yaml: there is no such file"),
     ],

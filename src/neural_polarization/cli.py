@@ -71,7 +71,9 @@ def parser() -> argparse.ArgumentParser:
         "evaluate", help="errors of a model on its validation and test data", allow_abbrev=False
     )
     evaluate.add_argument("checkpoint", metavar="MODEL.safetensors")
-    evaluate.add_argument("--output", metavar="DIR", help="for evaluation.json and plots; default: beside the model")
+    evaluate.add_argument(
+        "-o", "--output", metavar="DIR", help="for evaluation.json and plots; default: beside the model"
+    )
     evaluate.add_argument("--device", default="cpu", help="cpu or cuda")
     evaluate.add_argument("--batch-size", type=int, default=256, metavar="N")
     evaluate.add_argument("--overwrite", action="store_true", help="replace an evaluation that is there")
@@ -84,7 +86,9 @@ def parser() -> argparse.ArgumentParser:
     predict.add_argument("checkpoint", metavar="MODEL.safetensors")
     predict.add_argument("structures", metavar="FILE", nargs="*", help=".xyz, .extxyz, .sdf, .mol or .smi")
     predict.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="a molecule; may be repeated")
-    predict.add_argument("--output", metavar="FILE", help=".extxyz, .csv or .json; default: a table on the screen")
+    predict.add_argument(
+        "-o", "--output", metavar="FILE", help=".extxyz, .csv or .json; default: a table on the screen"
+    )
     predict.add_argument("--device", default="cpu", help="cpu or cuda")
     predict.add_argument("--batch-size", type=int, default=64, metavar="N")
     predict.add_argument("--overwrite", action="store_true", help="replace the output file")
@@ -96,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     expressiveness.add_argument("--backbones", nargs="+", metavar="NAME", help="default: all")
     expressiveness.add_argument("--seeds", type=int, default=10, metavar="N", help="draws of the weights")
     expressiveness.add_argument("--max-layers", type=int, default=4, metavar="N")
-    expressiveness.add_argument("--output", default="runs/expressiveness", metavar="DIR")
+    expressiveness.add_argument("-o", "--output", default="runs/expressiveness", metavar="DIR")
     expressiveness.set_defaults(run=_expressiveness)
 
     info = commands.add_parser("info", help="what a checkpoint is", allow_abbrev=False)
@@ -148,6 +152,7 @@ def _compare(known: argparse.Namespace, rest: list[str]) -> int:
 def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.evaluation.evaluate import evaluate, write_evaluation
     from neural_polarization.evaluation.reports import errors_table
+    from neural_polarization.interfaces.devices import checked_device
     from neural_polarization.training.parsing import ConfigError, read_overrides
 
     overrides = read_overrides(rest)
@@ -156,7 +161,8 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
             raise ConfigError(f"--{key} is not known to `npol evaluate`; settings of the data begin with --data.")
     changed = {key.removeprefix("data."): value for key, value in overrides.items()}
     directory = Path(known.output) if known.output else Path(known.checkpoint).parent
-    evaluation = evaluate(known.checkpoint, changed, known.batch_size, known.device)
+    _check_batch_size(known.batch_size)
+    evaluation = evaluate(known.checkpoint, changed, known.batch_size, checked_device(known.device))
     files = write_evaluation(evaluation, directory, known.overwrite)
     sys.stdout.write(f"{errors_table(evaluation.plain())}\nwritten: {', '.join(str(file) for file in files)}\n")
     return 0
@@ -165,20 +171,26 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
 def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.checkpoints import load_model
     from neural_polarization.data.structures import read_structures
+    from neural_polarization.interfaces.devices import checked_device
     from neural_polarization.interfaces.outputs import check_output, table, write_predictions
-    from neural_polarization.interfaces.predict import from_smiles, predict, units_of
+    from neural_polarization.interfaces.predict import from_smiles, predict, units_of, unseen_charges
 
     # Files after an option are not recognized as such by argparse.
     files = [*known.structures, *(word for word in rest if not word.startswith("-"))]
     _no_more([word for word in rest if word.startswith("-")])
     if not files and not known.smiles:
         raise ValueError("nothing to predict: give a file of structures, or --smiles 'CCO'")
+    _check_batch_size(known.batch_size)
+    device = checked_device(known.device)
     if known.output:
         check_output(known.output, known.overwrite)
     model, stored = load_model(known.checkpoint)
     structures = [from_smiles(smiles) for smiles in known.smiles]
     structures += [atoms for file in files for atoms in read_structures(file)]
-    predictions = predict(model.to(known.device), structures, known.batch_size)
+    warning = unseen_charges(model, structures)
+    if warning:
+        sys.stderr.write(f"npol: warning: {warning}\n")
+    predictions = predict(model.to(device), structures, known.batch_size)
     units = units_of(stored.metadata)
     if known.output:
         write_predictions(predictions, units, known.output, known.overwrite)
@@ -212,6 +224,11 @@ def _info(known: argparse.Namespace, rest: list[str]) -> int:
     values = info(known.checkpoint)
     sys.stdout.write((json.dumps(values, indent=2) if known.json else describe(values)) + "\n")
     return 0
+
+
+def _check_batch_size(size: int) -> None:
+    if size < 1:
+        raise ValueError(f"--batch-size: expected at least 1, got {size}")
 
 
 def _no_more(rest: list[str]) -> None:

@@ -123,6 +123,21 @@ GOOD = "2\nProperties=species:S:1:pos:R:3 energy=-31.0\nH 0 0 0\nH 0 0 0.74\n"
 ENERGY = {"energy": PropertyConfig()}
 
 
+def test_blank_lines_end_nothing(tmp_path: Path) -> None:
+    """Between structures they mean nothing; as a comment, and only there, they belong to the structure."""
+    bare = "2\n\nH 0 0 0\nH 0 0 0.8\n"
+    (tmp_path / "set.xyz").write_text("\n" + GOOD + "\n" + bare + "   \n\n" + GOOD.replace("-31", "-32") + "\n\n")
+    data = read_extxyz(tmp_path / "set.xyz", ENERGY)
+    np.testing.assert_allclose(data.labels["energy"], [-31.0, np.nan, -32.0])
+    np.testing.assert_allclose(data.molecules.positions[1::2, 2], [0.74, 0.8, 0.74])
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "set.xyz").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(DataError, match=r"set.xyz: is no text file .*; expected extended XYZ"):
+        read_extxyz(tmp_path / "set.xyz", ENERGY)
+
+
 @pytest.mark.parametrize(
     ("text", "wanted", "message"),
     [
@@ -134,6 +149,7 @@ ENERGY = {"energy": PropertyConfig()}
         (GOOD + GOOD.replace("H 0 0 0\n", "Jx 0 0 0\n"), ENERGY, "molecule 1, which begins at line 5.*Jx"),
         (GOOD + GOOD.replace("H 0 0 0\n", "X 0 0 0\n"), ENERGY, "molecule 1, atom 0 has atomic number 0"),
         (GOOD + GOOD.replace("H 0 0 0\n", "H 0 nan 0\n"), ENERGY, "molecule 1, atom 0 has position"),
+        (GOOD + GOOD.replace("H 0 0 0\n", "\nH 0 0 0\n"), ENERGY, "molecule 1, which begins at line 5, is not under"),
         (GOOD + "0\n\n", ENERGY, "line 5: molecule 1 has no atoms"),
         (GOOD.replace("-31.0", "low"), ENERGY, "energy of molecule 0 is 'low'; expected a number"),
         (GOOD, {"energie": PropertyConfig(unit="eV")}, "no structure has 'energie'; did you mean 'energy'"),

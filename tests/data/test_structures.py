@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neural_polarization.data.errors import DataError
-from neural_polarization.data.structures import check_electrons, check_structure, read_structures
+from neural_polarization.data.structures import check_electrons, check_isolated, check_structure, read_structures
 
 WATER = """3
 water, with a comment in plain words
@@ -64,6 +64,8 @@ def test_what_ase_writes_is_read_back(tmp_path: Path) -> None:
         ("1\n\nO 0 0\n", r"line 3: expected element, x, y and z"),
         ("1\n\nO 0 0 1,5\n", r"line 3: '0 0 1,5' are not three numbers"),
         ("1\n\nO 0 nan 0\n", r"line 1.*position of atom 0 \(O\).*finite"),
+        ("2\n\nO 0 0 0\nH 0 0 0.395\n", r"atoms 0 and 1 are 0.395 Angstrom apart"),
+        ('1\nLattice="9 9 9"\nO 0 0 0\n', r"line 1: structure is not understood .*Lattice of nine numbers"),
         ("2\n\nO 0 0 0\nO 0 0 0.01\n", r"atoms 0 and 1 are 0.010 Angstrom apart"),
         ("1\ncharge=0.5\nO 0 0 0\n", r"charge is 0.5; expected a whole number"),
         ("1\nspin=-1\nO 0 0 0\n", r"spin is -1"),
@@ -77,6 +79,29 @@ def test_wrong_xyz_is_named_with_its_place(tmp_path: Path, text: str, message: s
     with pytest.raises(DataError, match=message) as caught:
         read_structures(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("comment", "periodic", "volume"),
+    [
+        ('Lattice="5 0 0 0 5 0 0 0 5" pbc="T T T"', True, 125.0),
+        ('energy=-3 Lattice="5 0 0 0 5 0 0 0 5"', True, 125.0),
+        ("pbc=T", True, 0.0),
+        ('Lattice="5 0 0 0 5 0 0 0 5" pbc="F F F"', False, 125.0),
+        ("a molecule out of a Lattice, pbc off", False, 0.0),
+    ],
+)
+def test_a_cell_without_named_columns(tmp_path: Path, comment: str, periodic: bool, volume: float) -> None:
+    path = tmp_path / "cell.xyz"
+    path.write_text(f"2\n{comment}\nH 0 0 0\nH 0 0 0.74\n")
+    (atoms,) = read_structures(path)
+    assert atoms.pbc.all() == atoms.pbc.any() == periodic
+    assert atoms.cell.volume == pytest.approx(volume)
+    if not periodic:
+        check_isolated(atoms, "here")
+        return
+    with pytest.raises(DataError, match="here: is periodic along 3 of 3 directions"):
+        check_isolated(atoms, "here")
 
 
 def test_missing_file_and_unknown_ending(tmp_path: Path) -> None:
@@ -124,6 +149,14 @@ def test_wrong_smiles_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "molecules.smi"
     path.write_text("C\nC(C)(C)(C)(C)C\n")
     with pytest.raises(DataError, match=r"line 2: SMILES .* cannot be read"):
+        read_structures(path)
+
+
+def test_smiles_of_several_fragments(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit")
+    path = tmp_path / "molecules.smi"
+    path.write_text("C\n[Na+].CO.O salt\n")
+    with pytest.raises(DataError, match=r"line 2: SMILES '\[Na\+\].CO.O' has 3 fragments.*complex as \.xyz"):
         read_structures(path)
 
 

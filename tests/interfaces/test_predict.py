@@ -9,12 +9,15 @@ import ase.io
 import numpy as np
 import pytest
 import torch
-from ase.build import molecule
+from ase.build import bulk, molecule
+from ase.calculators.calculator import PropertyNotImplementedError
 
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.heads import HEADS
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
+from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.outputs import table, write_predictions
-from neural_polarization.interfaces.predict import from_smiles, predict
+from neural_polarization.interfaces.predict import from_smiles, predict, unseen_charges
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.molecules import Molecules
 
@@ -109,6 +112,99 @@ def test_smiles() -> None:
     np.testing.assert_allclose(atoms.positions, from_smiles("CCO").positions)
     with pytest.raises(ValueError, match="--smiles"):
         from_smiles("C(C")
+    with pytest.raises(ValueError, match=r"--smiles: SMILES 'CO.O' has 2 fragments"):
+        from_smiles("CO.O")
+
+
+def test_structures_from_smiles_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rdkit")
+    collapsed = ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.3]])
+    monkeypatch.setattr("neural_polarization.interfaces.predict.molecule_atoms", lambda _: collapsed)
+    with pytest.raises(ValueError, match=r"--smiles \[H\]\[H\]: atoms 0 and 1 are 0.300 Angstrom apart"):
+        from_smiles("[H][H]")
+
+
+def test_labels_of_the_file_do_not_pass_for_predictions(model: Model, tmp_path: Path) -> None:
+    given = molecule("H2O")
+    given.info |= {"energy": -99.0, "free_energy": -99.0, "charges": "x", "note": "kept", "polarizability": 0.0}
+    given.arrays |= {"forces": np.full((3, 3), 9.0), "magmoms": np.ones(3), "tags_of_mine": np.arange(3)}
+    (prediction,) = predictions = predict(model, [given])
+    assert prediction.forces is not None
+    write_predictions(predictions, UNITS, tmp_path / "out.extxyz")
+    frame = ase.io.read(tmp_path / "out.extxyz")
+    assert isinstance(frame, ase.Atoms)
+    assert frame.calc is not None
+    assert set(frame.calc.results) == {"energy", "forces", "dipole"}
+    assert frame.get_potential_energy() == pytest.approx(float(prediction.properties["energy"]))
+    np.testing.assert_allclose(frame.get_forces(), prediction.forces, atol=1e-7)
+    assert frame.info["note"] == "kept"
+    assert frame.info["polarizability"].shape == (3, 3)
+    assert frame.arrays["tags_of_mine"].tolist() == [0, 1, 2]
+    assert given.info["energy"] == -99.0, "the structure itself stays as it is"
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_batches_of_nothing(model: Model, size: int) -> None:
+    with pytest.raises(ValueError, match=f"batch_size: expected at least 1, got {size}"):
+        predict(model, STRUCTURES, batch_size=size)
+
+
+def test_only_dipoles_see_the_charge() -> None:
+    """Of every kind of head: what the warning says of it is so."""
+    torch.manual_seed(3)
+    neutral, ion = molecule("H2O"), molecule("H2O")
+    ion.info["charge"] = 1
+    for kind in HEADS:
+        one = Model(ModelConfig(("H", "O"), {"x": HeadConfig(kind)}, BackboneConfig(channels=8, num_layers=2)))
+        values = [prediction.properties["x"] for prediction in predict(one, [neutral, ion])]
+        told = unseen_charges(one, [neutral, ion])
+        assert np.allclose(*values) == (told is not None), kind
+        assert unseen_charges(one, [neutral, neutral]) is None
+    many = Model(ModelConfig(("H", "O"), {"energy": HeadConfig("extensive"), "gap": HeadConfig("intensive")}))
+    assert unseen_charges(many, [ion, neutral, ion]) == (
+        "2 of 3 structures have a charge, on which energy, gap of this model do not depend: a molecule and its ion get "
+        "the same values"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cuda", "device 'cuda': PyTorch .* sees 0 CUDA devices; take cpu"),
+        ("cuda:3", "device 'cuda:3': PyTorch .* sees 0 CUDA devices"),
+        ("gpu", "device 'gpu' is not known; expected cpu, cuda"),
+        ("meta", "device 'meta' is not supported"),
+    ],
+)
+def test_devices_that_are_not_there(model: Model, name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=message):
+        checked_device(name)
+    with pytest.raises(ValueError, match=message):
+        NeuralPolarizationCalculator(model, device=name)
+
+
+def test_devices_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert checked_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="sees 2 CUDA devices"):
+        checked_device("cuda:2")
+
+
+def test_the_calculator_sees_a_new_charge(model: Model) -> None:
+    atoms = molecule("H2O", calculator=NeuralPolarizationCalculator(model))
+    assert isinstance(atoms, ase.Atoms)
+    neutral = atoms.get_dipole_moment()
+    for charge in (1, 0):
+        atoms.info["charge"] = charge
+        fresh = molecule("H2O", calculator=NeuralPolarizationCalculator(model))
+        assert isinstance(fresh, ase.Atoms)
+        fresh.info["charge"] = charge
+        np.testing.assert_array_equal(atoms.get_dipole_moment(), fresh.get_dipole_moment())
+        assert np.allclose(atoms.get_dipole_moment(), neutral) == (charge == 0)
+    assert isinstance(atoms.calc, NeuralPolarizationCalculator)
+    assert atoms.calc.check_state(atoms) == []
 
 
 def test_forces_of_the_calculator_are_those_of_its_energy(model: Model) -> None:
@@ -137,3 +233,37 @@ def test_the_calculator_of_a_model_without_energy() -> None:
     water = molecule("H2O", calculator=NeuralPolarizationCalculator(dipole))
     assert isinstance(water, ase.Atoms)
     assert water.get_dipole_moment().shape == (3,)
+
+
+def test_the_calculator_leaves_the_model_as_it_is(model: Model) -> None:
+    """Between two epochs of a training, for instance."""
+    model.train()
+    calculator = NeuralPolarizationCalculator(model, double=True)
+    molecule("H2O", calculator=calculator).get_potential_energy()
+    assert model.training
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+def test_an_energy_that_is_none(model: Model) -> None:
+    with pytest.raises(ValueError, match="the model has no property 'energie' "):
+        NeuralPolarizationCalculator(model, energy="energie")
+    with pytest.raises(ValueError, match="energy: 'dipole' is a dipole, not one number per molecule"):
+        NeuralPolarizationCalculator(model, energy="dipole")
+
+
+def test_the_calculator_in_a_crystal(model: Model) -> None:
+    """Energies and forces do not depend on which image of an atom is listed; a dipole would, and is not given."""
+    crystal = bulk("CO", "rocksalt", a=4.5, cubic=True)
+    crystal.rattle(0.1, seed=0)
+    other = crystal.copy()
+    other.positions[3] += other.cell[0]
+    for atoms in (crystal, other):
+        atoms.calc = NeuralPolarizationCalculator(model, double=True)
+    assert other.get_potential_energy() == pytest.approx(crystal.get_potential_energy(), abs=1e-9)
+    np.testing.assert_allclose(other.get_forces(), crystal.get_forces(), atol=1e-9)
+    with pytest.raises(PropertyNotImplementedError):
+        crystal.get_dipole_moment()
+    with pytest.raises(ValueError, match="of periodic systems are not defined"):
+        predict(model, [crystal])
+    (prediction,) = predict(model, [crystal], properties=["energy"])
+    assert prediction.properties.keys() == {"energy"}

@@ -1,9 +1,12 @@
 """From SMILES to a data set that trains: the three commands in their order, and their mistakes."""
 
 import argparse
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import ase
 import ase.io
 import numpy as np
 import pytest
@@ -15,10 +18,11 @@ from neural_polarization.labelling import packing
 from neural_polarization.labelling.calculation import Request, compute
 from neural_polarization.labelling.commands import add_parsers
 from neural_polarization.labelling.level import Level
-from neural_polarization.labelling.mean_field import FAST
+from neural_polarization.labelling.mean_field import FAST, Accuracy
 from neural_polarization.labelling.properties.density import evaluate_density
 from neural_polarization.labelling.relaxation import relax
 from neural_polarization.labelling.run import serial
+from neural_polarization.labelling.store import LabelStore, structure_key
 
 REQUEST = Request(Level.parse("PBE/3-21G"), FAST, ("forces",))
 
@@ -129,6 +133,15 @@ def test_relaxation_finds_the_minimum() -> None:
         (["label", "{folder}/broken.xyz", "-o", "x.h5"], r"broken.xyz: line 4: 'Zz' is no element"),
         (["label", "{folder}/water.xyz", "-o", "x.h5", "--level", "B3LYP"], "expected METHOD/BASIS"),
         (["label", "{folder}/water.xyz", "-o", "x.h5", "--level", "PBE/foo"], "basis 'foo' has no functions"),
+        (["label", "{folder}/iodide.xyz", "-o", "x.h5", "--level", "PBE/def2-SVP"], "core potential for I"),
+        (
+            ["label", "{folder}/iodide.xyz", "-o", "x.h5", "--level", "PBE/DZP", "--accuracy", "fast"],
+            "no functions for the inner electrons of I",
+        ),
+        (
+            ["label", "{folder}/water.xyz", "{folder}/periodic.xyz", "-o", "x.h5"],
+            r"periodic.xyz: structure 1: is periodic along 3 of 3 directions",
+        ),
         (["label", "{folder}/water.xyz", "-o", "x.h5", "--fraction", "density"], "expected NAME=SHARE"),
         (["label", "{folder}/water.xyz", "-o", "x.h5", "--workers", "0"], "workers: expected at least 1"),
         (["label", "{folder}/water.xyz", "-o", "x.h5", "--gpu"], "Cartesian d functions"),
@@ -138,7 +151,11 @@ def test_relaxation_finds_the_minimum() -> None:
         (["sample", "O", "-o", "{folder}/x.xyz"], "expected the ending .extxyz"),
         (["sample", "O", "--frames", "0", "-o", "{folder}/x.extxyz"], "frames: expected at least 1"),
         (["sample", "C(", "-o", "{folder}/x.extxyz"], "SMILES 'C\\(' cannot be read"),
+        (["sample", "CO.O", "-o", "{folder}/x.extxyz"], "SMILES 'CO.O' has 2 fragments"),
         (["pack", "{folder}/water.xyz", "-o", "{folder}/x.npz"], "cannot be read as a file of labels"),
+        (["pack", "x.h5", "-o", "x.set"], r"x.set: expected the ending .npz"),
+        (["pack", "x.h5", "-o", "x.npz", "--densities", "./x.npz"], "densities are a file of their own"),
+        (["pack", "x.h5", "-o", "x.npz", "--densities", "x.h5"], "x.h5: is one of the files of labels"),
     ],
 )
 def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: Sequence[str], message: str) -> None:
@@ -146,7 +163,10 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: Sequen
     monkeypatch.chdir(tmp_path)
     (tmp_path / "radical.xyz").write_text("2\n\nO 0 0 0\nH 0 0 1\n")
     (tmp_path / "broken.xyz").write_text("2\n\nO 0 0 0\nZz 0 0 1\n")
-    (tmp_path / "water.xyz").write_text("3\n\nO 0 0 0\nH 0 0 1\nH 0 0.9 -0.3\n")
+    water = "3\n\nO 0 0 0\nH 0 0 1\nH 0 0.9 -0.3\n"
+    (tmp_path / "water.xyz").write_text(water)
+    (tmp_path / "iodide.xyz").write_text("2\n\nH 0 0 0\nI 0 0 1.61\n")
+    (tmp_path / "periodic.xyz").write_text(water + water.replace("\n\n", '\nLattice="9 0 0 0 9 0 0 0 9"\n'))
     with pytest.raises((ValueError, OSError, RuntimeError), match=message):
         npol(*(word.format(folder=tmp_path) for word in words))
     assert not (tmp_path / "x.h5").exists(), "nothing is begun before everything is checked"
@@ -158,3 +178,80 @@ def test_existing_structures_are_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="exists; give another path, or --overwrite"):
         npol(*words)
     assert npol(*words, "--overwrite") == 0
+
+
+HYDROGEN = ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.75]])
+
+
+def labelled(path: Path, request: Request, atoms: ase.Atoms = HYDROGEN) -> Path:
+    """A file of labels that took no calculation."""
+    with LabelStore(path, request) as store:
+        store.add(structure_key(atoms, request), atoms, {"energy": np.array(-31.0)}, 0.1)
+    return path
+
+
+def test_a_set_is_never_packed_over_its_labels_or_another_set(tmp_path: Path) -> None:
+    labels = labelled(tmp_path / "x.h5", REQUEST)
+    linked = tmp_path / "link.npz"
+    linked.symlink_to(labels)
+    before = labels.read_bytes()
+    for target in (labels, linked):
+        with pytest.raises(ValueError, match="is one of the files of labels, which would be lost"):
+            npol("pack", str(labels), "-o", str(target), "--overwrite")
+    assert labels.read_bytes() == before
+    words = ["pack", str(labels), "-o", str(tmp_path / "set.npz"), "--densities", str(tmp_path / "densities.npz")]
+    assert npol(*words) == 0
+    with pytest.raises(FileExistsError, match=r"set.npz exists; give another path, or --overwrite"):
+        npol(*words)
+    (tmp_path / "set.npz").unlink()
+    with pytest.raises(FileExistsError, match=r"densities.npz exists"):
+        npol(*words)
+    assert not (tmp_path / "set.npz").exists(), "nothing is written before everything is checked"
+    assert npol(*words, "--overwrite") == 0
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (replace(REQUEST, level=Level.parse("HF/3-21G")), r"in level \(HF/3-21G, PBE/3-21G\)"),
+        (replace(REQUEST, field=(0.0, 0.0, 2.0)), r"in field \(\[0.0, 0.0, 2.0\], \[0.0, 0.0, 0.0\]\)"),
+        (replace(REQUEST, accuracy=Accuracy()), r"in convergence \(1e-09, 1e-07\), density_fitting \(False, True\)"),
+    ],
+)
+def test_files_that_are_no_set_together(tmp_path: Path, other: Request, message: str) -> None:
+    sources = [labelled(tmp_path / "one.h5", REQUEST), labelled(tmp_path / "two.h5", other)]
+    with pytest.raises(
+        ValueError, match=rf"two.h5: its labels differ from those of .*one.h5 {message}.*pack them apart"
+    ):
+        packing.pack(sources, tmp_path / "set.npz")
+    assert not (tmp_path / "set.npz").exists()
+
+
+def test_a_set_tells_how_it_was_made(tmp_path: Path) -> None:
+    """Files whose solver was given more iterations go together."""
+    patient = replace(REQUEST, accuracy=replace(FAST, max_cycles=200))
+    sources = [labelled(tmp_path / "one.h5", REQUEST), labelled(tmp_path / "two.h5", patient)]
+    packing.pack(sources, tmp_path / "set.npz")
+    with np.load(tmp_path / "set.npz") as arrays:
+        assert str(arrays["level"]) == "PBE/3-21G"
+        assert json.loads(str(arrays["accuracy"]))["density_fitting"] is True
+        np.testing.assert_array_equal(arrays["field"], [0.0, 0.0, 0.0])
+    assert set(read_packed(tmp_path / "set.npz").properties) == {"energy"}
+
+
+def test_nothing_labelled_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "hydrogen.xyz").write_text("2\n\nH 0 0 0\nH 0 0 0.75\n2\n\nH 0 0 0\nH 0 0 0.8\n")
+    (tmp_path / "far.xyz").write_text("3\n\nO 0 0 0\nH 0 0 3.0\nH 0 2.0 0\n")
+    words = ["--level", "HF/STO-3G", "--quantities", "forces", "-o", str(tmp_path / "x.h5")]
+    hopeless = ["label", str(tmp_path / "far.xyz"), *words, "--max-cycles", "1"]
+    assert npol(*hopeless) == 1
+    assert "none of these structures has labels" in capsys.readouterr().err
+    assert npol(*hopeless) == 1, "it failed before and was not tried again"
+    words[-1] = str(tmp_path / "y.h5")
+    assert npol("label", str(tmp_path / "hydrogen.xyz"), *words) == 0
+    assert npol("label", str(tmp_path / "hydrogen.xyz"), *words) == 0, "all were there already"
+
+
+def test_periodic_structures_have_no_labels() -> None:
+    with pytest.raises(ValueError, match="H2: is periodic along 1 of 3 directions"):
+        compute(ase.Atoms(HYDROGEN, cell=[9.0, 9.0, 9.0], pbc=[True, False, False]), REQUEST)

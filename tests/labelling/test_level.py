@@ -6,7 +6,7 @@ import pytest
 
 from neural_polarization.labelling.calculation import Request, converge
 from neural_polarization.labelling.level import Level, pure_shells
-from neural_polarization.labelling.mean_field import Accuracy, build_molecule
+from neural_polarization.labelling.mean_field import FAST, Accuracy, build_molecule, mean_field
 
 QM9 = Level.parse("B3LYP/6-31G(2df,p)")
 
@@ -57,6 +57,47 @@ def test_unknown_method_basis_and_element() -> None:
         Level.parse("PBE/nonsense").check(["H"])
     with pytest.raises(ValueError, match="has no functions for U"):
         Level.parse("PBE/6-31G").check(["H", "U"])
+
+
+@pytest.mark.parametrize(
+    ("basis", "element"),
+    [
+        ("def2-SVP", "I"),
+        ("def2-TZVP", "Pt"),
+        ("LANL2DZ", "Na"),
+        ("cc-pVDZ-PP", "Cu"),
+        # whose potentials PySCF has under another name, or not at all
+        ("ccecp-cc-pVDZ", "O"),
+        ("gth-dzvp", "C"),
+        ("cc-pwCVTZ-PP", "Zn"),
+        ("def2-mTZVPP", "Pt"),
+    ],
+)
+def test_bases_for_core_potentials_are_refused(basis: str, element: str) -> None:
+    message = f"basis '{basis}' needs an effective core potential for {element}, .*; choose an all-electron basis"
+    with pytest.raises(ValueError, match=message):
+        Level("PBE", basis).check([element])
+    with pytest.raises(ValueError, match=message):
+        build_molecule(ase.Atoms(element), Level("PBE", basis), Accuracy())
+
+
+@pytest.mark.parametrize(
+    "basis", ["STO-3G", "3-21G", "6-31G(2df,p)", "def2-SVP", "def2-TZVPP", "cc-pVDZ", "DZP", "pc-0"]
+)
+def test_bases_of_all_electrons_are_accepted(basis: str) -> None:
+    Level("PBE", basis).check(["H", "He", "C", "O", "Ne", "Si", "Cl", "Ar"])
+
+
+def test_heavy_elements_have_a_basis_and_no_density_fitting() -> None:
+    Level.parse("PBE/DZP").check(["H", "Br", "I", "Ag", "Pt"])
+    Level.parse("PBE/def2-SVP").check(["Br"])
+    FAST.check(["H", "Br", "Kr"])
+    Accuracy().check(["I"])
+    with pytest.raises(ValueError, match="no functions for the inner electrons of Ag, I; take --accuracy standard"):
+        FAST.check(["H", "I", "Ag"])
+    level = Level.parse("PBE/3-21G")
+    with pytest.raises(ValueError, match="inner electrons of I"):
+        mean_field(build_molecule(ase.Atoms("HI", [[0, 0, 0], [0, 0, 1.6]]), level, FAST), level, FAST)
 
 
 def test_projection_keeps_pure_f_functions() -> None:

@@ -1,5 +1,7 @@
 """Extended XYZ files and ASE databases, with the user's own property names and units."""
 
+import io
+import itertools
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,52 +80,61 @@ def read_ase_database(
 def _extxyz_records(path: Path) -> Iterator[_Record]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; expected an extended XYZ file")
-    first_lines = _first_lines(path)
-    k = 0
+    for k, (line, frame) in enumerate(_frames(path)):
+        try:
+            atoms: Any = ase.io.read(io.StringIO(frame), format="extxyz")
+        except _BROKEN as error:
+            raise DataError(
+                f"{path}: molecule {k}, which begins at line {line}, is not understood ({_told(error)}); expected "
+                "elements, positions and the columns that its Properties name"
+            ) from None
+        results = dict(atoms.calc.results) if atoms.calc is not None else {}
+        columns = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
+        yield _Record(
+            atoms,
+            {**atoms.info, **{key: value for key, value in results.items() if key not in _PER_ATOM}},
+            {**columns, **{key: value for key, value in results.items() if key in _PER_ATOM}},
+        )
+
+
+def _frames(path: Path) -> Iterator[tuple[int, str]]:
+    """First line (from 1) and text of each structure; finds files that are cut off or of another kind.
+
+    ASE is given one structure at a time: it takes a blank line between two of them for the end of the file.
+    """
+    found = number = 0  # structures, and the line read last
     try:
-        for atoms in ase.io.iread(path, index=":", format="extxyz"):
-            results = dict(atoms.calc.results) if atoms.calc is not None else {}
-            columns = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
-            yield _Record(
-                atoms,
-                {**atoms.info, **{key: value for key, value in results.items() if key not in _PER_ATOM}},
-                {**columns, **{key: value for key, value in results.items() if key in _PER_ATOM}},
-            )
-            k += 1
-    except _BROKEN as error:
-        raise DataError(
-            f"{path}: molecule {k}, which begins at line {first_lines[min(k, len(first_lines) - 1)]}, is not "
-            f"understood ({_told(error)}); expected elements, positions and the columns that its Properties name"
-        ) from None
-
-
-def _first_lines(path: Path) -> list[int]:
-    """Line (from 1) at which each structure begins; finds files that are cut off or of another kind."""
-    begins: list[int] = []
-    number = 0  # of the line read last
-    with path.open(errors="replace") as lines:
-        for line in lines:
-            number += 1
-            if not line.strip():
-                continue  # blank lines may end a file
-            if not line.strip().isdigit():
-                raise DataError(
-                    f"{path}: line {number} should be the number of atoms of molecule {len(begins)}, found "
-                    f"{line.strip()[:60]!r}; is this extended XYZ?"
-                )
-            if int(line) == 0:
-                raise DataError(f"{path}: line {number}: molecule {len(begins)} has no atoms; leave it out")
-            begins.append(number)
-            for _ in range(int(line) + 1):
+        with path.open() as lines:
+            for line in lines:
                 number += 1
-                if not next(lines, ""):
+                if not line.strip():
+                    continue  # blank lines may stand between structures and at the end
+                frame = [line, *itertools.islice(lines, _atoms(path, number, found, line) + 1)]
+                if len(frame) < int(line) + 2:
                     raise DataError(
-                        f"{path}: ends at line {number - 1}, inside molecule {len(begins) - 1}, which should have "
-                        f"{int(line)} atoms from line {begins[-1] + 2} on; the file is cut off"
+                        f"{path}: ends at line {number + len(frame) - 1}, inside molecule {found}, which should have "
+                        f"{int(line)} atoms from line {number + 2} on; the file is cut off"
                     )
-    if not begins:
+                yield number, "".join(frame)
+                number += len(frame) - 1
+                found += 1
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text file ({error.reason}); expected extended XYZ") from None
+    if not found:
         raise DataError(f"{path}: holds no structures; expected at least one")
-    return begins
+
+
+def _atoms(path: Path, number: int, found: int, line: str) -> int:
+    """Number of atoms that the first line of a structure states."""
+    count = line.strip()
+    if not count.isdigit():
+        raise DataError(
+            f"{path}: line {number} should be the number of atoms of molecule {found}, found {count[:60]!r}; is this "
+            "extended XYZ?"
+        )
+    if int(count) == 0:
+        raise DataError(f"{path}: line {number}: molecule {found} has no atoms; leave it out")
+    return int(count)
 
 
 def _database_records(path: Path) -> Iterator[_Record]:

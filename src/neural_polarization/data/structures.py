@@ -6,6 +6,7 @@ where the file says so.
 """
 
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -20,8 +21,12 @@ from scipy.spatial import KDTree
 
 from neural_polarization.data.errors import DataError
 
-CLOSEST = 0.2
-"""Atoms nearer than this, in Angstrom, are at one place: a third of the shortest bond that there is."""
+CLOSEST = 0.4
+"""Atoms nearer than this, in Angstrom, are at one place: about half of the shortest bond that there is (H2, 0.74)."""
+
+
+_EXTENDED = re.compile(r"""(^|\s)["']?(Properties|Lattice|pbc)["']?\s*=""")
+"""What tells the comment of extended XYZ: its columns, its cell, its periodic directions."""
 
 
 def read_structures(path: str | Path, seed: int = 0) -> list[ase.Atoms]:
@@ -93,6 +98,19 @@ def check_structure(atoms: ase.Atoms, where: str) -> None:
             raise DataError(f"{where}: spin is {value}; expected the number of unpaired electrons, 0 or more")
 
 
+def check_isolated(atoms: ase.Atoms, where: str) -> None:
+    """Raises where a structure repeats in space, for calculations of single molecules.
+
+    Raises:
+        DataError: for a structure that is periodic in any direction.
+    """
+    if atoms.pbc.any():
+        raise DataError(
+            f"{where}: is periodic along {int(atoms.pbc.sum())} of 3 directions, but is computed as an isolated "
+            'molecule; set pbc="F F F" if it is one, or leave it out'
+        )
+
+
 def check_electrons(atoms: ase.Atoms, where: str) -> None:
     """Raises where charge and spin do not fit the elements.
 
@@ -115,18 +133,24 @@ def embedded_molecule(smiles: str, where: str, seed: int = 0) -> Any:
     """An RDKit molecule with hydrogens and one conformer, relaxed in MMFF94 or, where that lacks parameters, UFF.
 
     Args:
-        smiles: of the molecule.
+        smiles: of one molecule; where its parts stand that no bond connects, embedding cannot know.
         where: what errors begin with.
         seed: of the embedding.
 
     Raises:
-        DataError: for a SMILES that cannot be read or embedded.
+        DataError: for a SMILES that cannot be read or embedded, or that has several fragments.
         ImportError: without RDKit.
     """
     chem, all_chem = _rdkit()
     plain = chem.MolFromSmiles(smiles)
     if plain is None:
         raise DataError(f"{where}: SMILES {smiles!r} cannot be read by RDKit; are valences and ring closures right?")
+    fragments = len(chem.GetMolFrags(plain))
+    if fragments > 1:
+        raise DataError(
+            f"{where}: SMILES {smiles!r} has {fragments} fragments, which would be put on top of each other; give one "
+            "molecule, or a complex as .xyz"
+        )
     molecule = chem.AddHs(plain)
     if all_chem.EmbedMolecule(molecule, randomSeed=seed) != 0:
         raise DataError(
@@ -188,7 +212,7 @@ def _read_xyz(path: Path, seed: int) -> Iterator[tuple[str, ase.Atoms]]:
 
 def _xyz_structure(path: Path, lines: Sequence[str], start: int) -> ase.Atoms:
     comment = lines[1]
-    if "Properties=" in comment:
+    if _EXTENDED.search(comment):
         try:
             atoms: Any = ase.io.read(io.StringIO("\n".join(lines) + "\n"), format="extxyz")
             # ASE takes the SMILES of hydrogen fluoride, "F", for a truth value.
@@ -197,8 +221,8 @@ def _xyz_structure(path: Path, lines: Sequence[str], start: int) -> ase.Atoms:
             return atoms
         except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, StopIteration) as error:
             raise DataError(
-                f"{path}: line {start + 1}: structure is not understood ({error}); expected the columns that "
-                "Properties names"
+                f"{path}: line {start + 1}: structure is not understood ({error}); expected elements, positions "
+                "and the columns that Properties names, and a Lattice of nine numbers if there is one"
             ) from None
     symbols: list[int] = []
     positions: list[list[float]] = []

@@ -27,6 +27,7 @@ class Dipole(Head):
     """
 
     shape: tuple[int, ...] = (3,)
+    periodic: bool = False
 
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__(widths, elements, channels)
@@ -58,6 +59,8 @@ class Dipole(Head):
 
 class DipoleMagnitude(Head):
     """Length of the dipole vector, for data sets that have nothing else."""
+
+    periodic: bool = False
 
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__(widths, elements, channels)

@@ -98,6 +98,8 @@ class Head(nn.Module, ABC):
 
     shape: tuple[int, ...] = ()
     """Shape of the property of one molecule."""
+    periodic: bool = True
+    """Whether the property of a periodic system is defined."""
 
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__()

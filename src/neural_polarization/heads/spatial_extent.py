@@ -24,6 +24,8 @@ class SpatialExtent(Head):
     decide where the points go: with twelve targets at once the others paid for it (experiments/LOG.md).
     """
 
+    periodic: bool = False
+
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__(widths, elements, channels)
         self.readout = mlp([widths.scalars, channels, 3])

@@ -1,5 +1,6 @@
 """An ASE calculator: energies, forces and dipoles for optimization, dynamics and vibrations."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from ase.calculators.calculator import Calculator, all_changes
 
 from neural_polarization.checkpoints import load_model
+from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.predict import DISPLACEMENT, predict
 from neural_polarization.models import Model
 
@@ -18,16 +20,17 @@ class NeuralPolarizationCalculator(Calculator):
 
     Results are in ASE's units: eV, eV/Angstrom, e*Angstrom. Beside ASE's own properties `results` has
     `displacement`, (atoms, 3), Angstrom: where the electron clouds are relative to their nuclei. Molecules and fully
-    periodic systems are understood; there is no stress.
+    periodic systems are understood; there is no stress, and no dipole of what is periodic. The total charge is
+    `atoms.info["charge"]`, e; only dipoles depend on it.
 
     Args:
-        model: a model or its checkpoint.
+        model: a model, which is copied, or its checkpoint.
         energy: name of the property that is the energy; by default the one that has forces, or "energy".
         device: where to compute.
         double: whether to compute in double precision, which smooth vibrations and conserved energies need.
 
     Raises:
-        ValueError: if the model has no such energy.
+        ValueError: if the model has no such energy, it is not one number per molecule, or there is no such device.
 
     Example:
         >>> from ase.build import molecule
@@ -46,23 +49,37 @@ class NeuralPolarizationCalculator(Calculator):
         double: bool = False,
     ) -> None:
         super().__init__()
-        loaded = model if isinstance(model, Model) else load_model(model)[0]
-        self.model = loaded.to(device, torch.float64 if double else None).eval()
+        # A copy: whoever gave the model may go on training it, in its own precision.
+        loaded = copy.deepcopy(model) if isinstance(model, Model) else load_model(model)[0]
+        self.model = loaded.to(checked_device(device), torch.float64 if double else None).eval()
         heads = self.model.config.heads
         with_forces = [name for name, head in heads.items() if head.forces]
+        named = energy is not None
         self.energy = energy or (with_forces[0] if with_forces else "energy")
         dipoles = [name for name, head in heads.items() if head.kind == "dipole"]
         self.dipole = dipoles[0] if dipoles else None
-        if self.energy not in heads and not dipoles:
+        if self.energy not in heads and (named or not dipoles):
             raise ValueError(
                 f"energy: the model has no property {self.energy!r} (it has {', '.join(heads)}); name the one that is "
                 "the energy"
+            )
+        if self.energy in heads and self.model.head(self.energy).shape != ():
+            raise ValueError(
+                f"energy: {self.energy!r} is a {heads[self.energy].kind}, not one number per molecule; name the "
+                "property that is the energy"
             )
         self.implemented_properties = [
             *(["energy"] if self.energy in heads else []),
             *(["forces"] if self.energy in with_forces else []),
             *(["dipole"] if self.dipole else []),
         ]
+
+    def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; ASE itself does not look at the total charge."""
+        changes: list[str] = list(super().check_state(atoms, tol))
+        if isinstance(self.atoms, ase.Atoms) and self.atoms.info.get("charge", 0) != atoms.info.get("charge", 0):
+            changes.append("charge")
+        return changes
 
     def calculate(
         self,
@@ -73,12 +90,14 @@ class NeuralPolarizationCalculator(Calculator):
         """Called by ASE when something is asked for and the atoms have changed."""
         super().calculate(atoms, list(properties), list(system_changes))
         assert isinstance(self.atoms, ase.Atoms)
-        (prediction,) = predict(self.model, [self.atoms])
+        periodic = bool(self.atoms.pbc.any())
+        defined = [name for name in self.model.config.heads if not periodic or self.model.head(name).periodic]
+        (prediction,) = predict(self.model, [self.atoms], properties=defined)
         results: dict[str, Any] = {DISPLACEMENT: prediction.displacement}
         if "energy" in self.implemented_properties:
             results["energy"] = results["free_energy"] = float(prediction.properties[self.energy])
         if "forces" in self.implemented_properties:
             results["forces"] = prediction.forces
-        if self.dipole is not None:
+        if self.dipole in defined:
             results["dipole"] = prediction.properties[self.dipole]
         self.results = results

@@ -121,10 +121,15 @@ def _as_extxyz(predictions: Sequence[Prediction], units: Mapping[str, str]) -> s
 
 
 def _frame(prediction: Prediction, units: Mapping[str, str]) -> Any:
+    from ase.calculators.calculator import all_properties
     from ase.calculators.singlepoint import SinglePointCalculator
 
     frame = prediction.atoms.copy()
     frame.calc = None
+    for name in all_properties:
+        # A file's own energy or forces would be read back as the model's.
+        frame.info.pop(name, None)
+        frame.arrays.pop(name, None)
     # ASE's own names are in ASE's units, which are the internal ones; every other property says its unit.
     standard: dict[str, Any] = {} if prediction.forces is None else {"forces": prediction.forces}
     for name, value in prediction.properties.items():

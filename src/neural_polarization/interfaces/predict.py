@@ -1,7 +1,7 @@
 """Predictions for structures: every property that a model has, forces, and where the electron clouds are."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neural_polarization.data.structures import embedded_molecule, molecule_atoms
+from neural_polarization.data.structures import check_structure, embedded_molecule, molecule_atoms
+from neural_polarization.heads import Dipole, DipoleMagnitude
 from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
 from neural_polarization.training.losses import FORCES
@@ -36,17 +37,22 @@ class Prediction:
     forces: NDArray[np.float64] | None
 
 
-def predict(model: Model, structures: Sequence[ase.Atoms], batch_size: int = 64) -> list[Prediction]:
+def predict(
+    model: Model, structures: Sequence[ase.Atoms], batch_size: int = 64, properties: Collection[str] | None = None
+) -> list[Prediction]:
     """Predictions for some structures.
 
     Args:
         model: on any device.
         structures: molecules or periodic systems.
         batch_size: structures at a time.
+        properties: names of those that are predicted, by default all that the model has.
 
     Raises:
-        ValueError: for an element that the model was not made for, or a structure that cannot be.
+        ValueError: for an element that the model was not made for, a structure that cannot be, or a batch size below 1.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
     check_elements(model, structures)
     weight = next(model.parameters())
     training = model.training
@@ -57,7 +63,7 @@ def predict(model: Model, structures: Sequence[ase.Atoms], batch_size: int = 64)
         molecules = Molecules.from_ase(frames, model.cutoff, weight.dtype).to(weight.device)
         with torch.no_grad():
             displacement = model.represent(molecules).displacement
-            values = model(molecules)
+            values = model(molecules, properties=properties)
         offsets = np.cumsum([0] + [len(frame) for frame in frames])
         for k, frame in enumerate(frames):
             of_atoms = slice(int(offsets[k]), int(offsets[k + 1]))
@@ -85,6 +91,7 @@ def from_smiles(smiles: str) -> ase.Atoms:
 
         rdBase.DisableLog("rdApp.*")  # what it reports becomes the one line of our error
     atoms = molecule_atoms(embedded_molecule(smiles, "--smiles"))
+    check_structure(atoms, f"--smiles {smiles}")
     atoms.info["smiles"] = smiles
     return atoms
 
@@ -103,6 +110,21 @@ def check_elements(model: Model, structures: Sequence[ase.Atoms]) -> None:
                 f"structure {k} ({frame.get_chemical_formula()}) contains {', '.join(strange)}, but the model was "
                 f"trained for {', '.join(model.config.elements)} only; leave it out or train on such molecules"
             )
+
+
+def unseen_charges(model: Model, structures: Sequence[ase.Atoms]) -> str | None:
+    """What to tell of structures with a charge where heads of the model do not see it, or None.
+
+    Dipoles take the total charge into account; everything else is the same for a molecule and its ion.
+    """
+    charged = sum(bool(frame.info.get("charge", 0)) for frame in structures)
+    blind = [name for name in model.config.heads if not isinstance(model.head(name), Dipole | DipoleMagnitude)]
+    if not charged or not blind:
+        return None
+    return (
+        f"{charged} of {len(structures)} structures have a charge, on which {', '.join(blind)} of this model "
+        f"{'does' if len(blind) == 1 else 'do'} not depend: a molecule and its ion get the same values"
+    )
 
 
 def internal_unit(unit: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import ase
 import numpy as np
 
+from ..data.structures import check_isolated
 from ..data.units import BOHR, HARTREE
 from . import gpu
 from .level import Level
@@ -107,8 +108,9 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
 
     Raises:
         NotConvergedError: where no self-consistent field was found.
-        ValueError: where level and structure do not fit.
+        ValueError: where level and structure do not fit, and for a periodic structure.
     """
+    check_isolated(atoms, atoms.get_chemical_formula())
     external = np.asarray(request.field)
     molecule = build_molecule(atoms, request.level, request.accuracy)
     scf = converge(molecule, request, _identity(atoms), warm)

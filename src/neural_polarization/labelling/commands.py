@@ -111,6 +111,7 @@ def _add_pack(subparsers: Any) -> None:
     command.add_argument("--densities", metavar="DENSITIES.npz", help="also densities and orbital centroids")
     command.add_argument("--points", type=int, default=2000, metavar="N", help="of each density sample")
     command.add_argument("--seed", type=int, default=0, help="of split and samples")
+    command.add_argument("--overwrite", action="store_true", help="replace files that are there")
     command.set_defaults(run=_run_pack)
 
 
@@ -157,7 +158,7 @@ def _run_sample(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
 
 
 def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
-    from ..data.structures import check_electrons, read_structures
+    from ..data.structures import check_electrons, check_isolated, read_structures
     from . import gpu
     from .calculation import Request
     from .level import Level
@@ -184,9 +185,12 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
             for key, value in (("charge", arguments.charge), ("spin", arguments.spin)):
                 if value is not None:
                     atoms.info.setdefault(key, value)
+            check_isolated(atoms, f"{name}: structure {index}")
             check_electrons(atoms, f"{name}: structure {index}")
             structures.append(atoms)
-    request.level.check({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()})
+    elements = {symbol for atoms in structures for symbol in atoms.get_chemical_symbols()}
+    request.level.check(elements)
+    accuracy.check(elements)
     if arguments.scheduler is not None:
         engine = dask_cluster(None if arguments.scheduler == "local" else arguments.scheduler, arguments.workers)
     else:
@@ -196,7 +200,13 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     sys.stdout.write(
         f"{output}: {summary.done} labelled, {summary.failed} failed, {summary.skipped} were there already\n"
     )
-    return 0
+    if summary.labelled:
+        return 0
+    sys.stderr.write(
+        f"npol: none of these structures has labels in {output}, which holds the reason of each; --retry-failed tries "
+        "them again\n"
+    )
+    return 1
 
 
 def _run_pack(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
@@ -210,6 +220,7 @@ def _run_pack(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
         None if arguments.densities is None else Path(arguments.densities),
         arguments.points,
         arguments.seed,
+        arguments.overwrite,
     )
     sys.stdout.write(
         f"{target}: {packed.structures} structures of {packed.molecules} molecules, {packed.polarizabilities} "

@@ -22,14 +22,23 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 import scipy.linalg
+from ase.data import atomic_numbers
 from jaxtyping import Float
 
 _POPLE = re.compile(r"^(3-21|4-31|6-31)(\+{0,2})G(?P<polarization>\*{0,2}|\(.*\))$", re.IGNORECASE)
 _HEAVY_POLARIZATION = re.compile(r"^\((?P<d>[23])d")
+_PSEUDOPOTENTIAL = re.compile(r"cc-?pw?c?v[dtq56]z-?pp", re.IGNORECASE)
+
+_STEEPEST = 1.5
+"""Least exponent, over Z^2, of the steepest s function of a basis that describes the 1s electrons.
+
+All-electron sets that PySCF knows have 1.6 (STO-3G) and more; sets for a core potential, as a rule, far less.
+"""
 
 Shell: TypeAlias = list[float | int | list[float]]
 """One shell as PySCF wants it: [l, [exponent, coefficient, ...], ...]."""
@@ -93,7 +102,7 @@ class Level:
         return _POPLE.match(self.basis) is not None
 
     def check(self, elements: Iterable[str]) -> None:
-        """Raises what a calculation would raise later: an unknown method, basis or element (ValueError)."""
+        """Raises what a calculation would raise later: a method, basis or element that cannot be (ValueError)."""
         _ = self.functional
         self.shells(sorted(set(elements)))
 
@@ -101,7 +110,8 @@ class Level:
         """The basis functions of each element.
 
         Raises:
-            ValueError: for a basis that PySCF does not know, or not for one of the elements.
+            ValueError: for a basis that PySCF does not know, or not for one of the elements, and for one that is made
+                for an effective core potential: all electrons are computed here.
         """
         from pyscf import gto
         from pyscf.lib.exceptions import BasisNotFoundError
@@ -115,6 +125,11 @@ class Level:
                     shells[element] = gto.basis.load(self.basis, element)
             except (BasisNotFoundError, KeyError, RuntimeError, OSError) as error:
                 raise ValueError(f"basis {self.basis!r} has no functions for {element}: {error}") from None
+            if _has_core_potential(self.basis, element) or _lacks_core(shells[element], element):
+                raise ValueError(
+                    f"basis {self.basis!r} needs an effective core potential for {element}, which is not supported; "
+                    "choose an all-electron basis such as def2-SVP or 6-31G* (up to krypton) or DZP"
+                )
             shells[element] = self._split_d(shells[element], element)
         return shells
 
@@ -133,6 +148,31 @@ class Level:
         for position, factor in zip(positions, factors, strict=True):
             split[position] = [2, [factor * exponent, 1.0]]
         return split
+
+
+@lru_cache(maxsize=256)
+def _has_core_potential(basis: str, element: str) -> bool:
+    """Whether there is a core potential of the name of the basis."""
+    from pyscf import gto
+
+    if _PSEUDOPOTENTIAL.search(basis):
+        return True  # PySCF has the potentials of some of these only
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "ECP may be available", UserWarning)
+            return bool(gto.basis.load_ecp(basis, element))
+    except (RuntimeError, TypeError, KeyError, OSError):
+        return False  # what it raises, depending on the name, for a basis that comes without potentials
+
+
+def _lacks_core(shells: Sequence[Shell], element: str) -> bool:
+    """Whether the basis is too smooth for the 1s electrons: some have potentials of another name (GTH, ccECP, BFD)."""
+    steepest = max((_exponent(function) for shell in shells if shell[0] == 0 for function in shell[1:]), default=0.0)
+    return steepest < _STEEPEST * atomic_numbers[element] ** 2
+
+
+def _exponent(function: float | list[float]) -> float:
+    return function[0] if isinstance(function, list) else 0.0  # a number is the kappa of a spinor
 
 
 def pure_shells(angular_momenta: Sequence[int]) -> Float[np.ndarray, "cartesian functions"]:

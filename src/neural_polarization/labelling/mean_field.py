@@ -1,10 +1,12 @@
 """Kohn-Sham calculations as PySCF objects: the one place that knows how PySCF is driven."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import ase
 import numpy as np
+from ase.data import atomic_numbers
 from jaxtyping import Float
 
 from ..data.units import BOHR, HARTREE
@@ -64,6 +66,19 @@ class Accuracy:
         if self.max_cycles < 1:
             raise ValueError(f"max_cycles: expected at least 1, got {self.max_cycles}")
 
+    def check(self, elements: Iterable[str]) -> None:
+        """Raises where density fitting has no functions for the inner electrons of an element (ValueError).
+
+        From rubidium on the auxiliary basis is made for effective core potentials: with all electrons, energies of
+        HI are off by 2000 eV and forces by several eV/Angstrom.
+        """
+        heavy = sorted(symbol for symbol in set(elements) if atomic_numbers[symbol] > atomic_numbers["Kr"])
+        if self.density_fitting and heavy:
+            raise ValueError(
+                f"accuracy: density fitting (--accuracy fast) has no functions for the inner electrons of "
+                f"{', '.join(heavy)}; take --accuracy standard or exact"
+            )
+
 
 FAST = Accuracy(
     grid=LEAN,
@@ -122,6 +137,7 @@ def mean_field(molecule: Any, level: Level, accuracy: Accuracy, field: Float[np.
     scf.max_cycle = accuracy.max_cycles
     scf.grids = build_grid(molecule, accuracy.grid)
     if accuracy.density_fitting:
+        accuracy.check(molecule.elements)
         scf = scf.density_fit(auxbasis="def2-universal-jkfit")
     if field is not None and np.any(field):
         _apply_field(scf, np.asarray(field, dtype=float) / FIELD_UNIT)

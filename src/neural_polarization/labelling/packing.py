@@ -44,8 +44,17 @@ class Packed:
     failed: int
 
 
+_NO_MATTER = frozenset({"max_cycles", "max_memory"})
+"""Settings of the accuracy that decide whether there is a result, not which."""
+
+
 def pack(
-    sources: Sequence[Path], target: Path, densities: Path | None = None, points: int = 2000, seed: int = 0
+    sources: Sequence[Path],
+    target: Path,
+    densities: Path | None = None,
+    points: int = 2000,
+    seed: int = 0,
+    overwrite: bool = False,
 ) -> Packed:
     """Write the labels of one or more files as flat arrays; failed structures are left out.
 
@@ -54,31 +63,42 @@ def pack(
     name so that it stays where it is when the set grows.
 
     Args:
-        sources: files of `npol label`, of one level.
+        sources: files of `npol label`, of one level, accuracy and field.
         target: .npz, readable by `neural_polarization.data`.
         densities: .npz for densities (where a file has density matrices) and orbital centroids.
         points: of each density sample.
         seed: of split and samples.
+        overwrite: whether files that are there may be replaced, other than the sources.
 
     Raises:
-        ValueError: where the files are of different levels, or no structure has labels.
+        ValueError: where the files are of different levels, accuracies or fields, no structure has labels, or a file
+            to be written has another ending, is one of the sources, or is both files.
+        FileExistsError: where a file to be written is there and `overwrite` is not set.
     """
-    descriptions = {source: read_description(source) for source in sources}
-    levels = sorted({description["level"] for description in descriptions.values()})
-    if len(levels) != 1:
-        raise ValueError(f"files of different levels cannot be one data set: {', '.join(levels) or 'none given'}")
+    for output in (target, densities):
+        if output is not None:
+            _check_output(output, sources, overwrite)
+    if densities is not None and densities.resolve() == target.resolve():
+        raise ValueError(f"{densities}: densities are a file of their own; give them another path than the data set")
+    description = _description(sources)
     everything = [record for source in sources for record in read_labels(source)]
     records = [record for record in everything if not record.reason]
     if not records:
         raise ValueError(f"{', '.join(str(source) for source in sources)}: no structure has labels")
-    arrays = _main_arrays(records, seed)
-    arrays["level"] = np.array(levels[0])
-    write_arrays(target, arrays, compress=True)
+    common = {
+        "level": np.array(description["level"]),
+        "accuracy": np.array(description["accuracy"]),
+        "field": np.array(json.loads(description["field"]), np.float64),
+    }
+    arrays = _main_arrays(records, seed) | common
     with_density = [index for index, record in enumerate(records) if "density_matrix" in record.labels]
+    # Whatever fails has failed before anything is written.
+    files = [(target, arrays)]
     if densities is not None:
-        extra = _density_arrays(records, with_density, Level.parse(levels[0]), points, seed)
-        extra["level"] = np.array(levels[0])
-        write_arrays(densities, extra, compress=True)
+        level = Level.parse(description["level"])
+        files.append((densities, _density_arrays(records, with_density, level, points, seed) | common))
+    for path, content in files:
+        write_arrays(path, content, compress=True)
     return Packed(
         structures=len(records),
         molecules=len(np.unique(arrays["molecule"])),
@@ -86,6 +106,38 @@ def pack(
         densities=len(with_density),
         failed=len(everything) - len(records),
     )
+
+
+def _check_output(path: Path, sources: Sequence[Path], overwrite: bool) -> None:
+    if path.resolve() in {source.resolve() for source in sources}:
+        raise ValueError(f"{path}: is one of the files of labels, which would be lost; give another path")
+    if path.suffix != ".npz":
+        raise ValueError(f"{path}: expected the ending .npz")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; give another path, or --overwrite")
+
+
+def _description(sources: Sequence[Path]) -> dict[str, str]:
+    """What files of labels say about themselves, if they say the same."""
+    if not sources:
+        raise ValueError("no file of labels is given; make one with 'npol label'")
+    first, description = sources[0], read_description(sources[0])
+    made = _made(description)
+    for source in sources[1:]:
+        other = _made(read_description(source))
+        different = [f"{name} ({other[name]}, {made[name]})" for name in made if other[name] != made[name]]
+        if different:
+            raise ValueError(
+                f"{source}: its labels differ from those of {first} in {', '.join(different)}; they cannot be one data "
+                "set: pack them apart"
+            )
+    return description
+
+
+def _made(description: Mapping[str, str]) -> dict[str, Any]:
+    """How labels were made: level, field, and what of the accuracy changes them."""
+    accuracy = {name: value for name, value in json.loads(description["accuracy"]).items() if name not in _NO_MATTER}
+    return {"level": description["level"], "field": description["field"], **accuracy}
 
 
 def _main_arrays(records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:

@@ -41,11 +41,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of a run."""
+    """Counts of a run.
+
+    Attributes:
+        done: structures labelled in this run.
+        failed: structures that got no labels in this run.
+        skipped: structures that were in the file already, with labels or as failed, or occurred twice.
+        labelled: structures that have labels in the file now, whenever they were made.
+    """
 
     done: int
     failed: int
     skipped: int
+    labelled: int
 
 
 _warm = WarmStart()
@@ -88,8 +96,8 @@ def run(
     with LabelStore(path, request) as store:
         tasks: list[Task] = []
         seen: set[str] = set()
-        for atoms in structures:
-            key = structure_key(atoms, request)
+        keys = [structure_key(atoms, request) for atoms in structures]
+        for key, atoms in zip(keys, structures, strict=True):
             if key in seen or not store.missing(key, retry_failed):
                 continue
             seen.add(key)
@@ -113,7 +121,8 @@ def run(
                 + (f" FAILED: {outcome.reason}" if outcome.reason else "")
                 + f", {_duration(left)} left"
             )
-    return Summary(done, failed, skipped)
+        labelled = sum(store.labelled(key) for key in keys)
+    return Summary(done, failed, skipped, labelled)
 
 
 def serial(tasks: Sequence[Task]) -> Iterator[Outcome]:

@@ -137,6 +137,10 @@ class LabelStore:
             self._request.wanted(quantity, key) and label not in labels for quantity, label in _FIRST_LABEL.items()
         )
 
+    def labelled(self, key: str) -> bool:
+        """Whether the file has labels of this structure."""
+        return self._contents.get(key) is not None
+
     def add(self, key: str, atoms: ase.Atoms, labels: Labels, seconds: float) -> None:
         """Store the labels of a structure; when this returns they are on disk."""
         self._write(key, atoms, labels, "", seconds)
