@@ -13,6 +13,8 @@ from neural_polarization.models import (
 )
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import Messages
+from neural_polarization.training.config import ModelSection
+from neural_polarization.training.parsing import ConfigError, Source, build
 
 ELEMENTS = ("H", "C", "O")
 SMALL = BackboneConfig("painn", 8, 2, 4.0, 6)
@@ -170,6 +172,29 @@ def test_a_head_without_labels_is_an_error() -> None:
 def test_mistakes_in_a_configuration(config: ModelConfig, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Model(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("E.tot", "'E.tot' cannot be the name .* letters, digits, _ and - only: rename it.*`source`"),
+        ("E/atom", "'E/atom' cannot be the name"),
+        ("", "'' cannot be the name"),
+        ("values", "'values' is reserved, as are the names of torch's modules"),
+        ("training", "'training' is reserved"),
+        ("forces", "set forces to true on the energy's head"),
+    ],
+)
+def test_names_that_no_head_can_have(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(ELEMENTS, {name: HeadConfig("extensive")}, SMALL)
+    with pytest.raises(ConfigError, match=message):
+        build(ModelSection, {"heads": {name: {"kind": "extensive"}}}, Source("test"))
+
+
+def test_names_of_heads_are_free_otherwise() -> None:
+    names = ["U0", "heat-capacity", "Δ_1", "energy"]
+    assert list(Model(ModelConfig(ELEMENTS, dict.fromkeys(names, HeadConfig("extensive")), SMALL)).heads) == names
 
 
 def test_an_unknown_element_is_an_error() -> None:

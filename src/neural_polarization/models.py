@@ -1,6 +1,7 @@
 """A network (polarized or not) with heads, made from a plain configuration."""
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -39,7 +40,8 @@ class HeadConfig:
 
     Attributes:
         kind: one of `HEADS`.
-        forces: whether the property is an energy whose negative gradient is predicted as "forces".
+        forces: whether the property is an energy whose negative gradient is predicted as "forces". Data without
+            forces can train such a model too: on energies alone, where no weight is given to a loss of forces.
     """
 
     kind: str
@@ -52,13 +54,50 @@ class ModelConfig:
 
     Attributes:
         elements: chemical symbols that it is for.
-        heads: how each property, by its name, is predicted.
+        heads: how each property, by its name (see `check_head_names`), is predicted.
+
+    Raises:
+        ValueError: for a name that no head can have.
     """
 
     elements: tuple[str, ...]
     heads: Mapping[str, HeadConfig]
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     polarization: PolarizationConfig = field(default_factory=PolarizationConfig)
+
+    def __post_init__(self) -> None:
+        check_head_names(self.heads)
+
+
+def check_head_names(names: Iterable[str]) -> None:
+    """Makes sure that heads can be called like this: their names stand in keys, columns, file names and weights.
+
+    Raises:
+        ValueError: for other characters than letters, digits, `_` and `-`, or a name that means something else.
+
+    Example:
+        >>> check_head_names(["energy", "E.tot"])
+        Traceback (most recent call last):
+            ...
+        ValueError: heads: 'E.tot' cannot be the name of a property; names have letters, digits, _ and - only: ...
+    """
+    of_modules = dir(nn.ModuleDict())  # torch keeps the weights of a head as an attribute of that name
+    for name in names:
+        if not re.fullmatch(r"[\w-]+", name):
+            raise ValueError(
+                f"heads: {name!r} cannot be the name of a property; names have letters, digits, _ and - only: rename "
+                "it, and give the name in the file as its `source` under data.properties"
+            )
+        if name == "forces":
+            raise ValueError(
+                "heads: 'forces' have no head of their own; they are minus the gradient of an energy: set forces to "
+                "true on the energy's head"
+            )
+        if name in of_modules:
+            raise ValueError(
+                f"heads: {name!r} is reserved, as are the names of torch's modules such as values, keys, items, type "
+                "and float; rename it, and give the name in the file as its `source` under data.properties"
+            )
 
 
 MOVES: dict[str, type[Move] | None] = {

@@ -1,5 +1,6 @@
 """From a configuration to data and split."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -16,6 +17,7 @@ from neural_polarization.data.open import FORMATS, make_split, open_dataset
 from neural_polarization.data.packed import write_packed
 from neural_polarization.data.properties import PropertyConfig
 from neural_polarization.data.splits import save_split
+from neural_polarization.data.units import factor
 
 
 @pytest.fixture
@@ -65,6 +67,27 @@ def test_every_kind_of_split(packed: DataConfig, tmp_path: Path) -> None:
         make_split(data, SplitConfig("random", path="split.json"))
     with pytest.raises(DataError, match="has no split 'published_3'; Known: none"):
         make_split(data, SplitConfig("published", number=3))
+
+
+def frames(path: Path, names: list[str], count: int = 6) -> DataConfig:
+    """Rattled molecules in an extended XYZ file."""
+    structures = [molecule(name) for name in names for _ in range(count)]
+    for k, atoms in enumerate(structures):
+        atoms.rattle(0.05, seed=k)
+        atoms.info["E"] = float(k)
+    ase.io.write(path, structures, format="extxyz")
+    return DataConfig("extxyz", str(path), {"energy": PropertyConfig(source="E", unit="eV")}, cache=False)
+
+
+def test_groups_that_are_fewer_than_parts(tmp_path: Path) -> None:
+    config = SplitConfig("group", 0.8, 0.1, 0.1)
+    one = open_dataset(frames(tmp_path / "one.xyz", ["CH3CH2OH"]))
+    with pytest.raises(DataError, match=r"one\.xyz: .* one group \(C2H6O\).*use split\.kind: random.*data\.group"):
+        make_split(one, config)
+    two = open_dataset(frames(tmp_path / "two.xyz", ["H2O", "CH4"]))
+    with pytest.raises(DataError, match=r"2 groups \((H2O, CH4|CH4, H2O)\), which cannot fill the parts train, val"):
+        make_split(two, config)
+    assert [len(part) for part in make_split(two, SplitConfig("group", 1, 1, 0)).parts.values()] == [6, 6, 0]
 
 
 def test_a_split_of_other_molecules_is_refused(packed: DataConfig, tmp_path: Path) -> None:
@@ -134,6 +157,72 @@ EXPECTED_TEST = [16, 14]
 def test_configurations_that_make_no_sense(config: DataConfig, message: str) -> None:
     with pytest.raises(DataError, match=message):
         open_dataset(config)
+
+
+WRONG_UNITS: list[tuple[str, PropertyConfig, str]] = [
+    ("energy", PropertyConfig("E", "eV", shown_in="Angstrom"), r"energy\.shown_in: 'Angstrom' is length, .* is energy"),
+    (
+        "forces",
+        PropertyConfig("E", "hartree"),
+        r"forces\.unit: 'hartree' is energy, .* energy / length, such as eV/Ang",
+    ),
+    ("energy", PropertyConfig("E", "kcal"), r"energy\.unit: 'kcal' is energy \* amount"),
+    ("energy", PropertyConfig("E", "1"), r"energy\.unit: '1' is a pure number.* another name to another quantity"),
+    ("U0", PropertyConfig("E", "eV/Angstrom"), r"U0\.unit: 'eV/Angstrom' is energy / length, but U0 should be energy"),
+    ("Cv", PropertyConfig("E", "cal/mol"), r"Cv\.unit: 'cal/mol' is energy, but .* energy / temperature"),
+    ("own", PropertyConfig("E", "D", shown_in="meV"), r"own\.shown_in: 'meV' is energy, but own is length \* charge"),
+    ("own", PropertyConfig("energy", shown_in="D"), r"own\.shown_in: 'D' is length \* charge, but own is energy"),
+    ("dipole", PropertyConfig("forces"), r"dipole\.source: 'eV/Angstrom' is energy / length, but dipole should be"),
+    ("energy", PropertyConfig("E", "1/0"), r"energy\.unit: unit '1/0' has no value"),
+    ("energy", PropertyConfig("E", "eV", shown_in="mev"), r"energy\.shown_in: unknown unit 'mev' .*did you mean 'meV'"),
+]
+
+
+@pytest.mark.parametrize(("name", "wanted", "message"), WRONG_UNITS)
+def test_units_of_another_quantity(name: str, wanted: PropertyConfig, message: str) -> None:
+    # Units are looked at before the file is, which may take long to read.
+    with pytest.raises(DataError, match=rf"data\.properties\.{message}"):
+        open_dataset(DataConfig("extxyz", "nowhere.xyz", {name: wanted}))
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "shown_in"),
+    [
+        ("energy", "kcal/mol", "meV"),
+        ("U0", "kJ/mol", None),
+        ("anything", "1", "1"),
+        ("anything", "1", "100"),
+        ("anything", "e^2*bohr^2/hartree", "e^2*A^2/eV"),
+        ("gradient", "-hartree/bohr", "eV/A"),
+    ],
+)
+def test_units_that_fit(tmp_path: Path, name: str, unit: str, shown_in: str | None) -> None:
+    config = frames(tmp_path / "set.xyz", ["H2O"])
+    wanted = {name: PropertyConfig("E", unit, shown_in=shown_in)}
+    data = open_dataset(replace(config, properties=wanted))
+    np.testing.assert_allclose(data.labels[name], np.arange(6) * factor(unit))
+
+
+def test_units_of_known_formats(packed: DataConfig, tmp_path: Path) -> None:
+    for name, wanted, message in (
+        ("energy", PropertyConfig(shown_in="D"), r"energy\.shown_in: 'D' is length \* charge"),
+        ("own", PropertyConfig("dipole", unit="eV"), r"own\.unit: 'eV' is energy, but own should be length \* charge"),
+        ("forces", PropertyConfig("energy"), r"forces\.source: 'meV' is energy, but forces should be energy / length"),
+    ):
+        with pytest.raises(DataError, match=rf"set\.npz: data\.properties\.{message}"):
+            open_dataset(replace(packed, properties={name: wanted}))
+    shown = open_dataset(replace(packed, properties={"own": PropertyConfig("dipole", shown_in="e*bohr")}))
+    assert shown.properties["own"].unit == "e*bohr"
+    np.savez(
+        tmp_path / "md17.npz",
+        z=np.array([2]),
+        R=np.zeros((2, 1, 3)),
+        E=np.zeros(2),
+        F=np.zeros((2, 1, 3)),
+        e_unit=np.array("K"),
+    )
+    with pytest.raises(DataError, match=r"energy\.source: 'K' is temperature, but energy should be energy"):
+        open_dataset(DataConfig("md17", str(tmp_path / "md17.npz"), cache=False))
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -125,13 +125,16 @@ def test_a_folder_is_downloaded_into(archive: Path, tmp_path: Path, monkeypatch:
 
     def fake(file: RemoteFile, path: Path, report: Report) -> Path:
         asked.append(file.url)
+        path.parent.mkdir(parents=True, exist_ok=True)  # as the real one does
         path.write_bytes(archive.read_bytes() if path.name == qm9_archive.ARCHIVE else EXCLUDED.encode())
         return path
 
     monkeypatch.setattr(qm9_archive, "download", fake)
     (tmp_path / "qm9").mkdir()
-    assert read_qm9(tmp_path / "qm9").groups.tolist() == [1]
-    assert asked == [file.url for file in qm9_archive.PUBLISHED.values()]
+    for folder in ("qm9", "not/made/yet"):
+        asked.clear()
+        assert read_qm9(tmp_path / folder).groups.tolist() == [1]
+        assert asked == [file.url for file in qm9_archive.PUBLISHED.values()]
 
 
 @pytest.mark.parametrize(

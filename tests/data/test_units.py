@@ -32,6 +32,35 @@ def test_conversions(source: str, target: str, expected: float) -> None:
     assert units.convert(target, source) == pytest.approx(1 / expected, rel=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("unit", "meaning"),
+    [
+        ("kcal/mol/Angstrom", "energy / length"),
+        ("cal/mol/K", "energy / temperature"),
+        ("kcal", "energy * amount"),
+        ("D", "length * charge"),
+        ("1/bohr^3", "1 / length^3"),
+        ("100", "a pure number"),
+        ("-hartree/bohr", "energy / length"),
+    ],
+)
+def test_what_units_measure(unit: str, meaning: str) -> None:
+    assert units.described(units.parsed(unit).dimension) == meaning
+
+
+def test_what_cannot_be_converted() -> None:
+    with pytest.raises(
+        ValueError, match="'hartree' is energy and cannot be converted to 'eV/A', which is energy / len"
+    ):
+        units.convert("hartree", "eV/A")
+
+
+@pytest.mark.parametrize("unit", ["1/0", "0*eV", "1e200*1e200", "eV^eV", "eV^0.5", "9^9^9^9", "bohr^-99", "2^2.5"])
+def test_units_without_a_size(unit: str) -> None:
+    with pytest.raises(ValueError, match="unit"):
+        units.factor(unit)
+
+
 @pytest.mark.parametrize("unit", ["hartre", "eV//A", "eV + eV", "__import__('os')", "eV[0]", "'eV'"])
 def test_what_is_no_unit(unit: str) -> None:
     with pytest.raises(ValueError, match="unit"):

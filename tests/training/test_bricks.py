@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.data.batching import Batch
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.training.batches import BatchOrder, batch_loader
-from neural_polarization.training.config import LossConfig, ScheduleConfig
+from neural_polarization.training.config import LossConfig, ScheduleConfig, TrainingConfig
 from neural_polarization.training.errors import ErrorSums
 from neural_polarization.training.losses import Losses
+from neural_polarization.training.module import Learner
 from neural_polarization.training.schedule import Schedule
 from waters import waters
 
@@ -126,6 +128,19 @@ def test_missing_labels_send_no_gradient() -> None:
     loss.backward()
     assert prediction.grad is not None
     assert prediction.grad.tolist() == [2.0, 0.0]
+
+
+def test_a_validation_without_labels_is_no_good_one() -> None:
+    config = TrainingConfig(schedule=ScheduleConfig(warmup_steps=0, decay="plateau"))
+    learner = Learner(tiny(), config, total_steps=10)
+    learner.on_train_epoch_start()
+    learner.on_validation_epoch_start()
+    molecules = waters().prepare(5.0).batch([1, 2]).molecules
+    nothing = {"energy": torch.full((2,), math.nan).double(), "dipole": torch.full((2, 3), math.nan)}
+    learner.validation_step(Batch(molecules, nothing, torch.arange(2)), 0)
+    learner.on_validation_epoch_end()
+    assert math.isnan(learner.validation_loss)
+    assert learner.schedule.state() == Schedule(config.schedule, 10).state()
 
 
 def test_losses_that_make_no_sense() -> None:

@@ -31,7 +31,7 @@ def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
         return graph
 
     monkeypatch.setattr(torch, "compile", run_as_it_is)
-    monkeypatch.setattr(module, "_require_compiler", lambda: None)
+    monkeypatch.setattr(module, "require_compiler", lambda: None)
 
 
 def batch(sizes: list[int], seed: int, cutoff: float) -> Molecules:

@@ -7,19 +7,28 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from safetensors.torch import load_file
 
 from neural_polarization.checkpoints import load_model
 from neural_polarization.data.batching import Batch
+from neural_polarization.data.dataset import Dataset
+from neural_polarization.data.packed import write_packed
+from neural_polarization.data.properties import Property
 from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
+from neural_polarization.training import fit as fit_module
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.directory import RunDirectory
 from neural_polarization.training.errors import errors_of
@@ -27,7 +36,7 @@ from neural_polarization.training.fit import fit
 from neural_polarization.training.module import Learner
 from neural_polarization.training.parsing import ConfigError, Source, build
 from neural_polarization.training.task import prepare
-from waters import experiment, write_experiment
+from waters import experiment, waters, write_experiment
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -131,6 +140,67 @@ def test_a_finished_or_different_run_is_not_touched(tmp_path: Path) -> None:
     assert len(rows_of(tmp_path / "run")) == 2
 
 
+def test_a_start_that_fails_costs_nothing(tmp_path: Path) -> None:
+    config = config_of(tmp_path, epochs=1)
+    nowhere = replace(config, data=replace(config.data, path=str(tmp_path / "typo.npz")))
+    with pytest.raises(FileNotFoundError, match=r"typo\.npz"):
+        fit(nowhere, quiet=True)
+    fit(config, quiet=True)  # the corrected command
+    run = tmp_path / "run"
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    for broken in (nowhere, config_of(tmp_path, epochs=1, batch_size=2, losses={"gap": {}})):
+        with pytest.raises((FileNotFoundError, ValueError)):
+            fit(broken, overwrite=True, quiet=True)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_a_run_that_ended_before_its_first_epoch_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: Learner, batch: Batch, batch_idx: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Learner, "on_train_batch_start", interrupt)
+        fit(config_of(tmp_path, epochs=1), quiet=True)
+    run = tmp_path / "run"
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "config.yaml"]
+    assert fit(config_of(tmp_path, epochs=2), quiet=True)["epochs"] == 2
+    assert yaml.safe_load((run / "config.yaml").read_text())["training"]["epochs"] == 2
+
+
+def test_a_configuration_that_a_person_wrote_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    text = write_experiment(tmp_path, epochs=1).read_text()
+    (tmp_path / "run" / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="give another `output`"):
+        fit(config_of(tmp_path, epochs=2), quiet=True)
+    assert (tmp_path / "run" / "config.yaml").read_text() == text
+
+
+def test_a_run_of_another_process_is_not_overwritten(tmp_path: Path) -> None:
+    config = config_of(tmp_path, epochs=1)
+    fit(config, quiet=True)
+    directory = RunDirectory(tmp_path / "run")
+    with directory.locked(), pytest.raises(RuntimeError, match="another process is training here"):
+        fit(config, overwrite=True, quiet=True)
+    assert directory.finished
+    assert directory.model.is_file()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_further_processes_resume_what_the_first_one_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    config = config_of(tmp_path, epochs=1)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "resume.ckpt").write_bytes(b"the first process may be about to delete it")
+    asked: list[bool] = []
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(fit_module, "_prepare", lambda config, directory, resuming, quiet: asked.append(resuming))
+    monkeypatch.setattr(fit_module, "_train", lambda session: {})
+    assert fit(config, overwrite=overwrite) == {}
+    assert asked == [not overwrite]
+
+
 def test_two_processes_do_not_train_in_one_directory(tmp_path: Path) -> None:
     config = config_of(tmp_path, epochs=1)
     directory = RunDirectory(tmp_path / "run")
@@ -155,6 +225,9 @@ def test_ctrl_c_is_an_interrupt_and_the_training_goes_on_later(tmp_path: Path, m
         fit(config, quiet=True)
     assert signal.getsignal(signal.SIGINT) is handler
     assert len(rows_of(tmp_path / "run")) == 1
+    double = config_of(tmp_path, epochs=3, machine={"accelerator": "cpu", "precision": "64"})
+    with pytest.raises(ConfigError, match="training.machine.precision: 32 -> 64"):
+        fit(double, quiet=True)
     assert fit(config, quiet=True)["epochs"] == 3
 
 
@@ -233,6 +306,7 @@ def test_compiled_steps_take_the_place_of_the_model(tmp_path: Path, monkeypatch:
     # Compiling itself takes minutes and has tests of its own: here it only matters that its result is used.
     monkeypatch.setattr("neural_polarization.training.module.compile_training", fake)
     monkeypatch.setattr("neural_polarization.training.module.CompiledModel", object)
+    monkeypatch.setattr("neural_polarization.training.compiled.require_compiler", lambda: None)
     fit(config_of(tmp_path, compile=True), quiet=True)
     assert calls == [8] * 12
     assert_same_weights(tmp_path / "eager", tmp_path / "run")
@@ -260,6 +334,109 @@ def test_a_head_of_another_shape_than_its_labels(tmp_path: Path) -> None:
     tree["model"]["heads"]["dipole"] = {"kind": "extensive"}
     with pytest.raises(ValueError, match=r"model.heads.dipole.kind: 'extensive' predicts .* shape \(3,\)"):
         fit(build(ExperimentConfig, tree, Source("test")), quiet=True)
+
+
+def test_a_head_on_labels_of_atoms(tmp_path: Path) -> None:
+    data = waters()
+    kinds = {**data.properties, "q": Property("q", "e", (), per_atom=True)}
+    labels = {**data.labels, "q": np.zeros(len(data.molecules.positions))}
+    write_packed(Dataset("waters", data.molecules, kinds, labels), tmp_path / "waters.npz")
+    tree = experiment(tmp_path)
+    tree["model"]["heads"]["q"] = {"kind": "extensive"}
+    with pytest.raises(ValueError, match=r"model\.heads\.q: .*'q' has one label per atom.*remove the head"):
+        prepare(build(ExperimentConfig, tree, Source("test")))
+
+
+def test_forces_that_are_no_vectors_of_atoms(tmp_path: Path) -> None:
+    data = waters()
+    kinds = {**data.properties, "forces": Property("forces", "eV/Angstrom")}
+    write_packed(
+        Dataset("waters", data.molecules, kinds, {**data.labels, "forces": np.zeros(len(data))}),
+        tmp_path / "waters.npz",
+    )
+    with pytest.raises(ValueError, match=r"data\.properties\.forces: expected one vector per atom.*per molecule"):
+        prepare(config_of(tmp_path))
+
+
+def without_labels(folder: Path, part: str, *names: str) -> None:
+    """Writes the data of `experiment` anew, with no label of these properties in one part of its split."""
+    indices = prepare(config_of(folder)).split.parts[part]
+    data = waters()
+    for name in names:
+        rows = data.molecules.atoms_of(indices) if data.properties[name].per_atom else indices
+        data.labels[name][rows] = np.nan
+    write_packed(data, folder / "waters.npz")
+
+
+def with_dipole(folder: Path, **training: Any) -> ExperimentConfig:
+    tree = experiment(folder, **training)
+    tree["model"]["heads"]["dipole"] = {"kind": "dipole"}
+    return build(ExperimentConfig, tree, Source("test"))
+
+
+def test_a_validation_part_without_labels(tmp_path: Path) -> None:
+    without_labels(tmp_path, "validation", "energy", "forces")
+    with pytest.raises(ValueError, match=r"data\.split: the validation part has no label of energy, forces.*another"):
+        prepare(config_of(tmp_path))
+    # A loss without weight chooses nothing either.
+    with pytest.raises(ValueError, match="validation part has no label of energy"):
+        prepare(with_dipole(tmp_path, losses={"dipole": {"weight": 0}}))
+    with pytest.warns(UserWarning, match="no label of energy, forces; the best epoch is chosen without"):
+        prepare(with_dipole(tmp_path))
+
+
+def test_a_loss_that_is_asked_for_needs_labels_that_train(tmp_path: Path) -> None:
+    tree = experiment(tmp_path, losses={"forces": {"weight": 0.95}})
+    tree["data"]["properties"] = {"energy": {}}
+    with pytest.raises(ValueError, match=r"training\.losses\.forces: has weight 0.95.*data\.properties\.forces"):
+        prepare(build(ExperimentConfig, tree, Source("test")))
+    without_labels(tmp_path, "train", "forces")
+    with pytest.raises(ValueError, match=r"training\.losses\.forces: .* the training part has no label of it"):
+        prepare(config_of(tmp_path, losses={"forces": {}}))
+
+
+def test_energies_alone_train_a_model_of_forces(tmp_path: Path) -> None:
+    tree = experiment(tmp_path, epochs=1)
+    tree["data"]["properties"] = {"energy": {}}
+    for losses in ({}, {"energy": {"weight": 2.0}}, {"forces": {"weight": 0.0}}):
+        tree["training"]["losses"] = losses
+        assert "forces" not in prepare(build(ExperimentConfig, tree, Source("test"))).dataset.properties
+    assert set(fit(build(ExperimentConfig, tree, Source("test")), quiet=True)["test"]) == {"energy"}
+
+
+@pytest.mark.parametrize(("charges", "warned"), [((0, 1), True), ((1, 1), False), ((0, 0), False)])
+def test_charges_that_no_head_sees(tmp_path: Path, charges: tuple[int, int], warned: bool) -> None:
+    data = waters()
+    molecules = replace(data.molecules, charges=np.resize(np.array(charges, float), len(data)))
+    write_packed(Dataset("waters", molecules, data.properties, data.labels), tmp_path / "waters.npz")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prepare(config_of(tmp_path))
+    told = [str(warning.message) for warning in caught]
+    assert len(told) == warned
+    assert all("from +0 to +1, but the network and the heads of energy do not see the charge" in text for text in told)
+    # What reads the charge may have several; and so may what does not train.
+    prepare(with_dipole(tmp_path, losses={"energy": {"weight": 0}, "forces": {"weight": 0}}))
+
+
+@pytest.mark.parametrize(("gpus", "message"), [(0, "finds no GPU here .*take 'cpu' or 'auto'"), (1, "but there are 1")])
+def test_an_accelerator_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, message: str
+) -> None:
+    monkeypatch.setattr(CUDAAccelerator, "auto_device_count", lambda: gpus)
+    monkeypatch.setattr(MPSAccelerator, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=message):
+        fit(config_of(tmp_path, machine={"accelerator": "gpu", "devices": 2}), quiet=True)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_machine_that_the_trainer_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**settings: Any) -> None:
+        raise MisconfigurationException("one does not fit the other")
+
+    monkeypatch.setattr("lightning.Trainer", refuse)
+    with pytest.raises(ValueError, match=r"training\.machine: accelerator cpu.*one does not fit the other.*change one"):
+        fit(config_of(tmp_path), quiet=True)
 
 
 @pytest.mark.slow

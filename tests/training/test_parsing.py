@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.config import ExperimentConfig, MachineConfig
 from neural_polarization.training.parsing import (
     ConfigError,
     Source,
@@ -31,6 +31,30 @@ def test_values_arrive_with_their_types(tmp_path: Path) -> None:
     assert config.model.elements == ("H", "O")
     assert config.training.steps is None
     assert config.model.heads["energy"].forces
+
+
+def test_numbers_that_stand_for_text_keep_their_form(tmp_path: Path) -> None:
+    words = ["--training.machine.precision", "32", "--name", "1.10", "--data.cache_directory", "007", "--output"]
+    config = read(tmp_path, *words, "2024-01-01", "--data.properties.energy.unit", "1", "--training.batch_size", "4")
+    assert config.training.machine.precision == "32"
+    assert (config.name, config.data.cache_directory, config.output) == ("1.10", "007", "2024-01-01")
+    assert config.data.properties is not None
+    assert config.data.properties["energy"].unit == "1"
+    assert type(config.training.batch_size) is int
+    assert type(read(tmp_path, "--data.split.train", "0.5").data.split.train) is float
+    with pytest.raises(ConfigError, match=r"precision must be one of .*, not 32\.0"):
+        read(tmp_path, "--training.machine.precision", "32.0")
+    with pytest.raises(ConfigError, match="name must be text, not True"):
+        read(tmp_path, "--name", "true")
+
+
+def test_numbers_in_a_file_that_stand_for_text(tmp_path: Path) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text("precision: 32\naccelerator: cpu\ndevices: 2\n")
+    machine = build(MachineConfig, *read_yaml(path))
+    assert (machine.precision, machine.devices) == ("32", 2)
+    yaml.safe_dump(plain(machine))  # plain values only
+    assert build(MachineConfig, {"precision": 64}, Source("from Python")).precision == "64"
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -67,6 +91,28 @@ def test_errors_name_the_line(tmp_path: Path) -> None:
     tree, source = read_yaml(path)
     with pytest.raises(ConfigError, match=r"experiment.yaml, line 4: unknown key 'training.bach_size'"):
         build(ExperimentConfig, tree, source)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x\ntraining:\n  epochs: 3\ntraining:\n  seed: 4\n", "line 4: the key 'training' .* after line 2"),
+        ("training:\n  epochs: 3\n  seed: 1\n  epochs: 4\n", "line 4: the key 'training.epochs' .* after line 2"),
+        ("training: {epochs: 3, epochs: 4}\n", "line 1: the key 'training.epochs' .* after line 1"),
+        ("a:\n- b: 1\n  b: 2\n", r"line 3: the key 'a.0.b' .* after line 2"),
+    ],
+)
+def test_a_key_that_is_given_twice(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"experiment\.yaml, {message}"):
+        read_yaml(path)
+
+
+def test_a_mapping_that_takes_in_others(tmp_path: Path) -> None:
+    path = tmp_path / "experiment.yaml"
+    path.write_text("a: &a {x: 1}\nb: &b {y: 2}\nc:\n  <<: *a\n  <<: *b\n  x: 3\n")
+    assert read_yaml(path)[0]["c"] == {"x": 3, "y": 2}
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ class DataConfig:
 
     Attributes:
         format: "packed", "qm9", "rmd17", "md17", "extxyz" or "ase".
-        path: the file; for QM9 also a folder, into which the published archive is downloaded if missing.
+        path: the file; for QM9 also a folder (made where it is missing, if its name has no suffix), into which the
+            published archive is downloaded if it is not there.
         properties: which labels, keyed by the name they get; all that a known format has if left out.
         label_source: QM9 packed files: keep molecules with at least one of these bits of their array
             `label_source`.

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+from jaxtyping import Int
 
 from neural_polarization.data.ase_formats import read_ase_database, read_extxyz
 from neural_polarization.data.cache import default_cache_directory
@@ -15,8 +16,8 @@ from neural_polarization.data.errors import DataError, nearest
 from neural_polarization.data.identity import merged_groups
 from neural_polarization.data.md17 import published_name, read_md17
 from neural_polarization.data.packed import read_packed
-from neural_polarization.data.properties import PropertyConfig
-from neural_polarization.data.qm9 import read_packed_qm9
+from neural_polarization.data.properties import KNOWN, PropertyConfig, check_units
+from neural_polarization.data.qm9 import QM9_COLUMNS, read_packed_qm9
 from neural_polarization.data.qm9_archive import read_excluded, read_qm9
 from neural_polarization.data.splits import (
     Split,
@@ -57,11 +58,27 @@ def _open_md17(config: DataConfig) -> Dataset:
 
 
 def _open_extxyz(config: DataConfig) -> Dataset:
+    _check_own_units(config)
     return read_extxyz(Path(config.path), config.properties, config.group, _cache_of(config))
 
 
 def _open_ase(config: DataConfig) -> Dataset:
+    _check_own_units(config)
     return read_ase_database(Path(config.path), config.properties, config.group, _cache_of(config))
+
+
+def _check_own_units(config: DataConfig) -> None:
+    """Units that the user gives to the keys of a file; before it is read, which may take long."""
+    for name, chosen in (config.properties or {}).items():
+        key = chosen.source or name
+        measured_in = KNOWN[key].unit if key in KNOWN else None
+        check_units(config.path, name, chosen, measured_in, _CUSTOMARY.get(name))
+
+
+_CUSTOMARY: Mapping[str, str] = MappingProxyType(
+    {name: column.unit for columns in (QM9_COLUMNS, KNOWN) for name, column in columns.items()}
+)
+"""A unit of every property whose name everybody understands."""
 
 
 FORMATS: Mapping[str, Callable[[DataConfig], Dataset]] = MappingProxyType(
@@ -104,6 +121,9 @@ def open_dataset(config: DataConfig) -> Dataset:
         if value is not None and config.format not in formats:
             raise DataError(f"data.{option}: is only for {' and '.join(formats)}, not {config.format}; leave it out")
     dataset = FORMATS[config.format](config)
+    for name, kind in dataset.properties.items():
+        # Only now is it known what stands in a file that says itself what it holds.
+        check_units(dataset.name, name, PropertyConfig(), kind.unit, _CUSTOMARY.get(name))
     if not dataset.properties:
         raise DataError(f"{config.path}: no property is chosen; name at least one under data.properties, with its unit")
     labelled = dataset.labelled()
@@ -126,7 +146,9 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
         case "random":
             split = random_split(dataset.identities(), *sizes)
         case "group":
-            split = group_split(merged_groups(dataset.groups, dataset.identities()), *sizes)
+            groups = merged_groups(dataset.groups, dataset.identities())
+            _check_groups(dataset, groups, config)
+            split = group_split(groups, *sizes)
         case "published":
             published = dataset.splits[published_name(dataset, config.number)]
             split = published_split(published.train, published.test, *sizes)
@@ -135,6 +157,22 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
     split = replace(split, content_hash=split.content_hash or dataset.content_hash)
     check_leakage(dataset, split)
     return split
+
+
+def _check_groups(dataset: Dataset, groups: Int[np.ndarray, " molecules"], config: SplitConfig) -> None:
+    """Frames of one molecule are one group, which cannot be in several parts."""
+    sizes = {"train": config.train, "validation": config.validation, "test": config.test}
+    parts = [name for name, size in sizes.items() if size != 0]
+    names, first = np.unique(groups, return_index=True)
+    if len(names) >= len(parts):
+        return
+    formulas = ", ".join(dataset.structure(int(index)).get_chemical_formula() for index in first)
+    one = len(names) == 1
+    raise DataError(
+        f"{dataset.name}: data.split.kind: all structures are {'one group' if one else f'{len(names)} groups'} "
+        f"({formulas}), which cannot fill the parts {', '.join(parts)}; use split.kind: random to share out the "
+        "geometries of a molecule, or name with data.group the key that tells molecules apart"
+    )
 
 
 def _stored(dataset: Dataset, config: SplitConfig) -> Split:

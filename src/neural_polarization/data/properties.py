@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from neural_polarization.data.errors import DataError, nearest
-from neural_polarization.data.units import factor
+from neural_polarization.data.units import Dimension, described, factor, parsed
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class PropertyConfig:
     Attributes:
         source: its key in the file; the property's own name if left out.
         unit: its unit in the file, for instance "kcal/mol/Angstrom", "hartree", "1" for a pure number; that of
-            the format if left out.
+            the format if left out. What has a name that everybody knows (energy, forces, dipole, the targets of
+            QM9 ...) must be measured in a unit of that quantity; other names are free.
         per_atom: whether the file has one value per atom; found from the array's shape if left out.
-        shown_in: unit in which results are shown; a customary one, or `unit`, if left out.
+        shown_in: unit of the same quantity in which results are shown; a customary one, or `unit`, if left out.
     """
 
     source: str | None = None
@@ -90,6 +91,57 @@ KNOWN: Mapping[str, Column] = MappingProxyType(
 """Properties whose meaning everybody shares, in internal units, which are ASE's, and how results are shown."""
 
 
+def check_units(
+    source: str, name: str, config: PropertyConfig, measured_in: str | None = None, customary: str | None = None
+) -> None:
+    """Makes sure that a property's units measure what the property is.
+
+    Args:
+        source: what errors begin with.
+        name: of the property, as under `data.properties`.
+        config: its units.
+        measured_in: unit in the file, if none is given.
+        customary: any unit of what the property is known to be; None for a property of the user's own.
+
+    Raises:
+        DataError: for a unit that is not understood or of another dimension, naming the key.
+
+    Example:
+        >>> check_units("set.xyz", "forces", PropertyConfig(unit="hartree"), customary="eV/Angstrom")
+        Traceback (most recent call last):
+            ...
+        neural_polarization.data.errors.DataError: set.xyz: data.properties.forces.unit: 'hartree' is energy, but ...
+    """
+    key = f"{source}: data.properties.{name}"
+    known = None if customary is None else parsed(customary).dimension
+    if config.unit is not None:
+        own = _dimension(f"{key}.unit", config.unit)
+    else:
+        own = None if measured_in is None else _dimension(f"{key}: the file's unit", measured_in)
+    if known is not None and own is not None and own != known:
+        where = "unit" if config.unit is not None else "source"
+        raise DataError(
+            f"{key}.{where}: {config.unit or measured_in!r} is {described(own)}, but {name} should be "
+            f"{described(known)}, such as {customary}; give its unit in the file, or another name to another quantity"
+        )
+    expected = known if known is not None else own
+    if config.shown_in is None or expected is None:
+        return
+    shown = _dimension(f"{key}.shown_in", config.shown_in)
+    if shown != expected:
+        raise DataError(
+            f"{key}.shown_in: {config.shown_in!r} is {described(shown)}, but {name} is {described(expected)}, such as "
+            f"{customary or config.unit or measured_in}; give a unit of that"
+        )
+
+
+def _dimension(key: str, unit: str) -> Dimension:
+    try:
+        return parsed(unit).dimension
+    except ValueError as error:
+        raise DataError(f"{key}: {error}") from None
+
+
 def chosen_columns(
     source: str, columns: Mapping[str, Column], chosen: Mapping[str, PropertyConfig] | None
 ) -> dict[str, Column]:
@@ -101,12 +153,10 @@ def chosen_columns(
         chosen: the user's choice; all columns if left out.
 
     Raises:
-        DataError: for a property that the format does not have, or has in another shape.
+        DataError: for a property that the format does not have, or has in another shape or unit.
     """
-    if chosen is None:
-        return dict(columns)
     result: dict[str, Column] = {}
-    for name, config in chosen.items():
+    for name, config in (dict.fromkeys(columns, PropertyConfig()) if chosen is None else chosen).items():
         key = config.source or name
         if key not in columns:
             raise DataError(f"{source}: has no property {key!r}; {nearest(key, columns)}")
@@ -116,6 +166,9 @@ def chosen_columns(
                 f"{source}: {key} has one value per {'atom' if column.property.per_atom else 'molecule'}; leave "
                 f"per_atom out of data.properties.{name}"
             )
+        # The library's own files hold internal units, whatever they are shown in: "1" says so.
+        measured_in = None if column.unit == "1" else column.unit
+        check_units(source, name, config, measured_in, column.property.unit)
         result[name] = Column(
             source=column.source,
             unit=config.unit or column.unit,

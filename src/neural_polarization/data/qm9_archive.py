@@ -66,8 +66,9 @@ def read_qm9(
     """QM9 from its published archive.
 
     Args:
-        path: the .tar.bz2 file, or a folder into which it and the list of molecules without a consistent
-            geometry are downloaded if they are not there; these molecules are then left out.
+        path: the .tar.bz2 file, or a folder (what has no suffix is one, and is made) into which it and the list of
+            molecules without a consistent geometry are downloaded if they are not there; these molecules are then
+            left out.
         properties: which of the twelve targets, keyed by the name they get; all if left out.
         exclude: a list of GDB9 numbers that are left out (uncharacterized.txt).
         cache_directory: where the parsed archive and neighbour lists are kept; None keeps nothing.
@@ -76,7 +77,7 @@ def read_qm9(
         FileNotFoundError: where there is no file.
         DataError: for a file that is cut off or not understood, naming the line.
     """
-    if path.is_dir():
+    if path.is_dir() or not (path.suffix or path.exists()):
         folder = path
         path = download_qm9(folder)
         exclude = exclude or folder / UNCHARACTERIZED

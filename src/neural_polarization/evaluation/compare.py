@@ -20,22 +20,11 @@ from neural_polarization.evaluation.grid import Cell, Grid
 from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
 from neural_polarization.evaluation.tables import Table, make_table, write_table
 from neural_polarization.training.callbacks import duration
-from neural_polarization.training.directory import write_json, write_text
+from neural_polarization.training.directory import FREE, write_json, write_text
 from neural_polarization.training.parsing import differences, plain, read_yaml
 from neural_polarization.training.task import prepare
 
 _POLL = 0.2  # seconds between two looks at the running trainings
-_ALIKE = (
-    "output",
-    "training.machine.accelerator",
-    "training.machine.devices",
-    "training.machine.nodes",
-    "training.machine.strategy",
-    "training.machine.threads",
-    "training.machine.num_workers",
-    "training.checkpoint_seconds",
-)
-"""Settings that trainings of one grid may differ in, since they do not change what is computed."""
 _GRACE = 10.0  # seconds in which a training that is told to end may end by itself
 
 
@@ -208,13 +197,13 @@ def _sizes(base: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_former(cells: list[Cell], overwrite: bool) -> None:
     for cell in cells:
-        if not cell.directory.config.is_file():
+        if not (cell.directory.config.is_file() and cell.directory.started):
             continue
         before, _ = read_yaml(cell.directory.config)
         changed = [
             line
             for line in differences(before, json.loads(json.dumps(plain(cell.config))))
-            if not line.startswith(_ALIKE)
+            if not line.startswith(FREE)
         ]
         if not changed:
             continue

@@ -183,7 +183,7 @@ class CompiledModel:
 
     def _add(self, molecules: Molecules) -> _Step:
         kind = _Kind.of(molecules, self.model.training)
-        _require_compiler()
+        require_compiler()
         before = sum(step.kind == kind for step in self._steps)
         capacity = Capacity.of(molecules, self._slack * 2**before)
         number = atomic_number_of[self.model.config.elements[0]]
@@ -345,7 +345,12 @@ def _round_up(size: float) -> int:
     return math.ceil(size / step) * step
 
 
-def _require_compiler() -> None:
+def require_compiler() -> None:
+    """Makes sure that there is a C++ compiler.
+
+    Raises:
+        RuntimeError: if there is none.
+    """
     wanted = os.environ.get("CXX")
     if not any(shutil.which(name) for name in ([wanted] if wanted else ["g++", "clang++", "cl"])):
         missing = f"{wanted!r}, which the environment variable CXX names, is" if wanted else "g++ and clang++ are"

@@ -6,7 +6,7 @@ from typing import Literal
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.data.open import DataConfig
-from neural_polarization.models import HeadConfig, PolarizationConfig
+from neural_polarization.models import HeadConfig, PolarizationConfig, check_head_names
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class ModelSection:
     def __post_init__(self) -> None:
         if not self.heads:
             raise ValueError("heads: a model needs at least one, for instance energy: {kind: extensive}")
+        check_head_names(self.heads)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ class TrainingConfig:
         early_stopping: validations without improvement after which training ends; 0 never ends early.
         validate_every: epochs between validations.
         checkpoint_seconds: least time between two resume files; one is written at the end of an epoch.
-        losses: per property (and "forces"); what is not listed has `LossConfig()`.
+        losses: per property (and "forces"); what is not listed has `LossConfig()`. Forces that are not listed are
+            left out where the data have none; any loss that is listed with a weight needs labels.
         schedule: of the learning rate.
         machine: what it runs on.
         seed: of initial weights and order of batches.

@@ -2,7 +2,7 @@
 
 import fcntl
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,13 @@ from neural_polarization.files import replacing
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.parsing import ConfigError, differences, plain, read_yaml
 
-_FREE = ("output", "training.machine", "training.checkpoint_seconds", "training.logger")
-"""Settings that do not change what is computed, so that a resumed run may have others."""
+FREE = (
+    "output",
+    "training.checkpoint_seconds",
+    "training.logger",
+    *(f"training.machine.{name}" for name in ("accelerator", "devices", "nodes", "strategy", "threads", "num_workers")),
+)
+"""Settings that do not change what is computed, so that a resumed run, or another run of one grid, may have others."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,11 @@ class RunDirectory:
         return self.result.is_file()
 
     @property
+    def started(self) -> bool:
+        """Whether a run has left more here than its configuration."""
+        return any(file.exists() for file in (self.metrics, self.resume, self.model, self.result))
+
+    @property
     def busy(self) -> bool:
         """Whether another process is training here."""
         try:
@@ -78,41 +88,52 @@ class RunDirectory:
         except json.JSONDecodeError as error:
             raise ValueError(f"{self.result}: not valid JSON ({error}); delete it to run that training again") from None
 
-    def begin(self, config: ExperimentConfig, overwrite: bool) -> bool:
-        """Makes the directory ready; returns whether an interrupted run is to be continued.
+    def resumable(self, config: ExperimentConfig, overwrite: bool) -> bool:
+        """Whether an interrupted run is to be continued here; nothing is changed.
 
         Raises:
             FileExistsError: if a finished run or somebody else's files are there, and `overwrite` is not set.
             ConfigError: if the interrupted run there had another configuration.
         """
-        ours = (self.config, self.metrics, self.resume, self.model, self.result)
         if overwrite:
-            for file in ours:
-                file.unlink(missing_ok=True)
+            return False
         if self.finished:
             raise FileExistsError(
                 f"{self.path}: a finished run is there; give another `output`, or --overwrite to lose it"
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        files = sorted(file.name for file in self.path.iterdir()) if self.path.is_dir() else []
+        others = [name for name in files if not name.startswith(".") and name != self.config.name]
         if not self.config.exists():
-            others = sorted(file.name for file in self.path.iterdir() if not file.name.startswith("."))
-            if others and not overwrite:
+            if others:
                 raise FileExistsError(
                     f"{self.path}: the directory is not empty ({', '.join(others[:3])}) and holds no run; give "
                     "another `output`"
                 )
-            write_text(self.config, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
             return False
         before, _ = read_yaml(self.config)
-        changed = [
-            line for line in differences(before, json.loads(json.dumps(plain(config)))) if not line.startswith(_FREE)
-        ]
+        now = json.loads(json.dumps(plain(config)))
+        if not others and _has_every_setting(before, now):
+            return False  # a run that ended before its first epoch: nothing would be lost
+        changed = [line for line in differences(before, now) if not line.startswith(FREE)]
         if changed:
             raise ConfigError(
                 f"{self.path}: an unfinished run with another configuration is there ({'; '.join(changed)}); undo "
                 "these changes to resume it, give another `output`, or --overwrite to begin anew"
             )
         return self.resume.is_file()
+
+    def begin(self, config: ExperimentConfig, overwrite: bool) -> None:
+        """Makes the directory ready for a run; only what `resumable` has allowed may begin.
+
+        Args:
+            config: of the run; written if no run is there, so that one that is continued keeps its own.
+            overwrite: whether a run that is there is deleted.
+        """
+        if overwrite:
+            for file in (self.config, self.metrics, self.resume, self.model, self.result):
+                file.unlink(missing_ok=True)
+        if not self.started:
+            write_text(self.config, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
 
     @contextmanager
     def locked(self) -> Generator[None]:
@@ -130,6 +151,14 @@ class RunDirectory:
                     f"{self.path}: another process is training here; wait for it or give another `output`"
                 ) from None
             yield
+
+
+def _has_every_setting(tree: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether a configuration was written by a run: one that a person wrote leaves most settings out."""
+    training = tree.get("training")
+    return (
+        tree.keys() == config.keys() and isinstance(training, Mapping) and training.keys() == config["training"].keys()
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,7 +4,9 @@ import os
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,12 @@ from neural_polarization.training.parsing import plain
 from neural_polarization.training.task import Task, prepare
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback
+    from lightning.pytorch import Callback, Trainer
+    from torch.utils.data import DataLoader
+
+    from neural_polarization.data.batching import Batch
+    from neural_polarization.training.callbacks import History, KeepBest
+    from neural_polarization.training.module import Learner
 
 
 def fit(config: ExperimentConfig, overwrite: bool = False, quiet: bool = False) -> dict[str, Any]:
@@ -42,46 +49,78 @@ def fit(config: ExperimentConfig, overwrite: bool = False, quiet: bool = False) 
     directory = RunDirectory(Path(config.output or Path("runs") / config.name))
     # The further processes of a distributed run find the directory as the first one has made it.
     if not _is_first_process():
-        _run(config, directory, directory.resume.is_file(), quiet=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the first process has said it
+            session = _prepare(config, directory, not overwrite and directory.resume.is_file(), quiet=True)
+        _train(session)
         return {}
     with directory.locked():
-        resuming = directory.begin(config, overwrite)
-        return _run(config, directory, resuming, quiet)
+        session = _prepare(config, directory, directory.resumable(config, overwrite), quiet)
+        # A start that fails, as for a file that is not there, must neither cost a former run nor pass for one.
+        directory.begin(config, overwrite)
+        return _train(session)
 
 
-def _run(config: ExperimentConfig, directory: RunDirectory, resuming: bool, quiet: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Session:
+    """All that a training needs; making it changes no file.
+
+    Attributes:
+        started: when it was begun, by the performance counter.
+        config: the experiment.
+        directory: where its files go.
+        task: data, split and model.
+        learner: the model in training.
+        trainer: with its callbacks.
+        loaders: batches that train, and batches that validate.
+        best: keeps the best weights.
+        history: keeps a row per epoch.
+        resume: the file to go on from, if any.
+    """
+
+    started: float
+    config: ExperimentConfig
+    directory: RunDirectory
+    task: Task
+    learner: "Learner"
+    trainer: "Trainer"
+    loaders: "tuple[DataLoader[Batch], DataLoader[Batch]]"
+    best: "KeepBest"
+    history: "History"
+    resume: Path | None
+
+
+def _prepare(config: ExperimentConfig, directory: RunDirectory, resuming: bool, quiet: bool) -> _Session:
     # The trainer's library takes seconds to import, which `prepare` alone does without.
     from neural_polarization.training.callbacks import Averaging, History, KeepBest, Progress, Resume, load_resume_file
+    from neural_polarization.training.compiled import require_compiler
     from neural_polarization.training.module import Learner
-    from neural_polarization.training.trainer import interruptible, make_trainer, peak_memory, without_chatter
+    from neural_polarization.training.trainer import check_machine, make_trainer, without_chatter
 
     started = time.perf_counter()
     training, machine = config.training, config.training.machine
+    check_machine(machine)
+    if training.compile:
+        require_compiler()
     if machine.threads is not None:
         torch.set_num_threads(machine.threads)
     task = prepare(config)
-    steps_per_epoch = -(-len(task.split.train) // training.batch_size)
-    epochs = _epochs(config, steps_per_epoch)
     train, validation = task.parts["train"], task.parts["validation"]
+    steps_per_epoch = -(-len(train) // training.batch_size)
+    epochs = _epochs(config, steps_per_epoch)
     dtype = torch.float64 if machine.precision == "64" else torch.float32
     example = None
     if training.compile:
         order = BatchOrder(len(train), training.batch_size, training.seed)
         example = largest_batch(train, order, epochs, dtype)
     learner = Learner(task.model, training, epochs * steps_per_epoch, example)
-    units = task.units
-    best, history = KeepBest(training.early_stopping), History(directory.metrics, units)
-
-    def save(extra: Mapping[str, Any]) -> None:
-        if best.weights:
-            _save_best(config, task, learner, best.weights, best.epoch, directory, extra)
-
+    best, history = KeepBest(training.early_stopping), History(directory.metrics, task.units)
     callbacks: list[Callback] = [
         best,
         Averaging(training.ema_decay),
         history,
-        *([] if quiet else [Progress(epochs, units)]),
-        Resume(directory.resume, training.checkpoint_seconds, lambda: save({})),
+        *([] if quiet else [Progress(epochs, task.units)]),
+        Resume(directory.resume, training.checkpoint_seconds, lambda: _save_best(config, task, best, directory, {})),
     ]
     if resuming:
         load_resume_file(directory.resume)
@@ -89,71 +128,89 @@ def _run(config: ExperimentConfig, directory: RunDirectory, resuming: bool, quie
             sys.stderr.write(f"resuming {directory.path}\n")
     with without_chatter():
         trainer = make_trainer(config, directory, epochs, callbacks)
-        share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-        with interruptible(trainer):
-            trainer.fit(
-                learner,
-                batch_loader(
-                    train,
-                    BatchOrder(len(train), training.batch_size, training.seed, **share),
-                    dtype,
-                    machine.num_workers,
-                ),
-                batch_loader(
-                    validation, BatchOrder(len(validation), training.evaluation_batch_size, None, **share), dtype
-                ),
-                ckpt_path=str(directory.resume) if resuming else None,
-                weights_only=True,
-            )
+    share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+    order = BatchOrder(len(train), training.batch_size, training.seed, **share)
+    unshuffled = BatchOrder(len(validation), training.evaluation_batch_size, None, **share)
+    return _Session(
+        started=started,
+        config=config,
+        directory=directory,
+        task=task,
+        learner=learner,
+        trainer=trainer,
+        loaders=(batch_loader(train, order, dtype, machine.num_workers), batch_loader(validation, unshuffled, dtype)),
+        best=best,
+        history=history,
+        resume=directory.resume if resuming else None,
+    )
+
+
+def _train(session: _Session) -> dict[str, Any]:
+    from neural_polarization.training.trainer import interruptible, without_chatter
+
+    trainer = session.trainer
+    with without_chatter(), interruptible(trainer):
+        trainer.fit(
+            session.learner,
+            *session.loaders,
+            ckpt_path=None if session.resume is None else str(session.resume),
+            weights_only=True,
+        )
     if not trainer.is_global_zero:
         return {}
-    if not best.weights:
+    if not session.best.weights:
         raise FloatingPointError(
             "no validation gave a finite loss: the training diverged; lower training.learning_rate"
         )
-    save({})
+    return _finish(session)
+
+
+def _finish(session: _Session) -> dict[str, Any]:
+    """Writes the best model and the result; then there is nothing to resume any more."""
+    from neural_polarization.training.trainer import peak_memory
+
+    config, directory, task = session.config, session.directory, session.task
+    trainer, best = session.trainer, session.best
+    _save_best(config, task, best, directory, {})
     model, _ = load_model(directory.model)
-    device = learner.device if trainer.strategy.root_device.type == "cpu" else trainer.strategy.root_device
+    device = session.learner.device if trainer.strategy.root_device.type == "cpu" else trainer.strategy.root_device
     errors = {
-        name: errors_of(model.to(device), task.parts[name], training.evaluation_batch_size)
+        name: errors_of(model.to(device), task.parts[name], config.training.evaluation_batch_size)
         for name in ("validation", "test")
         if name in task.parts
     }
-    seconds = history.column("training_seconds")
+    seconds = session.history.column("training_seconds")
     result: dict[str, Any] = {
         "name": config.name,
-        "seed": training.seed,
+        "seed": config.training.seed,
         "parameters": sum(weight.numel() for weight in task.model.parameters()),
-        "training_molecules": len(train),
-        "epochs": len(history.rows),
+        "training_molecules": len(task.parts["train"]),
+        "epochs": len(session.history.rows),
         "best_epoch": best.epoch,
         "steps": trainer.global_step,
         "training_seconds": sum(seconds),
-        "seconds_per_step": statistics.median(seconds) / steps_per_epoch,
-        "seconds_of_last_session": time.perf_counter() - started,
+        "seconds_per_step": statistics.median(seconds) / len(session.loaders[0]),
+        "seconds_of_last_session": time.perf_counter() - session.started,
         "peak_memory_MB": peak_memory(),
-        "units": {name: unit for name, (_, unit) in units.items()},
+        "units": {name: unit for name, (_, unit) in task.units.items()},
         **{part: in_units(of_part, task.dataset.properties) for part, of_part in errors.items()},
     }
-    save({part: result[part] for part in errors})
+    _save_best(config, task, best, directory, {part: result[part] for part in errors})
     write_json(directory.result, result)
     directory.resume.unlink(missing_ok=True)
     return result
 
 
 def _save_best(
-    config: ExperimentConfig,
-    task: Task,
-    learner: Any,
-    weights: Mapping[str, torch.Tensor],
-    epoch: int,
-    directory: RunDirectory,
-    metrics: Mapping[str, Any],
+    config: ExperimentConfig, task: Task, best: "KeepBest", directory: RunDirectory, metrics: Mapping[str, Any]
 ) -> None:
+    """Writes the best model so far, if there is one."""
+    if not best.weights:
+        return
     model = Model(task.model.config)
     if next(task.model.parameters()).dtype == torch.float64:
         model.double()
-    model.load_state_dict(weights)
+    model.load_state_dict(best.weights)
     save_model(
         model,
         directory.model,
@@ -164,7 +221,7 @@ def _save_best(
             "properties": plain(task.dataset.properties),
             "training": plain(config.training),
             "split_by": task.split.by,
-            "epoch": epoch,
+            "epoch": best.epoch,
             "metrics": dict(metrics),
         },
         tensors={f"split.{name}": torch.from_numpy(part) for name, part in task.split.parts.items()},

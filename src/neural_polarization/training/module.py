@@ -28,7 +28,8 @@ class Learner(lightning.LightningModule):
 
     Attributes:
         epoch_loss: mean training loss of the last epoch.
-        validation_loss: of this epoch's validation, NaN if there was none; with the weights it was run with.
+        validation_loss: of this epoch's validation, with the weights it was run with; NaN if there was none, or no
+            label in it, so that nothing counts as the best of nothing.
         validation_errors: per property, internal units; empty if there was none.
     """
 
@@ -128,8 +129,10 @@ class Learner(lightning.LightningModule):
         if self._distributed():
             for pair in sums.values():
                 torch.distributed.all_reduce(pair)
-        self.validation_loss = sum(float(s / n) for s, n in sums.values() if n > 0)
-        self.schedule.validated(self.validation_loss)
+        means = [float(s / n) for s, n in sums.values() if n > 0]
+        if means:
+            self.validation_loss = sum(means)
+            self.schedule.validated(self.validation_loss)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """A batch moves as one."""

@@ -12,10 +12,53 @@ import yaml
 
 Config = TypeVar("Config")
 Tree = dict[str, Any]
+_MERGE = "tag:yaml.org,2002:merge"  # `<<`, which takes in another mapping, may stand more than once
 
 
 class ConfigError(ValueError):
     """A mistake in a configuration, with its place and its remedy."""
+
+
+class _Whole(int):
+    """A whole number with the word that it was written as, for keys that take text: 007 or 1_000."""
+
+    word: str
+
+    @classmethod
+    def of(cls, value: int, word: str) -> "_Whole":
+        number = cls(value)
+        number.word = word
+        return number
+
+
+class _Real(float):
+    """Likewise a number with a fraction: 1.10 is not 1.1 where it is a name."""
+
+    word: str
+
+    @classmethod
+    def of(cls, value: float, word: str) -> "_Real":
+        number = cls(value)
+        number.word = word
+        return number
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without surprises: numbers remember how they were written, and a date is text."""
+
+    def whole(self, node: yaml.ScalarNode) -> _Whole:
+        return _Whole.of(self.construct_yaml_int(node), str(node.value))
+
+    def real(self, node: yaml.ScalarNode) -> _Real:
+        return _Real.of(self.construct_yaml_float(node), str(node.value))
+
+    def text(self, node: yaml.ScalarNode) -> str:
+        return str(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.whole)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.real)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +92,7 @@ def read_yaml(path: str | Path) -> tuple[Tree, Source]:
     """The mapping in a YAML file, and the lines of its keys.
 
     Raises:
-        ConfigError: if the file is missing, is no YAML, or does not hold a mapping.
+        ConfigError: if the file is missing, is no YAML, does not hold a mapping, or has a key twice.
     """
     path = Path(path)
     if not path.is_file():
@@ -57,11 +100,12 @@ def read_yaml(path: str | Path) -> tuple[Tree, Source]:
     text = path.read_text(encoding="utf-8")
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys and values such as `model:`, found {type(tree).__name__}")
+    _check_repeated(node, "", str(path))
     return cast(Tree, tree), Source(str(path), dict(_lines(node, "")))
 
 
@@ -83,8 +127,8 @@ def read_overrides(words: Sequence[str]) -> Tree:
                 raise ConfigError(f"--{key} needs a value: --{key} VALUE")
             text = remaining.pop(0)
         try:
-            overrides[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
+            overrides[key] = yaml.load(text, Loader=_Loader)
+        except (yaml.YAMLError, ValueError):  # a value error for what only looks like a number, as 0b_ does
             overrides[key] = text
     return overrides
 
@@ -209,6 +253,7 @@ def _value(hint: Any, value: object, key: str, source: Source, known: list[str])
 def _leaf(hint: Any, value: object, key: str, source: Source) -> Any:
     import jsonargparse
 
+    value = _settled(hint, value)
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=_concrete(hint))
     try:
@@ -217,6 +262,37 @@ def _leaf(hint: Any, value: object, key: str, source: Source) -> Any:
         if not isinstance(error, (jsonargparse.ArgumentError, TypeError, ValueError)):
             raise
         raise ConfigError(f"{source.at(key)}: {key} must be {_described(hint)}, not {value!r}") from None
+
+
+def _settled(hint: Any, value: object) -> object:
+    """A value with its numbers as what the type takes: text as it was written, or plain numbers."""
+    if isinstance(value, bool):
+        return value
+    members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    if Any in members or any(Any in typing.get_args(member) for member in members):
+        return value  # what is inside has a type of its own, when it is used
+    if isinstance(value, int | float) and not {int, float} & set(members):
+        word = value.word if isinstance(value, _Whole | _Real) else str(value)
+        choices = [choice for member in members for choice in _choices(member)]
+        if word in choices or (str in members and isinstance(value, _Whole | _Real)):
+            return word
+    return _without_words(value)
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+
+
+def _without_words(value: object) -> object:
+    if isinstance(value, _Whole):
+        return int(value)
+    if isinstance(value, _Real):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {key: _without_words(item) for key, item in cast(Mapping[object, object], value).items()}
+    if isinstance(value, list):
+        return [_without_words(item) for item in cast(list[object], value)]
+    return value
 
 
 def _unknown(prefix: str, key: str, siblings: list[str], known: list[str]) -> str:
@@ -272,6 +348,25 @@ def _described(hint: Any) -> str:
         return " or ".join("null" if part is type(None) else _described(part) for part in typing.get_args(hint))
     names: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return names.get(hint, str(hint))
+
+
+def _check_repeated(node: yaml.Node | None, prefix: str, name: str) -> None:
+    """YAML itself would take the last of two equal keys, and lose what stands under the first."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(cast("list[yaml.Node]", node.value)):
+            _check_repeated(item, f"{prefix}{index}.", name)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    first: dict[str, int] = {}
+    for key, value in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
+        line = key.start_mark.line + 1
+        if key.tag != _MERGE and str(key.value) in first:
+            raise ConfigError(
+                f"{name}, line {line}: the key {f'{prefix}{key.value}'!r} is given a second time, after line "
+                f"{first[str(key.value)]}; put everything under one of the two and remove the other"
+            )
+        first[str(key.value)] = line
+        _check_repeated(value, f"{prefix}{key.value}.", name)
 
 
 def _lines(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, int]]:

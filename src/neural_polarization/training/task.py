@@ -1,18 +1,25 @@
 """What an experiment learns: its data, their split, and the untrained model."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from jaxtyping import Int
 
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.open import make_split, open_dataset
 from neural_polarization.data.splits import Split
 from neural_polarization.data.units import factor
+from neural_polarization.heads import Dipole, DipoleMagnitude
 from neural_polarization.models import Model, ModelConfig
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.losses import predicted_names
+from neural_polarization.training.losses import FORCES, Losses, predicted_names
+
+_SEES_THE_CHARGE = (Dipole, DipoleMagnitude)
+"""Heads that read the total charge; no network does."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +52,28 @@ class Task:
 def prepare(config: ExperimentConfig) -> Task:
     """Opens the data and builds the model.
 
+    Warns of what trains, but probably not as it was meant: charges that a network does not see, losses whose labels
+    do not enter the choice of the best epoch.
+
     Raises:
-        ValueError: for data that do not have what the heads need.
+        ValueError: for data that do not have what the heads and losses need.
     """
     dataset = open_dataset(config.data)
     split = make_split(dataset, config.data.split)
     for name, part in split.parts.items():
         if name != "test" and len(part) == 0:
-            raise ValueError(f"data.split: the {name} part is empty; give it at least one molecule")
+            raise ValueError(
+                f"data.split: the {name} part is empty; give it at least one molecule, for instance with "
+                f"data.split.{name}: 1"
+            )
     elements = config.model.elements or dataset.elements
     torch.manual_seed(config.training.seed)
     model = Model(ModelConfig(elements, dict(config.model.heads), config.model.backbone, config.model.polarization))
     _check_shapes(model, dataset)
     model.fit_scales(dataset.labels_of(split.train), torch.from_numpy(dataset.composition(elements, split.train)))
+    trained = tuple(Losses(config.training.losses, model).settings)
+    _check_labels(config, trained, dataset, split)
+    _warn_of_charges(model, trained, dataset)
     if config.training.machine.precision == "64":
         model.double()
     parts = {name: dataset.subset(part).prepare(model.cutoff) for name, part in split.parts.items() if len(part)}
@@ -67,8 +83,65 @@ def prepare(config: ExperimentConfig) -> Task:
 def _check_shapes(model: Model, dataset: Dataset) -> None:
     for name, head in model.config.heads.items():
         kind = dataset.properties.get(name)
-        if kind is not None and kind.shape != model.head(name).shape:
+        if kind is None:
+            continue
+        if kind.per_atom:
+            raise ValueError(
+                f"model.heads.{name}: {head.kind!r} predicts one value per molecule, but {name!r} has one label per "
+                "atom, which no head predicts; remove the head"
+            )
+        if kind.shape != model.head(name).shape:
             raise ValueError(
                 f"model.heads.{name}.kind: {head.kind!r} predicts values of shape {model.head(name).shape}, but the "
                 f"labels of {name!r} have shape {kind.shape}; choose another kind"
             )
+    forces = dataset.properties.get(FORCES)
+    if FORCES in predicted_names(model) and forces is not None and not (forces.per_atom and forces.shape == (3,)):
+        raise ValueError(
+            f"data.properties.{FORCES}: expected one vector per atom, found one value of shape {forces.shape} per "
+            f"{'atom' if forces.per_atom else 'molecule'}; give the key that holds the forces as its `source`"
+        )
+
+
+def _check_labels(config: ExperimentConfig, trained: tuple[str, ...], dataset: Dataset, split: Split) -> None:
+    """Every loss that somebody asked for needs labels that train; what chooses the best epoch, labels that validate."""
+    has = {part: _labelled(dataset, split.parts[part]) for part in ("train", "validation")}
+    for name in trained:
+        if name in config.training.losses and name not in has["train"]:
+            where = "the training part has no label of it" if name in dataset.properties else "it is not among the data"
+            raise ValueError(
+                f"training.losses.{name}: has weight {config.training.losses[name].weight}, but {where}; name its "
+                f"labels under data.properties.{name}, or give it weight 0"
+            )
+    unseen = [name for name in trained if name in has["train"] and name not in has["validation"]]
+    if not set(trained) & has["validation"]:
+        raise ValueError(
+            f"data.split: the validation part has no label of {', '.join(unseen)}, so nothing could choose the best "
+            "epoch; take another split (kind random, or another seed), or give it molecules with labels"
+        )
+    if unseen:
+        warnings.warn(
+            f"data.split: the validation part has no label of {', '.join(unseen)}; the best epoch is chosen without",
+            stacklevel=3,
+        )
+
+
+def _labelled(dataset: Dataset, part: Int[np.ndarray, " part"]) -> set[str]:
+    """Properties that some structure of a part has a label of."""
+    return {name for name, values in dataset.labels_of(part).items() if not bool(values.isnan().all())}
+
+
+def _warn_of_charges(model: Model, trained: tuple[str, ...], dataset: Dataset) -> None:
+    charges = dataset.molecules.charges
+    if charges is None or charges.min() == charges.max():
+        return
+    blind = [
+        name for name in model.config.heads if name in trained and not isinstance(model.head(name), _SEES_THE_CHARGE)
+    ]
+    if blind:
+        warnings.warn(
+            f"{dataset.name}: total charges are from {charges.min():+g} to {charges.max():+g}, but the network and the "
+            f"heads of {', '.join(blind)} do not see the charge: states of other charge in one geometry get one value. "
+            "Train each charge by itself, unless the elements of a molecule tell its charge",
+            stacklevel=3,
+        )

@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 import lightning
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 from neural_polarization.training.config import ExperimentConfig, MachineConfig
 from neural_polarization.training.directory import RunDirectory
@@ -24,7 +26,42 @@ def make_trainer(config: ExperimentConfig, directory: RunDirectory, epochs: int,
 
     Raises:
         ModuleNotFoundError: for TensorBoard where it is not installed.
+        ValueError: for a machine that the trainer's library does not accept.
     """
+    machine = config.training.machine
+    try:
+        return _trainer(config, directory, epochs, callbacks)
+    except MisconfigurationException as error:
+        raise ValueError(
+            f"training.machine: accelerator {machine.accelerator}, devices {machine.devices}, strategy "
+            f"{machine.strategy} and precision {machine.precision} do not go together here ({error}); change one"
+        ) from None
+
+
+def check_machine(machine: MachineConfig) -> None:
+    """Makes sure that the devices of this machine are there, before any work is done for them.
+
+    Raises:
+        ValueError: if there is no GPU, or there are fewer than asked for.
+    """
+    if machine.accelerator != "gpu":
+        return
+    found = max(CUDAAccelerator.auto_device_count(), int(MPSAccelerator.is_available()))
+    if found == 0:
+        built = torch.version.cuda is not None or torch.version.hip is not None
+        why = "none is visible" if built else "this PyTorch was built without support for one"
+        raise ValueError(
+            f"training.machine.accelerator: 'gpu' is asked for, but PyTorch finds no GPU here ({why}); take 'cpu' or "
+            "'auto', or install the PyTorch that fits the GPU and its driver"
+        )
+    if found < machine.devices:
+        raise ValueError(
+            f"training.machine.devices: {machine.devices} GPUs are asked for, but there are {found} here; take at most "
+            "as many"
+        )
+
+
+def _trainer(config: ExperimentConfig, directory: RunDirectory, epochs: int, callbacks: list[Callback]) -> Trainer:
     training, machine = config.training, config.training.machine
     return lightning.Trainer(
         accelerator=machine.accelerator,
