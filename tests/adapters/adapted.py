@@ -38,7 +38,7 @@ def assert_same_predictions(
     for name, expected in (("energy", energy), ("forces", forces)):
         expected = expected.detach().reshape(got[name].shape)
         assert expected.abs().max() > 1e-3, f"{name}: nothing to compare"
-        error = float((got[name] - expected).abs().max() / expected.abs().max())
+        error = float((got[name].detach() - expected).abs().max() / expected.abs().max())
         print(f"{name}: differs by {error:.1e}")
         assert error < tolerance, f"{name}: differs by {error:.1e}"
 

@@ -10,7 +10,7 @@ from adapted import assert_learns, assert_same_predictions, assert_saved, batch
 from torch import Tensor, nn
 
 from neural_polarization.adapters import mace, nequip, pyg, schnetpack, torchmd
-from neural_polarization.adapters.host import Columns, EnergyReadout, Parts, PointTable, numbers_of
+from neural_polarization.adapters.host import Columns, EnergyReadout, Parts, PointTable, check_neighbours, numbers_of
 from neural_polarization.backbones import EGNN, PaiNN, Split
 from neural_polarization.finetuning import HOSTS, FineTuned, polarize
 from neural_polarization.layers import mlp, sum_by_index
@@ -152,6 +152,16 @@ class TestBricks:
             numbers_of(["S"], [1, 8], "network")
         with pytest.raises(ValueError, match="'Xx' is not a chemical symbol"):
             numbers_of(["Xx"], [1, 8], "network")
+
+    def test_too_many_neighbours(self) -> None:
+        receivers = torch.tensor([0, 1, 1, 2, 2, 2, 3, 3, 3])
+        for most in (3, 32, None):
+            check_neighbours(receivers, most, "network")
+            check_neighbours(receivers[:0], most, "network")
+        with pytest.raises(
+            ValueError, match=r"atom 2 of the batch has 3 neighbours, more than the 2 .* larger max_num"
+        ):
+            check_neighbours(receivers, 2, "network")
 
     @pytest.mark.skipif(find_spec("mace") is not None, reason="the old e3nn of MACE does not import without MACE")
     def test_columns(self) -> None:

@@ -31,9 +31,10 @@ if find_spec("torch_geometric") is None:
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the packages that it imports
     from torch_geometric.nn.models import SchNet, ViSNet
-    from torch_geometric.nn.models.visnet import ViSNetBlock
+    from torch_geometric.nn.models.visnet import Distance, ViSNetBlock
 
 CUTOFF = 4.0
+MOST = 64  # neighbours of an atom in any structure here
 
 
 class Neighbours(nn.Module):
@@ -68,6 +69,7 @@ def randomized(network: nn.Module, size: float = 0.05) -> nn.Module:
 
 def visnet_block(**changes: Any) -> nn.Module:
     arguments: dict[str, Any] = {"num_heads": 2, "num_layers": 2, "hidden_channels": 8, "num_rbf": 8, "max_z": 20}
+    arguments["max_num_neighbors"] = MOST
     return randomized(ViSNetBlock(**(arguments | {"cutoff": CUTOFF} | changes)), 0.3)
 
 
@@ -97,7 +99,7 @@ def predictions(trained: Any, molecules: Molecules) -> tuple[Tensor, Tensor]:
 
 class TestSchNet(BackboneContract):
     def make_backbone(self, num_species: int) -> adapter.PyGSchNet:
-        network = SchNet(8, 8, 2, 8, cutoff=CUTOFF)
+        network = SchNet(8, 8, 2, 8, cutoff=CUTOFF, max_num_neighbors=MOST)
         return adapter.PyGSchNet(randomized(network), ELEMENTS, num_species > len(ELEMENTS))
 
 
@@ -185,7 +187,31 @@ class TestPolarized:
         assert_saved(make, batch(CUTOFF))
 
 
+def limited(name: str, most: int) -> Any:
+    """A model with the package's own neighbour search, which keeps `most` neighbours of an atom."""
+    if name == "schnet":
+        return model(name, interaction_graph=None, max_num_neighbors=most)
+    trained = model(name)
+    trained.representation_model.distance = Distance(CUTOFF, most + 1)  # the atom itself is one of them
+    return trained
+
+
 class TestErrors:
+    @pytest.mark.parametrize("messages", ["plain", "both_views", "crossed"])
+    @pytest.mark.parametrize("name", ["schnet", "visnet"])
+    def test_more_neighbours_than_the_model_keeps(self, name: str, messages: str) -> None:
+        """Its search would leave some out: without an error, predictions would be others than the trained ones."""
+        molecules = batch(CUTOFF)
+        counts = molecules.edge_index[1].bincount()
+        most = int(counts.max())
+        atom = int((counts == most).nonzero()[0, 0])
+        polarize(limited(name, most), ELEMENTS, messages)(molecules)
+        module = polarize(limited(name, most - 1), ELEMENTS, messages)
+        with pytest.raises(
+            ValueError, match=rf"atom {atom} of the batch has {most} neighbours, more than the {most - 1}"
+        ):
+            module(molecules)
+
     def test_element_that_is_not_embedded(self) -> None:
         with pytest.raises(ValueError, match=r"does not know I \(it knows H to K\)"):
             polarize(model("visnet"), ["H", "I"])

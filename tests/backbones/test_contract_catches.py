@@ -1,17 +1,20 @@
 """The contract fails on backbones that break it: one deliberately broken network per rule."""
 
+import ast
+import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from neural_polarization.backbones import Backbone, PaiNN, Split
 from neural_polarization.geometry import Edges
 from neural_polarization.polarization import Messages
-from neural_polarization.testing import BackboneContract
+from neural_polarization.testing import ELEMENTS, BackboneContract
 
 
 class Broken(nn.Module):
@@ -72,6 +75,59 @@ class FadesWithMovingPoints(Broken):
         return self.layer(features, replace(edges, envelope=envelope))
 
 
+def _only(edges: Edges, keep: Tensor) -> Edges:
+    """The edges that are kept."""
+    return Edges(**{field.name: getattr(edges, field.name)[keep] for field in fields(edges)})
+
+
+class SeesTheNearest(Broken):
+    """Hears the nearest neighbours only, and the next one at once when two of them trade places."""
+
+    nearest = 16
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        nearer = edges.nuclear_lengths < edges.nuclear_lengths.unsqueeze(-1)
+        rank = (nearer & (edges.receivers == edges.receivers.unsqueeze(-1))).sum(-1)
+        return self.layer(features, _only(edges, rank < self.nearest))
+
+
+class SeesTheNearestOne(SeesTheNearest):
+    nearest = 1
+
+
+class SeesTheNearest32(SeesTheNearest):
+    nearest = 32
+
+
+class ForgetsImages(Broken):
+    """Takes an atom's image in the next cell for the atom itself."""
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        return self.layer(features, _only(edges, edges.senders != edges.receivers))
+
+
+class KnowsNoElements(PaiNN):
+    """Has one row for all species."""
+
+    def embed(self, species: Tensor) -> Split:
+        return super().embed(torch.zeros_like(species))
+
+
+class KnowsFixedPointsOnly(PaiNN):
+    """Takes a moving point for its nucleus."""
+
+    def embed(self, species: Tensor) -> Split:
+        return super().embed(species % len(ELEMENTS))
+
+
+class TalksAboutNothing(Broken):
+    """Sends the same whatever the sender is."""
+
+    def forward(self, features: Split, edges: Edges) -> Split:
+        out = self.layer(replace(features, scalars=torch.ones_like(features.scalars)), edges)
+        return Split(features.scalars + out.scalars - 1.0, out.vectors)
+
+
 class Remembers(Broken):
     """Keeps the first geometry that it saw."""
 
@@ -98,11 +154,13 @@ class HasDeadWeights(Broken):
         self.dead = nn.Parameter(torch.zeros(3))
 
 
-def _contract(broken: type[Broken]) -> BackboneContract:
+def _contract(broken: type[Broken] | type[PaiNN]) -> BackboneContract:
+    network, around = (broken, Broken) if issubclass(broken, PaiNN) else (PaiNN, broken)
+
     class Mine(BackboneContract):
         def make_backbone(self, num_species: int) -> PaiNN:
-            backbone = PaiNN(num_species, channels=8, num_layers=2, cutoff=4.0, num_basis=8)
-            backbone.layers = nn.ModuleList(broken(layer) for layer in backbone.layers)
+            backbone = network(num_species, channels=8, num_layers=2, cutoff=4.0, num_basis=8)
+            backbone.layers = nn.ModuleList(around(layer) for layer in backbone.layers)
             return backbone
 
     return Mine()
@@ -111,7 +169,7 @@ def _contract(broken: type[Broken]) -> BackboneContract:
 PLAIN, RIDING, BOTH = Messages.PLAIN, Messages.RIDING, Messages.BOTH_VIEWS
 DOUBLE = torch.float64
 
-CASES: list[tuple[type[Broken], Callable[[BackboneContract], Any]]] = [
+CASES: list[tuple[type[Broken] | type[PaiNN], Callable[[BackboneContract], Any]]] = [
     (KnowsDirections, lambda c: c.test_turns_with_the_molecule(PLAIN, DOUBLE, 1)),
     (HasHandedness, lambda c: c.test_turns_with_the_molecule(PLAIN, DOUBLE, -1)),
     (AveragesTheBatch, lambda c: c.test_batch_is_one_by_one(PLAIN, DOUBLE)),
@@ -120,6 +178,15 @@ CASES: list[tuple[type[Broken], Callable[[BackboneContract], Any]]] = [
     (CountsAtoms, lambda c: c.test_size_extensive(PLAIN, DOUBLE)),
     (CutsOff, lambda c: c.test_continuous_through_the_cutoff(PLAIN)),
     (FadesWithMovingPoints, lambda c: c.test_continuous_through_the_cutoff(RIDING)),
+    (SeesTheNearest, lambda c: c.test_continuous_where_neighbours_trade_places(PLAIN)),
+    (SeesTheNearest, lambda c: c.test_continuous_where_neighbours_trade_places(BOTH)),
+    (SeesTheNearestOne, lambda c: c.test_continuous_where_neighbours_trade_places(RIDING)),
+    (SeesTheNearest32, lambda c: c.test_continuous_where_neighbours_trade_places(PLAIN)),
+    (ForgetsImages, lambda c: c.test_a_crystal_is_its_supercell(PLAIN)),
+    (KnowsNoElements, lambda c: c.test_every_species_is_its_own()),
+    (KnowsNoElements, lambda c: c.test_elements_are_told_apart(PLAIN)),
+    (KnowsFixedPointsOnly, lambda c: c.test_every_species_is_its_own()),
+    (TalksAboutNothing, lambda c: c.test_elements_are_told_apart(PLAIN)),
     (Remembers, lambda c: c.test_layers_listen_to_this_call()),
     (TakesNorms, lambda c: c.test_first_and_second_derivatives(PLAIN, False)),
     (HasDeadWeights, lambda c: c.test_every_parameter_gets_a_gradient(BOTH)),
@@ -128,7 +195,7 @@ CASES: list[tuple[type[Broken], Callable[[BackboneContract], Any]]] = [
 
 @pytest.mark.filterwarnings("ignore:Anomaly")
 @pytest.mark.parametrize(("broken", "check"), CASES, ids=[broken.__name__ for broken, _ in CASES])
-def test_the_contract_fails(broken: type[Broken], check: Callable[[BackboneContract], Any]) -> None:
+def test_the_contract_fails(broken: type[Broken] | type[PaiNN], check: Callable[[BackboneContract], Any]) -> None:
     with pytest.raises((AssertionError, RuntimeError)):
         check(_contract(broken))
 
@@ -156,3 +223,13 @@ def test_a_missing_part_is_named() -> None:
         Mine().test_offers_the_protocol()
     assert not isinstance(nn.Linear(2, 2), Backbone)
     assert not isinstance(PaiNN(2, channels=8).layers[0], Backbone)
+
+
+def test_the_documented_exception_is_one() -> None:
+    """What docs/polarize_your_own.md declares for a sum over the nearest neighbours, such a sum really fails."""
+    page = Path(__file__).parents[2] / "docs" / "polarize_your_own.md"
+    (declared,) = re.findall(r"exceptions = (\{.*\})", page.read_text())
+    for name, reason in ast.literal_eval(declared).items():
+        assert f"{SeesTheNearest.nearest} nearest" in reason
+        with pytest.raises(AssertionError, match="neighbours change their order"):
+            getattr(_contract(SeesTheNearest), name)(PLAIN)

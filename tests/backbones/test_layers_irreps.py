@@ -63,6 +63,31 @@ def test_products_are_right_to_the_last_digits(made_in: torch.dtype) -> None:
     assert torch.equal(exact(x, y), Exact(lambda: o3.FullTensorProduct("2x1o", "1x2e")).double()(x, y))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("assign", [False, True])
+def test_loaded_constants_are_exact(dtype: torch.dtype, assign: bool) -> None:
+    """A state dict brings the rounding of its type for weights, not for the constants of e3nn that it holds as well."""
+
+    def product() -> Exact:
+        return Exact(lambda: o3.FullyConnectedTensorProduct("2x1o", "1x2e", "2x1o"))
+
+    exact, other = product().double(), product().double()
+    other.load_state_dict(product().to(dtype).state_dict(), assign=assign)
+    assert any("w3j" in name for name, _ in exact.module.named_buffers())
+    for (name, got), (_, expected) in zip(other.double().named_buffers(), exact.named_buffers(), strict=True):
+        assert torch.equal(got, expected), name
+
+
+def test_loaded_signs_are_kept() -> None:
+    """Releases of e3nn differ in the signs of coefficients: a file's weights belong to the file's signs."""
+    product = Exact(lambda: o3.TensorProduct("1x1o", "1x2e", "1x1o", [(0, 0, 0, "uvu", False)])).double()
+    x, y = torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
+    before = product(x, y)
+    product.load_state_dict({name: -value if "w3j" in name else value for name, value in product.state_dict().items()})
+    assert torch.equal(product(x, y), -before)
+    assert torch.equal(product.float().double()(x, y), -before)
+
+
 def test_gate() -> None:
     """It turns with its features, scalars apart, and a gate of zero closes by half."""
     irreps = make_irreps([(3, "0e"), (2, "1o"), (1, "2e"), (1, "0o")])

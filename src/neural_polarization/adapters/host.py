@@ -78,6 +78,30 @@ def numbers_of(elements: Sequence[str], known: Sequence[int], host: str) -> Int[
     return torch.tensor([atomic_number_of[symbol] for symbol in elements])
 
 
+def check_neighbours(receivers: Int[Tensor, " edges"], most: int | None, host: str) -> None:
+    """Refuses atoms with more neighbours than a model listens to.
+
+    Args:
+        receivers: of the messages of a layer; where an atom has two points, its fixed point comes first.
+        most: number of neighbours that the model's own search keeps, None where it keeps all.
+        host: what the model is called in errors.
+
+    Raises:
+        ValueError: naming the first such atom.
+    """
+    if most is None or torch.compiler.is_compiling():  # traced, there is no value to look at
+        return
+    counts = torch.bincount(receivers)
+    crowded = (counts > most).nonzero()
+    if len(crowded):
+        atom = int(crowded[0, 0])
+        raise ValueError(
+            f"atom {atom} of the batch has {int(counts[atom])} neighbours, more than the {most} that this {host} keeps "
+            "of them (max_num_neighbors), so that its predictions depend on the order of atoms; give a model trained "
+            "with a larger max_num_neighbors or a smaller cutoff"
+        )
+
+
 @dataclass(frozen=True)
 class Columns:
     """Where the scalars "0e" and the vectors "1o" stand in a tensor of irreps in e3nn's layout.

@@ -8,7 +8,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from neural_polarization.adapters.host import EnergyReadout, Parts, PointTable, host_module, numbers_of, unsupported
+from neural_polarization.adapters.host import (
+    EnergyReadout,
+    Parts,
+    PointTable,
+    check_neighbours,
+    host_module,
+    numbers_of,
+    unsupported,
+)
 from neural_polarization.backbones.protocol import Split
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import sum_by_index
@@ -36,16 +44,24 @@ class PyGEmbedding(nn.Module):
         return self.table(self.embedding.weight[self.rows], species)
 
 
+def _kept_by_schnet(search: Any) -> int | None:
+    """Most neighbours of an atom that a SchNet's search keeps; a search of the user's own is taken to keep all."""
+    return search.max_num_neighbors if isinstance(search, _models("schnet").RadiusInteractionGraph) else None
+
+
 class PyGSchNetLayer(nn.Module):
     """One interaction, with its residual connection."""
 
     def __init__(self, network: Any, number: int) -> None:
         super().__init__()
+        # All layers have the same neighbours: the first one counts them.
+        self.most_neighbours = _kept_by_schnet(network.interaction_graph) if number == 0 else None
         self.distance_expansion: nn.Module = network.distance_expansion
         self.interaction: nn.Module = network.interactions[number]
 
     def forward(self, features: Split, edges: Edges) -> Split:
         """Features after the messages."""
+        check_neighbours(edges.receivers, self.most_neighbours, "SchNet")
         edge_index = torch.stack([edges.senders, edges.receivers])
         # Its interaction reads the distance for nothing but the cutoff function.
         basis, distance = self.distance_expansion(edges.lengths), edges.nuclear_lengths
@@ -131,6 +147,13 @@ class ViSNetFeatures:
     pairs: Float[Tensor, "pairs channels"] | None
 
 
+def _kept_by_visnet(search: Any) -> int | None:
+    """Most neighbours of an atom that a ViSNet's search keeps, without the atom itself, which it counts among them."""
+    if not isinstance(search, _models("visnet").Distance) or search.max_num_neighbors is None:
+        return None
+    return search.max_num_neighbors - (1 if search.add_self_loops else 0)
+
+
 class PyGViSNetLayer(nn.Module):
     """One layer of messages; the first embeds the neighbours before, the last normalizes the features after.
 
@@ -140,6 +163,7 @@ class PyGViSNetLayer(nn.Module):
 
     def __init__(self, network: Any, number: int) -> None:
         super().__init__()
+        self.most_neighbours = _kept_by_visnet(network.distance) if number == 0 else None
         self.sphere: nn.Module = network.sphere
         self.distance_expansion: nn.Module = network.distance_expansion
         self.edge_embedding: nn.Module = network.edge_embedding
@@ -155,6 +179,7 @@ class PyGViSNetLayer(nn.Module):
 
     def forward(self, features: ViSNetFeatures, edges: Edges) -> ViSNetFeatures:
         """Features after the messages."""
+        check_neighbours(edges.receivers, self.most_neighbours, "ViSNet")
         basis = self.distance_expansion(edges.lengths)
         scalars, orders, start = features.scalars, features.orders, features.start
         if self.neighbour_filter is not None and self.neighbour_cutoff is not None and self.combine is not None:

@@ -249,9 +249,23 @@ class MACELayer(nn.Module):
         gathered = self.gather(sum_by_index(products, edges.receivers, len(values)) / NEIGHBOURS)
         columns = gathered.split([channels * size for channels, size in self.shapes], -1)
         parts = [part.unflatten(-1, shape) for part, shape in zip(columns, self.shapes, strict=True)]
-        messages = self.contraction(torch.cat(parts, -1), species)
-        one_hot = F.one_hot(species, self.num_species).to(values.dtype)
-        return replace(features, values=self.update(messages) + self.own(values, one_hot))
+        return replace(features, values=self._products(torch.cat(parts, -1), values, species))
+
+    def _products(
+        self,
+        gathered: Float[Tensor, "points channels components"],
+        values: Float[Tensor, "points irreps_in"],
+        species: Int[Tensor, " points"],
+    ) -> Float[Tensor, "points irreps_out"]:
+        """W m_i + W_z h_i, in mixed precision too in the type of the weights.
+
+        Cubes of short numbers would keep few digits, and e3nn's products do not take factors of two types.
+        """
+        dtype = self.contraction.weights.dtype
+        one_hot = F.one_hot(species, self.num_species).to(dtype)
+        with torch.autocast(values.device.type, enabled=False):
+            messages = self.contraction(gathered.to(dtype), species)
+            return self.update(messages) + self.own(values.to(dtype), one_hot)
 
 
 class MACE(SpeciesBackbone):

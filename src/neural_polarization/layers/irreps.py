@@ -84,11 +84,16 @@ class Harmonics(nn.Module):
         return self.function(edges.vectors / edges.lengths.unsqueeze(-1))
 
 
+_ROUNDING = 1e-2
+"""Coupling coefficients that differ by less are one, stored in another type; signs apart they differ by more."""
+
+
 class Exact(nn.Module):
     """A module of e3nn whose constants are right to the last digit in every floating-point type.
 
     e3nn stores coupling coefficients as buffers of the type that is the default when a product is built, so that a
-    network made in float32 and used in float64 would be equivariant to seven digits only.
+    network made in float32 and used in float64 would be equivariant to seven digits only. They are in its state dict
+    as well, and one of float32 brings seven digits along: loaded constants give way to the exact ones they stand for.
 
     Args:
         build: makes the module.
@@ -104,16 +109,39 @@ class Exact(nn.Module):
             torch.set_default_dtype(default)
         self._constants = {name: constant.clone() for name, constant in module.named_buffers()}
         self.module = module.to(default)
+        self.register_load_state_dict_post_hook(Exact._after_loading)
+
+    def _after_loading(self, _: object) -> None:
+        """Constants that were loaded are exact again."""
+        self._constants = {
+            name: _exact(self._constants[name], buffer.detach().clone()) for name, buffer in self.module.named_buffers()
+        }
+        self._restore()
+
+    def _restore(self) -> None:
+        for name, buffer in self.module.named_buffers():
+            buffer.copy_(self._constants[name])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Exact":
         super()._apply(fn, recurse)
-        for name, buffer in self.module.named_buffers():
-            buffer.copy_(self._constants[name])
+        self._restore()
         return self
 
     def forward(self, *arguments: Tensor) -> Tensor:
         """What the module gives."""
         return self.module(*arguments)
+
+
+def _exact(constant: Tensor, loaded: Tensor) -> Tensor:
+    """The constant in double precision that a loaded one stands for.
+
+    Releases of e3nn differ in the sign of some coefficients: weights mean what they did with the sign of the file.
+    """
+    rounded = loaded.to(constant)
+    for one in (constant, -constant):
+        if torch.allclose(rounded, one, rtol=0.0, atol=_ROUNDING):
+            return one
+    return rounded
 
 
 class ChannelwiseProduct(nn.Module):

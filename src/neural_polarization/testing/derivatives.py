@@ -9,7 +9,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from neural_polarization.polarization import Messages
 from neural_polarization.testing.base import Contract, every_choice, every_polarized
 from neural_polarization.testing.model import TinyModel
-from neural_polarization.testing.structures import distorted, structure
+from neural_polarization.testing.structures import distorted, shell, structure
 
 
 class DerivativeContract(Contract):
@@ -52,12 +52,17 @@ class DerivativeContract(Contract):
     def test_continuous_through_the_cutoff(self, messages: Messages) -> None:
         """Energy and forces do not jump where a pair of atoms stops being neighbours."""
         model = self.model(messages)
-        near, nearer = self._jump(model, 1e-3), self._jump(model, 1e-6)
-        for what, wide, narrow in zip(("energy", "forces"), near, nearer, strict=True):
-            # A continuous function's change shrinks with the step, a jump stays.
-            assert narrow <= 0.01 * wide + 1e-12, (
-                f"{what}: changes by {narrow:.1e} within 2e-6 Angstrom of the cutoff, by {wide:.1e} within 2e-3"
-            )
+        self._assert_continuous(self._jump(model, 1e-3), self._jump(model, 1e-6), "where a pair crosses the cutoff")
+
+    @every_choice
+    def test_continuous_where_neighbours_trade_places(self, messages: Messages) -> None:
+        """Energy and forces do not jump where an atom's forty neighbours change their order by distance.
+
+        A sum over the nearest k jumps there, whatever k is below forty; so does anything else that ranks neighbours.
+        """
+        model = self.model(messages)
+        near, nearer = self._trade(model, 1e-3), self._trade(model, 1e-6)
+        self._assert_continuous(near, nearer, "where neighbours change their order by distance")
 
     @every_polarized
     def test_displacements_learn_from_zero(self, messages: Messages) -> None:
@@ -96,12 +101,30 @@ class DerivativeContract(Contract):
         energy, forces = model.energy_and_forces(molecules, create_graph=True)
         return energy.square().sum() + (forces - 0.1).square().sum()
 
+    def _assert_continuous(self, near: tuple[float, float], nearer: tuple[float, float], where: str) -> None:
+        """Fails if changes of energy and forces within steps of 1e-3 and 1e-6 Angstrom do not shrink with the step."""
+        for what, wide, narrow in zip(("energy", "forces"), near, nearer, strict=True):
+            # A continuous function's change shrinks with the step, a jump stays.
+            assert narrow <= 0.01 * wide + 1e-12, (
+                f"{what}: changes by {narrow:.1e} within 2e-6 Angstrom, by {wide:.1e} within 2e-3, {where}"
+            )
+
     def _jump(self, model: TinyModel, step: float) -> tuple[float, float]:
         """Change of energy and forces when one atom of three crosses the cutoff by `step` to either side."""
         cutoff = model.network.backbone.cutoff
-        results = []
-        for distance in (cutoff - step, cutoff + step):
-            atoms = ase.Atoms("OHC", [[0.0, 0.0, 0.0], [0.3, 0.8, 0.0], [distance, 0.0, 0.0]])
-            results.append(model.energy_and_forces(self.molecules(atoms, model)))
-        (energy_in, forces_in), (energy_out, forces_out) = results
-        return float((energy_in - energy_out).abs().max()), float((forces_in - forces_out).abs().max())
+        inside, outside = (
+            ase.Atoms("OHC", [[0.0, 0.0, 0.0], [0.3, 0.8, 0.0], [distance, 0.0, 0.0]])
+            for distance in (cutoff - step, cutoff + step)
+        )
+        return self._change(model, inside, outside)
+
+    def _trade(self, model: TinyModel, step: float) -> tuple[float, float]:
+        """Change of energy and forces when an atom's neighbours trade places, each by `step` at most."""
+        radius = 0.75 * model.network.backbone.cutoff  # where the envelope leaves enough of a message to be seen
+        return self._change(model, shell(radius, -step), shell(radius, step))
+
+    def _change(self, model: TinyModel, one: ase.Atoms, other: ase.Atoms) -> tuple[float, float]:
+        """Largest difference of energy and of forces between two structures."""
+        energy, forces = model.energy_and_forces(self.molecules(one, model))
+        energy_other, forces_other = model.energy_and_forces(self.molecules(other, model))
+        return float((energy - energy_other).abs().max()), float((forces - forces_other).abs().max())

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
+from torch import Tensor
 
 from neural_polarization.backbones import Split
 from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
@@ -15,7 +17,7 @@ from neural_polarization.molecules import Molecules
 from neural_polarization.moves import Still
 from neural_polarization.polarization import Messages, Polarized
 from neural_polarization.testing.base import Contract, every_choice
-from neural_polarization.testing.structures import distorted
+from neural_polarization.testing.structures import ELEMENTS, distorted
 
 
 class InterfaceContract(Contract):
@@ -48,6 +50,34 @@ class InterfaceContract(Contract):
         assert torch.equal(joined.scalars, marked.scalars), "join did not put the scalars in place"
         if joined.vectors is not None and marked.vectors is not None:
             assert torch.equal(joined.vectors, marked.vectors), "join did not put the vectors in place"
+
+    def test_every_species_is_its_own(self) -> None:
+        """Species have scalars of their own, those of moving points too: at the start, or as soon as weights change."""
+        network = self.model(Messages.BOTH_VIEWS).network
+        backbone = network.backbone
+        with torch.no_grad():
+            for parameter in network.parameters():  # adapters start moving points with the rows of their elements
+                parameter.add_(0.01 * torch.randn_like(parameter))
+            rows = backbone.split(backbone.embed(torch.arange(2 * len(ELEMENTS)))).scalars
+        for one, other in combinations(range(len(rows)), 2):
+            assert not torch.equal(rows[one], rows[other]), f"embed: species {one} and {other} have the same scalars"
+
+    @every_choice
+    def test_elements_are_told_apart(self, messages: Messages) -> None:
+        """Another element in the place of one atom changes the energy, and what every neighbour knows."""
+        model = self.model(messages)
+        atoms = distorted("H2CO")
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        for element in ELEMENTS:
+            atoms.symbols[1] = element
+            molecules = self.molecules(atoms, model)
+            with torch.no_grad():
+                found[element] = model(molecules), model.network(molecules).scalars
+        for one, other in combinations(ELEMENTS, 2):
+            (energy, scalars), (energy_other, scalars_other) = found[one], found[other]
+            assert not torch.equal(energy, energy_other), f"the energy is the same with {one} in the place of {other}"
+            deaf = (scalars == scalars_other).all(-1).nonzero().flatten().tolist()
+            assert not deaf, f"atoms {deaf} have the same scalars next to {one} and next to {other}"
 
     def test_plain_is_the_backbone(self) -> None:
         """Without polarization the result is that of a loop over the layers, bit for bit."""

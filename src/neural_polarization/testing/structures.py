@@ -25,3 +25,38 @@ def distorted(name: str, amount: float = 0.1, seed: int = 0) -> ase.Atoms:
     atoms = structure(name)
     atoms.positions += np.random.default_rng(seed).normal(0.0, amount, atoms.positions.shape)
     return atoms
+
+
+def crystal(size: float) -> ase.Atoms:
+    """A crystal of one atom of each element in a skewed cell.
+
+    Args:
+        size: length of the shortest lattice vector, Angstrom; below a network's cutoff an atom is a neighbour of its
+            own images.
+    """
+    places = [[0.0, 0.0, 0.0], [0.45, 0.1, 0.4], [0.1, 0.55, 0.6]]
+    cell = size * np.array([[1.0, 0.0, 0.0], [0.2, 1.1, 0.0], [-0.1, 0.3, 1.2]])
+    return ase.Atoms(list(ELEMENTS), scaled_positions=places, cell=cell, pbc=True)
+
+
+SHELL = 40
+"""Number of neighbours of the atom in the middle of a `shell`."""
+
+
+def shell(radius: float, tilt: float) -> ase.Atoms:
+    """An atom in the middle of a sphere of `SHELL` others, each a little further away than the one before it.
+
+    Where `tilt` changes its sign, all of them trade places: the nearest becomes the furthest.
+
+    Args:
+        radius: of the sphere, Angstrom.
+        tilt: what the last of the atoms has added to its distance and the first one taken from it, Angstrom.
+    """
+    along = 1.0 - (2.0 * np.arange(SHELL) + 1.0) / SHELL  # a spiral of points that are evenly spread
+    angle = np.arange(SHELL) * np.pi * (3.0 - np.sqrt(5.0))
+    across = np.sqrt(1.0 - along**2)
+    directions = np.stack([across * np.cos(angle), across * np.sin(angle), along], 1)
+    distances = radius + tilt * np.linspace(-1.0, 1.0, SHELL)
+    # Like atoms follow each other, so that the first so many differ from the last so many whatever the number.
+    symbols = [ELEMENTS[k * len(ELEMENTS) // SHELL] for k in range(SHELL)]
+    return ase.Atoms(["O", *symbols], np.concatenate([np.zeros((1, 3)), directions * distances[:, None]]))

@@ -8,7 +8,7 @@ import torch
 from neural_polarization.polarization import Messages, Polarized
 from neural_polarization.testing.base import Contract, every_choice, every_dtype, every_polarized
 from neural_polarization.testing.model import TinyModel
-from neural_polarization.testing.structures import distorted, structure
+from neural_polarization.testing.structures import crystal, distorted, structure
 
 
 def _orthogonal(determinant: int) -> np.ndarray:
@@ -99,6 +99,16 @@ class SymmetryContract(Contract):
         energy_both, forces_both = model.energy_and_forces(self.molecules(one + two, model, dtype))
         self.assert_close(energy_both, 2.0 * energy, "energy of two copies")
         self.assert_close(forces_both, forces.repeat(2, 1), "forces on two copies")
+
+    @every_choice
+    def test_a_crystal_is_its_supercell(self, messages: Messages) -> None:
+        """Two unit cells in one have twice the energy, and the same forces, where atoms meet their own images too."""
+        model = self.model(messages)
+        one = crystal(0.75 * model.network.backbone.cutoff)
+        energy, forces = model.energy_and_forces(self.molecules(one, model))
+        energy_both, forces_both = model.energy_and_forces(self.molecules(one * (2, 1, 1), model))
+        self.assert_close(energy_both, 2.0 * energy, "energy of a supercell")
+        self.assert_close(forces_both, forces.repeat(2, 1), "forces in a supercell")
 
     @every_choice
     def test_isolated_atom_stays(self, messages: Messages) -> None:
