@@ -226,7 +226,7 @@ def test_ctrl_c_is_an_interrupt_and_the_training_goes_on_later(tmp_path: Path, m
     assert signal.getsignal(signal.SIGINT) is handler
     assert len(rows_of(tmp_path / "run")) == 1
     double = config_of(tmp_path, epochs=3, machine={"accelerator": "cpu", "precision": "64"})
-    with pytest.raises(ConfigError, match="training.machine.precision: 32 -> 64"):
+    with pytest.raises(ConfigError, match=r"training.machine.precision: 32 -> 64"):
         fit(double, quiet=True)
     assert fit(config, quiet=True)["epochs"] == 3
 
