@@ -204,6 +204,16 @@ class Model(nn.Module):
         Raises:
             ValueError: for a property without a head, or one that is not defined for these molecules.
         """
+        return self.with_displacement(molecules, forces, properties)[0]
+
+    def with_displacement(
+        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
+        """Properties as `forward` gives them and, from the same pass, the displacement of each moving point, Angstrom.
+
+        Raises:
+            ValueError: as `forward`.
+        """
         wanted = tuple(self.heads) if properties is None else tuple(properties)
         for name in wanted:
             look_up(self.config.heads, name, "properties")
@@ -212,7 +222,7 @@ class Model(nn.Module):
             return self._properties(molecules, wanted)
         graph = torch.is_grad_enabled()
         with molecules.differentiable() as moved:
-            predicted = self._properties(moved, wanted)
+            predicted, displacement = self._properties(moved, wanted)
             (gradient,) = torch.autograd.grad(
                 predicted[energy].sum(),
                 moved.positions,
@@ -221,11 +231,14 @@ class Model(nn.Module):
             )
         if not graph:
             predicted = {name: value.detach() for name, value in predicted.items()}
-        return {**predicted, "forces": -gradient}
+            displacement = displacement.detach()
+        return {**predicted, "forces": -gradient}, displacement
 
-    def _properties(self, molecules: Molecules, names: Collection[str]) -> dict[str, Tensor]:
+    def _properties(
+        self, molecules: Molecules, names: Collection[str]
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
         atoms = self.representation(molecules)
-        return {name: self.head(name)(atoms, molecules) for name in names}
+        return {name: self.head(name)(atoms, molecules) for name in names}, atoms.displacement
 
     def fit_scales(self, labels: Mapping[str, Tensor], composition: Float[Tensor, "molecules elements"]) -> None:
         """Sets reference values and scales of every head from training labels.

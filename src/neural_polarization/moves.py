@@ -82,8 +82,8 @@ class VectorMove(Move):
         """Displacement (Angstrom) of the points that `moving` selects."""
         assert points.vectors is not None
         # Scalars first: one weight per channel is a smaller array than eight mixes of vectors and their products.
-        weights = STEP * (self.gate(points.scalars[moving]) @ self.mix.weight)
-        return (points.vectors[moving] * weights.unsqueeze(1)).sum(-1)
+        weights = self.gate(_of(points.scalars, moving)) @ (STEP * self.mix.weight)
+        return (_of(points.vectors, moving) * weights.unsqueeze(1)).sum(-1)
 
     def hold_still(self) -> None:
         """Sets the gates to zero."""
@@ -122,7 +122,7 @@ class EdgeMove(Move):
         )
         gates = self.gate(nn.functional.silu(hidden)) * (PUSH * edges.envelope / (edges.lengths + 1.0)).unsqueeze(-1)
         steps = gates * edges.vectors
-        return sum_by_index(steps, edges.receivers, len(points.scalars))[moving]
+        return _of(sum_by_index(steps, edges.receivers, len(points.scalars)), moving)
 
     def hold_still(self) -> None:
         """Sets the gates to zero."""
@@ -213,6 +213,11 @@ class PairCouple(Couple):
         with torch.no_grad():
             for weights in self.parameters():
                 weights.zero_()
+
+
+def _of(points: Float[Tensor, "points ..."], moving: slice) -> Float[Tensor, "moving ..."]:
+    """What `moving` selects; where that is all, no slice is taken: its gradient would fill and copy an array."""
+    return points if moving == slice(0, None) else points[moving]
 
 
 def _weights(channels: int) -> Float[Tensor, " channels"]:

@@ -2,7 +2,9 @@
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import ase
 import ase.io
@@ -20,6 +22,7 @@ from neural_polarization.interfaces.outputs import table, write_predictions
 from neural_polarization.interfaces.predict import from_smiles, predict, unseen_charges
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.molecules import Molecules
+from neural_polarization.polarization import NeuralPolarization, Polarized
 
 UNITS = {"energy": "meV", "dipole": "mD", "polarizability": "bohr^3"}
 
@@ -53,6 +56,21 @@ def test_the_same_as_the_model(model: Model) -> None:
     (found,) = predict(model, [STRUCTURES[1]])
     assert float(found.properties["energy"]) == pytest.approx(float(expected["energy"][0].detach()))
     assert torch.allclose(torch.from_numpy(found.displacement).float(), model.represent(molecules).displacement)
+
+
+def test_one_pass_gives_everything(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Properties, forces and displacements of a step of dynamics cost one pass through the network."""
+    passes = Counter[str]()
+    forward = NeuralPolarization.forward
+
+    def counted(network: NeuralPolarization[Any], molecules: Molecules) -> Polarized:
+        passes["network"] += 1
+        return forward(network, molecules)
+
+    monkeypatch.setattr(NeuralPolarization, "forward", counted)
+    (found,) = predict(model, STRUCTURES[:1])
+    assert found.forces is not None
+    assert passes["network"] == 1
 
 
 def test_the_mode_of_the_model_is_left_as_it_was(model: Model) -> None:

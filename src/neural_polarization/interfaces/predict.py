@@ -62,8 +62,7 @@ def predict(
         frames = list(structures[start : start + batch_size])
         molecules = Molecules.from_ase(frames, model.cutoff, weight.dtype).to(weight.device)
         with torch.no_grad():
-            displacement = model.represent(molecules).displacement
-            values = model(molecules, properties=properties)
+            values, displacement = model.with_displacement(molecules, properties=properties)
         offsets = np.cumsum([0] + [len(frame) for frame in frames])
         for k, frame in enumerate(frames):
             of_atoms = slice(int(offsets[k]), int(offsets[k + 1]))
