@@ -1,5 +1,6 @@
 """The method itself: who exchanges messages with whom, where points go, and what a network learns to see by it."""
 
+from dataclasses import replace
 from typing import Any
 
 import ase
@@ -206,7 +207,7 @@ class TestOutput:
 
 class TestErrors:
     def test_too_few_species(self) -> None:
-        with pytest.raises(ValueError, match=r"embedding has 3 species.*'both_views' need 6.*num_species=6"):
+        with pytest.raises(ValueError, match=r"embedding has 3 species.*'moving_view' need 6.*num_species=6"):
             NeuralPolarization(PaiNN(3, channels=8), ELEMENTS)
 
     @pytest.mark.parametrize("symbol", ["Q", "X", "carbon", "c", ""])
@@ -234,6 +235,15 @@ class TestErrors:
         molecules = Molecules.from_ase([structure("CH4"), structure("CH3Cl")], CUTOFF, torch.float64)
         with pytest.raises(ValueError, match=r"atom \d is Cl, .*it knows H, C, O.*train one with that element"):
             network(molecules)
+
+
+def test_an_external_field_is_not_overlooked() -> None:
+    molecules = replace(
+        Molecules.from_ase(molecule("H2O"), CUTOFF, torch.float64),
+        external_field=torch.tensor([[0.0, 0.0, 0.1]], dtype=torch.float64),
+    )
+    with pytest.raises(ValueError, match="external_field: networks do not see fields yet"):
+        _network(PaiNN, Messages.MOVING_VIEW)(molecules)
 
 
 def _trained(network: NeuralPolarization[Any]) -> NeuralPolarization[Any]:

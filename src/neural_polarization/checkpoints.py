@@ -80,7 +80,7 @@ def load_model(path: str | Path) -> tuple[Model, Checkpoint]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, is no checkpoint of this library, or is of a newer format.
+        ValueError: if the file is damaged, is no checkpoint of this library, or is of another format.
     """
     path = Path(path)
     if not path.is_file():

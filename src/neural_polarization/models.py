@@ -28,7 +28,7 @@ class PolarizationConfig:
             their nuclei ("nuclear", for molecules at equilibrium), a value of `Lengths`.
     """
 
-    messages: str = "both_views"
+    messages: str = "moving_view"
     limit: float = 0.5
     move: str = "default"
     lengths: str = "moving"

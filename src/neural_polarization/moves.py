@@ -161,7 +161,7 @@ class Couple(nn.Module, ABC):
 
 
 class SelfCouple(Couple):
-    """One set of features per atom: s_i <- s_i + |d_i|^2 W s_i.
+    """One set of features per atom: s_i <- s_i + |d_i / limit|^2 (W s_i + b).
 
     The energy of a Drude oscillator's spring is of this form. It vanishes with the displacement, so an atom that
     does not move is left exactly as the backbone made it. (A constant per channel in place of W is cheaper, and costs

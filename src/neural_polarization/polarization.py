@@ -50,9 +50,9 @@ class Messages(_Choice):
     PLAIN = "plain"
     """Fixed points only, nothing moves: the backbone as it is."""
     RIDING = "riding"
-    """The atom's only features ride on its moving point: as cheap as plain."""
+    """One set of features per atom, geometry of the moving points: 1.1 to 1.2 times plain's cost for PaiNN."""
     MOVING_VIEW = "moving_view"
-    """Moving points among themselves; fixed points hear of the molecule through their own pair alone."""
+    """Moving points among themselves; fixed points hear of the molecule through their own pair alone. The default."""
     BOTH_VIEWS = "both_views"
     """Fixed points among themselves and moving points among themselves: twice the edges."""
     CROSSED = "crossed"
@@ -225,7 +225,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         self,
         backbone: Backbone[Features],
         elements: Sequence[str],
-        messages: Messages | str = Messages.BOTH_VIEWS,
+        messages: Messages | str = Messages.MOVING_VIEW,
         limit: float = 0.5,
         move: type[Move] | None = None,
         lengths: Lengths | str = Lengths.MOVING,
@@ -273,7 +273,15 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         return species
 
     def forward(self, molecules: Molecules) -> Polarized:
-        """Features and displacements of a batch of molecules."""
+        """Features and displacements of a batch of molecules.
+
+        Raises:
+            ValueError: for an element that the network does not know, or an external field, which it would not see.
+        """
+        if molecules.external_field is not None:
+            raise ValueError(
+                "external_field: networks do not see fields yet, and would answer as if there were none; leave it out"
+            )
         species = self.species(molecules.atomic_numbers)
         features, connections = self._views(molecules, species)
         displacement = torch.zeros_like(molecules.positions)

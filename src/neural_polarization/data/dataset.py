@@ -146,7 +146,11 @@ class Dataset:
         return np.flatnonzero(has)
 
     def subset(self, indices: Int[np.ndarray, " chosen"]) -> "Dataset":
-        """Some of the molecules as a data set of their own, in the order of `indices`."""
+        """Some of the molecules as a data set of their own, in the order of `indices`.
+
+        Raises:
+            DataError: if there are none.
+        """
         indices = np.asarray(indices, np.int64)
         if len(indices) == 0:
             raise DataError(f"{self.name}: the subset has no molecules; choose at least one")

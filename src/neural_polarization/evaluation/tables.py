@@ -39,7 +39,7 @@ class Row:
         name: of the variant.
         seeds: those that are finished.
         parameters: number of them.
-        relative_step: time of a step, the reference's being one; None where it was not measured.
+        relative_step: time of a step, the reference's being one.
         minutes: mean training time.
         memory: mean of the largest memory of its processes, MB.
         sizes: what was found for it, in words.

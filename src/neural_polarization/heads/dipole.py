@@ -20,7 +20,8 @@ class Dipole(Head):
 
     q are charges that add up to the molecule's, n the electrons that sit on a moving point beyond those that
     screen its nucleus, V the vector features, gated by g; c is the centre of nuclear charge (where the molecule
-    is neutral the dipole does not depend on it).
+    is neutral the dipole does not depend on it). Everything learned is in units of the head's scale, the size of a
+    component in the training data.
 
     References:
         the charges and vectors: K. T. Schütt, O. T. Unke, M. Gastegger, ICML 2021, eq. 13.

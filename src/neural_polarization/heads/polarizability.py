@@ -15,9 +15,8 @@ from neural_polarization.polarization import Polarized
 class Polarizability(Head):
     """Polarizability tensor, alpha = sum_i a_i 1 + sym(v_i (x) x_i) + sym(v_i (x) w_i).
 
-    a_i comes from the scalars, on top of a reference value per element; v_i and w_i are gated sums of vector
-    features, x_i the atom's position from the centre of nuclear charge. Without vector features v_i is the
-    displacement, gated.
+    a_i comes from the scalars, on top of a reference value per element; v_i and w_i are gated sums of the displacement
+    and the vector features, if there are any; x_i is the atom's position from the centre of nuclear charge.
 
     References:
         K. T. Schütt, O. T. Unke, M. Gastegger, ICML 2021, eq. 14; the term v (x) w is ours: it needs no origin.

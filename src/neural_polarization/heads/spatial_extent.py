@@ -16,8 +16,8 @@ class SpatialExtent(Head):
     """<R^2> = sum_i (Z_i + g_i) |r_i - c|^2 + n_i (|p_i - c|^2 - |r_i - c|^2) + a_i: a part of each cloud has moved.
 
     Z_i is the nuclear charge, g_i the electrons that the atom has gained, n_i those that sit at the moving point p_i
-    instead of the nucleus r_i, a_i the spread of the atom's own cloud (with a reference value per element), and c the
-    centre of nuclear charge, the origin of QM9's values.
+    instead of the nucleus r_i, a_i the spread of the atom's own cloud, and c the centre of nuclear charge, the origin
+    of QM9's values. g_i is learned in tenths of an electron, a_i in units of the head's scale.
 
     The core of an atom does not move, so n_i is learned. With all electrons at the moving point, a hundredth of an
     Angstrom at the rim of a molecule would be worth more than the error of a trained model, and this head alone would

@@ -1,4 +1,4 @@
-"""A model compiled together with its forces, for training steps that are exact and several times faster.
+"""A model compiled together with its forces, for training steps that are exact and about twice as fast.
 
 A loss on forces differentiates the energy twice, which `torch.compile` refuses. The way round: the whole forward,
 the gradient that gives the forces included, is traced into one graph of plain operations, and that graph is
