@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from neural_polarization.cli import parser
+from neural_polarization.evaluation.grid import GridConfig
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.parsing import read_overrides
 
@@ -37,7 +38,8 @@ def test_python_blocks_run_in_order(capsys: pytest.CaptureFixture[str]) -> None:
 def test_commands_are_understood(words: list[str]) -> None:
     _, rest = parser().parse_known_args(words)
     if words[0] in ("train", "compare"):
-        sections = {field.name for field in dataclasses.fields(ExperimentConfig)}
+        kind = GridConfig if words[0] == "compare" else ExperimentConfig
+        sections = {field.name for field in dataclasses.fields(kind)}
         assert {key.split(".")[0] for key in read_overrides(rest)} <= sections
     else:
         assert not rest
