@@ -3,6 +3,7 @@
 import pytest
 import torch
 from ase.build import bulk, molecule
+from torch import Tensor
 
 from neural_polarization.architectures import ARCHITECTURES, BackboneConfig
 from neural_polarization.models import (
@@ -92,7 +93,7 @@ def test_other_properties_can_be_differentiated_beside_forces(training: bool) ->
         (gradient,) = torch.autograd.grad(out[name].sum(), molecules.positions, retain_graph=True)
         assert gradient.abs().max() > 0
     assert torch.allclose(-gradient, out["forces"])
-    assert out["forces"].requires_grad == training
+    assert out["forces"].requires_grad  # for the Hessian, or a loss
 
 
 def test_only_the_properties_that_are_asked_for() -> None:
@@ -101,6 +102,24 @@ def test_only_the_properties_that_are_asked_for() -> None:
     assert model(ethanol(), properties=["energy"]).keys() == {"energy", "forces"}
     with pytest.raises(ValueError, match="properties: 'forces' is not known; choose one of energy, mu, gap"):
         model(ethanol(), properties=["forces"])
+
+
+def test_forces_have_derivatives_where_positions_are_asked_for() -> None:
+    """The Hessian of a model in evaluation, as it is loaded, is that of its energy, and not zero."""
+    model = make_model().double().eval()
+    molecules = ethanol(torch.float64)
+
+    def energy(positions: Tensor) -> Tensor:
+        return model(molecules.with_positions(positions), forces=False)["energy"].sum()
+
+    def force(positions: Tensor) -> Tensor:
+        return model(molecules.with_positions(positions))["forces"]
+
+    expected = torch.func.jacrev(torch.func.jacrev(energy))(molecules.positions)
+    assert expected.abs().max() > 1e-3
+    torch.testing.assert_close(-torch.func.jacrev(force)(molecules.positions), expected)
+    torch.testing.assert_close(-torch.autograd.functional.jacobian(force, molecules.positions), expected)
+    assert not model(molecules)["forces"].requires_grad
 
 
 def test_moments_of_periodic_systems_are_refused() -> None:
@@ -167,6 +186,13 @@ def test_a_head_without_labels_is_an_error() -> None:
             r"heads.mu.forces: forces are the gradient of one number per molecule, and a dipole is \(3,\)",
         ),
         (ModelConfig(ELEMENTS, HEADS, BackboneConfig("nequip", lmax=0)), r"backbone.lmax: with 0 there are no vectors"),
+        (ModelConfig(ELEMENTS, HEADS, BackboneConfig(channels=0)), r"backbone.channels: expected at least 1, got 0"),
+        (ModelConfig(ELEMENTS, HEADS, BackboneConfig(num_layers=0)), r"backbone.num_layers: expected at least 1"),
+        (ModelConfig(ELEMENTS, HEADS, BackboneConfig(num_basis=0)), r"backbone.num_basis: expected at least 2"),
+        (
+            ModelConfig(ELEMENTS, HEADS, BackboneConfig(cutoff=float("inf"))),
+            r"backbone.cutoff: expected a positive, fin",
+        ),
     ],
 )
 def test_mistakes_in_a_configuration(config: ModelConfig, message: str) -> None:

@@ -203,7 +203,8 @@ class BackboneConfig:
         """The size that this asks for.
 
         Raises:
-            ValueError: for an unknown name or preset, an `lmax` for a network without degrees, or one of zero.
+            ValueError: for an unknown name or preset, an `lmax` for a network without degrees, or a number that makes
+                no network.
         """
         presets = look_up(ARCHITECTURES, self.name, "backbone.name").presets
         size = look_up(presets, self.preset, "backbone.preset")
@@ -213,6 +214,12 @@ class BackboneConfig:
             raise ValueError(
                 f"backbone.lmax: with {self.lmax} there are no vectors that points could move by; give 1 or more"
             )
+        for key, least in (("channels", 1), ("num_layers", 1), ("num_basis", 2)):
+            value = getattr(self, key)
+            if value is not None and value < least:
+                raise ValueError(f"backbone.{key}: expected at least {least}, got {value}")
+        if self.cutoff is not None and not 0 < self.cutoff < math.inf:
+            raise ValueError(f"backbone.cutoff: expected a positive, finite length in Angstrom, got {self.cutoff}")
         return Size(
             channels=size.channels if self.channels is None else self.channels,
             num_layers=size.num_layers if self.num_layers is None else self.num_layers,

@@ -173,7 +173,7 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.data.structures import read_structures
     from neural_polarization.interfaces.devices import checked_device
     from neural_polarization.interfaces.outputs import check_output, table, write_predictions
-    from neural_polarization.interfaces.predict import from_smiles, predict, units_of, unseen_charges
+    from neural_polarization.interfaces.predict import from_smiles, predict, undefined_moments, units_of, unseen_charges
 
     # Files after an option are not recognized as such by argparse.
     files = [*known.structures, *(word for word in rest if not word.startswith("-"))]
@@ -187,9 +187,9 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     model, stored = load_model(known.checkpoint)
     structures = [from_smiles(smiles) for smiles in known.smiles]
     structures += [atoms for file in files for atoms in read_structures(file)]
-    warning = unseen_charges(model, structures)
-    if warning:
-        sys.stderr.write(f"npol: warning: {warning}\n")
+    for warning in (unseen_charges(model, structures), undefined_moments(model, structures)):
+        if warning:
+            sys.stderr.write(f"npol: warning: {warning}\n")
     predictions = predict(model.to(device), structures, known.batch_size)
     units = units_of(stored.metadata)
     if known.output:

@@ -193,8 +193,8 @@ class Model(nn.Module):
         Args:
             molecules: a batch; its floating-point type must be that of the model.
             forces: whether "forces" (atoms, 3), eV/Angstrom, are among them, if a head is their energy.
-                They are minus the gradient of the energy, through the displacements. In training mode they can be
-                differentiated again.
+                They are minus the gradient of the energy, through the displacements. In training mode, and where
+                `molecules.positions` require a gradient, they can be differentiated again.
             properties: names of the heads that are asked, by default all; there are no forces without their energy.
 
         Returns:
@@ -226,7 +226,8 @@ class Model(nn.Module):
             (gradient,) = torch.autograd.grad(
                 predicted[energy].sum(),
                 moved.positions,
-                create_graph=graph and self.training,
+                # Who asks for derivatives of positions may want those of forces too, the Hessian.
+                create_graph=graph and (self.training or molecules.positions.requires_grad),
                 retain_graph=graph,  # the other properties share it
             )
         if not graph:

@@ -11,6 +11,7 @@ References:
     effective prediction", J. Chem. Theory Comput. 2025, 21, 8468.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -243,7 +244,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
                 f"backbone: its embedding has {backbone.num_species} species, but {len(self.elements)} elements "
                 f"with messages {self.messages.value!r} need {needed}; build it with num_species={needed}"
             )
-        if not limit > 0:
+        if not 0 < limit < math.inf:
             raise ValueError(f"limit must be a positive length in Angstrom, not {limit}")
         layers = list(backbone.layers)
         move = move or default_move(backbone.vector_channels)

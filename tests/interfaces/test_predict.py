@@ -19,7 +19,7 @@ from neural_polarization.heads import HEADS
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.outputs import table, write_predictions
-from neural_polarization.interfaces.predict import from_smiles, predict, unseen_charges
+from neural_polarization.interfaces.predict import from_smiles, predict, undefined_moments, unseen_charges
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
@@ -56,6 +56,22 @@ def test_the_same_as_the_model(model: Model) -> None:
     (found,) = predict(model, [STRUCTURES[1]])
     assert float(found.properties["energy"]) == pytest.approx(float(expected["energy"][0].detach()))
     assert torch.allclose(torch.from_numpy(found.displacement).float(), model.represent(molecules).displacement)
+
+
+def test_a_crystal_among_molecules_has_what_is_defined_for_it(model: Model, tmp_path: Path) -> None:
+    crystal = bulk("CO", "rocksalt", a=4.3, cubic=True)
+    predictions = predict(model, [STRUCTURES[0], crystal, STRUCTURES[1]])
+    assert [set(one.properties) for one in predictions] == [set(UNITS), {"energy"}, set(UNITS)]
+    (alone,) = predict(model, [STRUCTURES[1]])
+    assert predictions[2].properties["energy"] == pytest.approx(alone.properties["energy"])
+    write_predictions(predictions, UNITS, tmp_path / "all.csv")
+    rows = list(csv.DictReader((tmp_path / "all.csv").read_text().splitlines()))
+    assert [bool(row["dipole_x [D]"]) for row in rows] == [True, False, True]
+    warning = undefined_moments(model, [STRUCTURES[0], crystal])
+    assert warning == "1 of 2 structures are periodic, where dipole, polarizability are not defined: left out for them"
+    assert undefined_moments(model, STRUCTURES) is None
+    with pytest.raises(ValueError, match="of periodic systems are not defined"):
+        predict(model, [crystal], properties=["dipole"])
 
 
 def test_one_pass_gives_everything(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +297,5 @@ def test_the_calculator_in_a_crystal(model: Model) -> None:
     np.testing.assert_allclose(other.get_forces(), crystal.get_forces(), atol=1e-9)
     with pytest.raises(PropertyNotImplementedError):
         crystal.get_dipole_moment()
-    with pytest.raises(ValueError, match="of periodic systems are not defined"):
-        predict(model, [crystal])
-    (prediction,) = predict(model, [crystal], properties=["energy"])
+    (prediction,) = predict(model, [crystal])
     assert prediction.properties.keys() == {"energy"}

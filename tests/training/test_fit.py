@@ -259,6 +259,27 @@ def test_early_stopping_and_steps(tmp_path: Path) -> None:
     assert fit(stepped, quiet=True)["steps"] == 6  # whole epochs of three
 
 
+def test_a_training_that_had_stopped_early_does_not_train_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(
+        tmp_path, epochs=500, early_stopping=2, learning_rate=1e-12, ema_decay=0.0, checkpoint_seconds=0.0
+    )
+    whole = fit(replace(config, output=str(tmp_path / "whole")), quiet=True)
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(
+            "neural_polarization.training.fit._finish", killed
+        )  # after the last epoch, before anything is written of it
+        fit(config, quiet=True)
+    assert (tmp_path / "run" / "resume.ckpt").exists()
+    resumed = fit(config, quiet=True)
+    assert resumed["epochs"] == whole["epochs"]
+    assert resumed["best_epoch"] == whole["best_epoch"]
+    assert_same_weights(tmp_path / "whole", tmp_path / "run")
+
+
 def test_several_properties_double_and_mixed_precision(tmp_path: Path) -> None:
     tree = experiment(tmp_path, epochs=2)
     tree["model"]["heads"]["dipole"] = {"kind": "dipole"}

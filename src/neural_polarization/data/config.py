@@ -29,6 +29,10 @@ class SplitConfig:
     number: int = 1
     path: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed: expected zero or more, got {self.seed}")
+
 
 @dataclass(frozen=True)
 class DataConfig:

@@ -72,9 +72,11 @@ def compare(
 
     Raises:
         FileExistsError: if there are results of another configuration.
-        ValueError: if `only` names something that is no variant.
+        ValueError: if `only` names something that is no variant, or `jobs` is below one.
         RuntimeError: if nothing of the grid is finished, because all trainings failed.
     """
+    if jobs < 1:
+        raise ValueError(f"--jobs: expected at least 1, got {jobs}")
     wanted = tuple(grid.config.variants) if only is None else tuple(only)
     for name in wanted:
         if name not in grid.config.variants:

@@ -1,6 +1,7 @@
 """A grid of trainings: one experiment, named variants of it, several seeds."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,8 @@ class GridConfig:
             )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: {self.seeds} must be different numbers, at least one")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise ValueError(f"minutes: {self.minutes} is not a positive, finite time; leave it out to train by epochs")
         for name, variant in self.variants.items():
             if variant.match is None:
                 continue

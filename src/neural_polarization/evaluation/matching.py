@@ -86,22 +86,25 @@ def deeper(config: ExperimentConfig, like: ExperimentConfig, training_set: Datas
 
 
 class _Step:
-    """A training step outside of the trainer, timed."""
+    """A training step outside of the trainer, timed: not compiled and not in mixed precision, whatever is asked for."""
 
     def __init__(self, config: ExperimentConfig, training_set: Dataset, elements: tuple[str, ...]) -> None:
         training = config.training
         model = _model(config, elements)
         self._prepared = training_set.prepare(model.cutoff)
         self._batches = list(BatchOrder(len(self._prepared), training.batch_size, shuffle_seed=0))
-        self._gpu = training.machine.accelerator == "gpu"
-        self._learner = Learner(model, training, total_steps=1).to("cuda" if self._gpu else "cpu").train()
+        machine = training.machine
+        self._gpu = machine.accelerator == "gpu" or (machine.accelerator == "auto" and torch.cuda.is_available())
+        self._dtype = torch.float64 if machine.precision == "64" else torch.float32
+        learner = Learner(model, training, total_steps=1)
+        self._learner = learner.to("cuda" if self._gpu else "cpu", self._dtype).train()
         self._optimizer = self._learner.configure_optimizers()
         self._clip = training.gradient_clip
 
     def __call__(self, number: int) -> float:
         """Seconds that one step took."""
         started = self._clock()
-        batch = self._prepared.batch(self._batches[number % len(self._batches)])
+        batch = self._prepared.batch(self._batches[number % len(self._batches)], self._dtype)
         batch = batch.to("cuda") if self._gpu else batch
         self._optimizer.zero_grad()
         self._learner.training_step(batch, 0).backward()

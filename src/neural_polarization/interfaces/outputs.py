@@ -80,7 +80,8 @@ def _rows(predictions: Sequence[Prediction], units: Mapping[str, str]) -> list[d
             row["largest force [eV/Angstrom]"] = float(np.linalg.norm(prediction.forces, axis=-1).max())
         row["largest displacement [Angstrom]"] = float(np.linalg.norm(prediction.displacement, axis=-1).max())
         rows.append(row)
-    return rows
+    columns = dict.fromkeys(column for row in rows for column in row)  # a crystal has fewer of them than a molecule
+    return [{column: row.get(column, "") for column in columns} for row in rows]
 
 
 def _as_csv(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str:

@@ -26,7 +26,8 @@ class Prediction:
 
     Attributes:
         atoms: the structure.
-        properties: internal units, by name; arrays without axes for numbers.
+        properties: internal units, by name; arrays without axes for numbers. What is not defined for a periodic
+            system (dipoles, for instance) is not there.
         displacement: of the electron clouds from their nuclei, (atoms, 3), Angstrom.
         forces: (atoms, 3), eV/Angstrom, if the model has them.
     """
@@ -46,10 +47,11 @@ def predict(
         model: on any device.
         structures: molecules or periodic systems.
         batch_size: structures at a time.
-        properties: names of those that are predicted, by default all that the model has.
+        properties: names of those that are predicted, by default all that are defined for the structure.
 
     Raises:
-        ValueError: for an element that the model was not made for, a structure that cannot be, or a batch size below 1.
+        ValueError: for an element that the model was not made for, a structure that cannot be, a batch size below 1,
+            or a property that is asked for by its name and not defined for a periodic system.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
@@ -57,24 +59,36 @@ def predict(
     weight = next(model.parameters())
     training = model.training
     model.eval()
-    predictions: list[Prediction] = []
-    for start in range(0, len(structures), batch_size):
-        frames = list(structures[start : start + batch_size])
-        molecules = Molecules.from_ase(frames, model.cutoff, weight.dtype).to(weight.device)
-        with torch.no_grad():
-            values, displacement = model.with_displacement(molecules, properties=properties)
-        offsets = np.cumsum([0] + [len(frame) for frame in frames])
-        for k, frame in enumerate(frames):
-            of_atoms = slice(int(offsets[k]), int(offsets[k + 1]))
-            predictions.append(
-                Prediction(
-                    atoms=frame,
-                    properties={name: _array(value[k]) for name, value in values.items() if name != FORCES},
-                    displacement=_array(displacement[of_atoms]),
-                    forces=_array(values[FORCES][of_atoms]) if FORCES in values else None,
-                )
-            )
+    of_crystals = [name for name in model.config.heads if model.head(name).periodic]
+    found: dict[int, Prediction] = {}
+    for periodic in (False, True):
+        which = [k for k, frame in enumerate(structures) if bool(frame.pbc.any()) == periodic]
+        names = of_crystals if periodic and properties is None else properties
+        for start in range(0, len(which), batch_size):
+            batch = which[start : start + batch_size]
+            found.update(zip(batch, _predict(model, [structures[k] for k in batch], weight, names), strict=True))
     model.train(training)
+    return [found[k] for k in range(len(structures))]
+
+
+def _predict(
+    model: Model, frames: Sequence[ase.Atoms], like: torch.Tensor, properties: Collection[str] | None
+) -> list[Prediction]:
+    molecules = Molecules.from_ase(frames, model.cutoff, like.dtype).to(like.device)
+    with torch.no_grad():
+        values, displacement = model.with_displacement(molecules, properties=properties)
+    offsets = np.cumsum([0] + [len(frame) for frame in frames])
+    predictions: list[Prediction] = []
+    for k, frame in enumerate(frames):
+        of_atoms = slice(int(offsets[k]), int(offsets[k + 1]))
+        predictions.append(
+            Prediction(
+                atoms=frame,
+                properties={name: _array(value[k]) for name, value in values.items() if name != FORCES},
+                displacement=_array(displacement[of_atoms]),
+                forces=_array(values[FORCES][of_atoms]) if FORCES in values else None,
+            )
+        )
     return predictions
 
 
@@ -123,6 +137,18 @@ def unseen_charges(model: Model, structures: Sequence[ase.Atoms]) -> str | None:
     return (
         f"{charged} of {len(structures)} structures have a charge, on which {', '.join(blind)} of this model "
         f"{'does' if len(blind) == 1 else 'do'} not depend: a molecule and its ion get the same values"
+    )
+
+
+def undefined_moments(model: Model, structures: Sequence[ase.Atoms]) -> str | None:
+    """What to tell of periodic structures where properties of the model are not defined for them, or None."""
+    periodic = sum(bool(frame.pbc.any()) for frame in structures)
+    undefined = [name for name in model.config.heads if not model.head(name).periodic]
+    if not periodic or not undefined:
+        return None
+    return (
+        f"{periodic} of {len(structures)} structures are periodic, where {', '.join(undefined)} "
+        f"{'is' if len(undefined) == 1 else 'are'} not defined: left out for them"
     )
 
 

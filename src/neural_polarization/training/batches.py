@@ -25,7 +25,7 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
         world_size: number of processes.
 
     Raises:
-        ValueError: if there are fewer molecules in a batch than processes.
+        ValueError: if there are fewer molecules in some batch than processes.
 
     Example:
         >>> [batch.tolist() for batch in BatchOrder(5, batch_size=2)]
@@ -35,9 +35,11 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
     def __init__(
         self, length: int, batch_size: int, shuffle_seed: int | None = None, rank: int = 0, world_size: int = 1
     ) -> None:
-        if min(length, batch_size) < world_size:
+        # Shuffled, batches of nearly equal size are drawn: the smallest one decides.
+        smallest = min(length, batch_size) if shuffle_seed is None else length // max(-(-length // batch_size), 1)
+        if smallest < world_size:
             raise ValueError(
-                f"{min(length, batch_size)} molecules per batch cannot be shared by {world_size} processes; take "
+                f"{smallest} molecules per batch cannot be shared by {world_size} processes; take "
                 "larger batches (or parts of the data), or fewer processes"
             )
         self.length, self.batch_size, self.seed = length, batch_size, shuffle_seed

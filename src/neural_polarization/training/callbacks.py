@@ -97,6 +97,10 @@ class KeepBest(Callback):
         self.epoch = 0
         self._stale = 0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ends a resumed training that had been ended already when its last resume file was written."""
+        self._stop_if_stale(trainer)
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compares and keeps."""
         learner = _learner(pl_module)
@@ -105,6 +109,9 @@ class KeepBest(Callback):
             self.weights = {name: value.detach().clone() for name, value in learner.model.state_dict().items()}
             return
         self._stale += 1
+        self._stop_if_stale(trainer)
+
+    def _stop_if_stale(self, trainer: Trainer) -> None:
         if self.patience and self._stale >= self.patience:
             trainer.should_stop = True
 

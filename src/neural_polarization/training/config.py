@@ -1,5 +1,6 @@
 """What an experiment is: typed, frozen, one YAML file."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -47,10 +48,8 @@ class LossConfig:
     delta: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise ValueError(f"weight: {self.weight} is negative; give zero or more")
-        if not self.delta > 0:
-            raise ValueError(f"delta: {self.delta} is not positive")
+        _at_least(0, weight=self.weight)
+        _positive(delta=self.delta)
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ class ScheduleConfig:
     factor: float = 0.5
 
     def __post_init__(self) -> None:
+        _at_least(0, warmup_steps=self.warmup_steps, patience=self.patience)
         if not 0 < self.factor < 1:
             raise ValueError(f"factor: {self.factor} must lie between 0 and 1")
         if not 0 <= self.final <= 1:
@@ -102,9 +102,10 @@ class MachineConfig:
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in (("devices", self.devices), ("nodes", self.nodes)):
-            if value < 1:
-                raise ValueError(f"{name}: {value} is too few; give 1 or more")
+        _at_least(1, devices=self.devices, nodes=self.nodes, threads=1 if self.threads is None else self.threads)
+        _at_least(0, num_workers=self.num_workers)
+        if self.precision == "16" and self.accelerator == "cpu":
+            raise ValueError("precision: '16' needs a GPU; take 'bf16' or '32' on a CPU")
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class TrainingConfig:
 
     Attributes:
         epochs: passes over the training set.
-        steps: number of optimizer steps instead of `epochs`.
+        steps: number of optimizer steps instead of `epochs`, rounded up to whole epochs and to `validate_every`.
         batch_size: molecules per step, over all devices together.
         evaluation_batch_size: molecules per batch of validation and test.
         learning_rate: largest one, of AdamW.
@@ -152,17 +153,22 @@ class TrainingConfig:
     logger: Literal["csv", "tensorboard"] = "csv"
 
     def __post_init__(self) -> None:
-        positive = {
-            "epochs": self.epochs,
-            "steps": 1 if self.steps is None else self.steps,
-            "batch_size": self.batch_size,
-            "evaluation_batch_size": self.evaluation_batch_size,
-            "validate_every": self.validate_every,
-            "learning_rate": self.learning_rate,
-        }
-        for name, value in positive.items():
-            if not value > 0:
-                raise ValueError(f"{name}: {value} is not positive")
+        _positive(
+            epochs=self.epochs,
+            steps=1 if self.steps is None else self.steps,
+            batch_size=self.batch_size,
+            evaluation_batch_size=self.evaluation_batch_size,
+            validate_every=self.validate_every,
+            learning_rate=self.learning_rate,
+        )
+        _at_least(
+            0,
+            weight_decay=self.weight_decay,
+            gradient_clip=self.gradient_clip,
+            early_stopping=self.early_stopping,
+            checkpoint_seconds=self.checkpoint_seconds,
+            seed=self.seed,
+        )
         if self.compile and (self.machine.precision in ("bf16", "16") or self.machine.devices * self.machine.nodes > 1):
             raise ValueError(
                 "compile: compiled steps need one device and precision 32 or 64; set compile to false, or change "
@@ -189,3 +195,15 @@ class ExperimentConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     name: str = "experiment"
     output: str | None = None
+
+
+def _positive(**values: int | float) -> None:
+    for name, value in values.items():
+        if not 0 < value < math.inf:  # which NaN is not either
+            raise ValueError(f"{name}: {value} is not positive, or not a finite number")
+
+
+def _at_least(least: int, **values: int | float) -> None:
+    for name, value in values.items():
+        if not least <= value < math.inf:
+            raise ValueError(f"{name}: expected a finite number of at least {least}, got {value}")

@@ -44,9 +44,11 @@ def check_machine(machine: MachineConfig) -> None:
     Raises:
         ValueError: if there is no GPU, or there are fewer than asked for.
     """
+    found = max(CUDAAccelerator.auto_device_count(), int(MPSAccelerator.is_available()))
+    if machine.precision == "16" and found == 0:
+        raise ValueError("training.machine.precision: '16' needs a GPU, and there is none here; take 'bf16' or '32'")
     if machine.accelerator != "gpu":
         return
-    found = max(CUDAAccelerator.auto_device_count(), int(MPSAccelerator.is_available()))
     if found == 0:
         built = torch.version.cuda is not None or torch.version.hip is not None
         why = "none is visible" if built else "this PyTorch was built without support for one"
