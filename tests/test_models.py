@@ -157,6 +157,19 @@ def test_missing_labels_do_not_enter_the_scales() -> None:
     assert model.scale_of("gap") == pytest.approx(1.0)
 
 
+def test_missing_labels_leave_the_others_with_their_molecules() -> None:
+    """References by least squares: a label that is missing takes its own composition out, not another's."""
+    model = make_model()
+    composition = torch.tensor([[4.0, 1.0, 0.0], [6.0, 2.0, 1.0], [2.0, 0.0, 1.0], [2.0, 1.0, 1.0]])
+    true = torch.tensor([-16.0, -1036.0, -2043.0], dtype=torch.float64)
+    energies = composition.double() @ true
+    energies[0] = float("nan")
+    labels = {"energy": energies, "mu": torch.ones(4, 3, dtype=torch.float64), "gap": torch.ones(4).double()}
+    model.fit_scales(labels, composition)
+    references = model.head("energy").baseline.of_atoms(torch.tensor([1, 6, 8]))
+    torch.testing.assert_close(references, true, rtol=0, atol=1e-6)
+
+
 def test_a_head_without_labels_is_an_error() -> None:
     model = make_model()
     labels = {"energy": torch.zeros(2).double(), "mu": torch.full((2, 3), float("nan")).double()}

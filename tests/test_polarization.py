@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from neural_polarization.backbones import EGNN, Backbone, PaiNN, SchNet
+from neural_polarization.backbones.protocol import Split
 from neural_polarization.geometry import cosine_envelope, safe_norm
 from neural_polarization.molecules import Molecules
-from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
+from neural_polarization.moves import EdgeMove, Move, SelfCouple, Still, VectorMove
 from neural_polarization.polarization import FIXED, MOVING, Connection, Lengths, Messages, NeuralPolarization, Polarized
 from neural_polarization.testing import ELEMENTS, TinyModel, distorted, structure
 
@@ -235,6 +236,16 @@ class TestErrors:
         molecules = Molecules.from_ase([structure("CH4"), structure("CH3Cl")], CUTOFF, torch.float64)
         with pytest.raises(ValueError, match=r"atom \d is Cl, .*it knows H, C, O.*train one with that element"):
             network(molecules)
+
+
+def test_the_spring_is_of_the_displacement_in_units_of_its_limit() -> None:
+    couple = SelfCouple(4, 0, limit=0.5).double()
+    scalars = torch.randn(2, 4, dtype=torch.float64)
+    displacement = torch.tensor([[0.0, 0.25, 0.0], [0.3, 0.0, 0.4]], dtype=torch.float64)
+    points = Split(scalars, None)
+    after, _ = couple(points, points, displacement)
+    expected = scalars + torch.tensor([[0.25], [1.0]], dtype=torch.float64) * couple.spring(scalars)
+    torch.testing.assert_close(after.scalars, expected)
 
 
 def test_an_external_field_is_not_overlooked() -> None:

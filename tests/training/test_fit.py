@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from safetensors.torch import load_file
 
@@ -29,6 +30,7 @@ from neural_polarization.data.properties import Property
 from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
 from neural_polarization.training import fit as fit_module
+from neural_polarization.training.callbacks import Averaging
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.directory import RunDirectory
 from neural_polarization.training.errors import errors_of
@@ -88,6 +90,27 @@ def test_a_training_learns_and_writes_what_it_learnt(tmp_path: Path) -> None:
     assert [bool(row["validation_loss"]) for row in rows] == [k % 3 == 2 for k in range(30)]
     validated = [float(row["validation_mae_forces [meV/Angstrom]"]) for row in rows if row["validation_loss"]]
     assert result["validation"]["forces"]["mae"] == pytest.approx(validated[result["best_epoch"] // 3 - 1], rel=1e-5)
+
+
+def test_what_is_saved_is_the_moving_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(tmp_path, epochs=1, ema_decay=0.3)
+    expected = [weight.detach().double() for weight in prepare(config).model.parameters()]
+    take_in, steps = Averaging.on_train_batch_end, 0
+
+    def by_hand(self: Averaging, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
+        nonlocal expected, steps
+        steps += 1
+        decay = min(0.3, (1 + steps) / (10 + steps))
+        weights = [weight.detach().double() for weight in pl_module.model.parameters()]  # type: ignore[union-attr]
+        expected = [decay * old + (1.0 - decay) * new for old, new in zip(expected, weights, strict=True)]
+        take_in(self, trainer, pl_module, *arguments)
+
+    monkeypatch.setattr(Averaging, "on_train_batch_end", by_hand)
+    fit(config, quiet=True)
+    saved, _ = load_model(tmp_path / "run" / "model.safetensors")
+    assert steps == 3
+    for weight, average in zip(saved.parameters(), expected, strict=True):
+        torch.testing.assert_close(weight.detach().double(), average, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.slow
