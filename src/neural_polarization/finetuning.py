@@ -74,8 +74,8 @@ class FineTuned(nn.Module):
 
         Args:
             molecules: a batch; its floating-point type must be that of the model.
-            forces: whether "forces", minus the gradient of the energy, are wanted. In training mode they can be
-                differentiated again.
+            forces: whether "forces", minus the gradient of the energy, are wanted. In training mode, and where
+                `molecules.positions` require a gradient, they can be differentiated again.
         """
         if not forces:
             return {"energy": self._energy(molecules)}
@@ -85,7 +85,7 @@ class FineTuned(nn.Module):
             (gradient,) = torch.autograd.grad(
                 energy.sum(),
                 moved.positions,
-                create_graph=graph and self.training,
+                create_graph=graph and (self.training or molecules.positions.requires_grad),
                 retain_graph=graph,
                 allow_unused=True,
                 materialize_grads=True,

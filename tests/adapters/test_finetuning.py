@@ -63,6 +63,16 @@ class TestFineTuned:
         (gradient,) = torch.autograd.grad(energy.sum(), positions)
         assert_same_predictions(module, molecules, energy, -gradient, 1e-12)
 
+    def test_forces_have_derivatives_where_positions_are_asked_for(self) -> None:
+        module, molecules = fine_tuned("riding").eval(), batch(CUTOFF)
+
+        def forces(positions: Tensor) -> Tensor:
+            return module(molecules.with_positions(positions))["forces"]
+
+        hessian = -torch.autograd.functional.jacobian(forces, molecules.positions).flatten(2).flatten(0, 1)
+        assert hessian.abs().max() > 1e-3
+        torch.testing.assert_close(hessian, hessian.T)
+
     def test_all_messages_are_twice_too_many(self) -> None:
         with pytest.raises(ValueError, match=r"'all' every point receives twice .* choose one of plain, riding"):
             fine_tuned("all")

@@ -61,13 +61,15 @@ def predict(
     model.eval()
     of_crystals = [name for name in model.config.heads if model.head(name).periodic]
     found: dict[int, Prediction] = {}
-    for periodic in (False, True):
-        which = [k for k, frame in enumerate(structures) if bool(frame.pbc.any()) == periodic]
-        names = of_crystals if periodic and properties is None else properties
-        for start in range(0, len(which), batch_size):
-            batch = which[start : start + batch_size]
-            found.update(zip(batch, _predict(model, [structures[k] for k in batch], weight, names), strict=True))
-    model.train(training)
+    try:
+        for periodic in (False, True):
+            which = [k for k, frame in enumerate(structures) if bool(frame.pbc.any()) == periodic]
+            names = of_crystals if periodic and properties is None else properties
+            for start in range(0, len(which), batch_size):
+                batch = which[start : start + batch_size]
+                found.update(zip(batch, _predict(model, [structures[k] for k in batch], weight, names), strict=True))
+    finally:
+        model.train(training)
     return [found[k] for k in range(len(structures))]
 
 
