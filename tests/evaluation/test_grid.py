@@ -346,3 +346,14 @@ def test_a_terminated_grid_leaves_no_training_behind(tmp_path: Path) -> None:
     assert process.wait(60) == 128 + signal.SIGTERM
     assert not cell.directory.busy
     assert cell.directory.resume.exists()
+
+
+def test_overwriting_a_grid_trains_it_anew(tmp_path: Path) -> None:
+    variants = {"plain": {"set": PLAIN}}
+    compare(grid_of(tmp_path, seeds=[0], variants=variants))
+    run = tmp_path / "grid" / "plain" / "seed_0"
+    before = (run / "model.safetensors").read_bytes()
+    _, failures = compare(grid_of(tmp_path, {"base.training.epochs": 3}, seeds=[0], variants=variants), overwrite=True)
+    assert failures == []
+    assert json.loads((run / "result.json").read_text())["epochs"] == 3
+    assert (run / "model.safetensors").read_bytes() != before

@@ -214,7 +214,9 @@ def _check_former(cells: list[Cell], overwrite: bool) -> None:
                 f"{cell.directory.path}: a training with another configuration is there ({'; '.join(changed)}); give "
                 "another `output`, or --overwrite to train it anew"
             )
-        for file in (cell.directory.config, cell.directory.result, cell.directory.resume, cell.directory.model):
+        of = cell.directory
+        # All of it: a training refuses a directory in which a part of another one is left.
+        for file in (of.config, of.metrics, of.resume, of.model, of.result):
             file.unlink(missing_ok=True)
 
 
