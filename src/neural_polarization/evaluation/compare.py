@@ -20,8 +20,8 @@ from neural_polarization.evaluation.grid import Cell, Grid
 from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
 from neural_polarization.evaluation.tables import Table, make_table, write_table
 from neural_polarization.training.callbacks import duration
-from neural_polarization.training.directory import FREE, write_json, write_text
-from neural_polarization.training.parsing import differences, plain, read_yaml
+from neural_polarization.training.directory import write_json, write_text
+from neural_polarization.training.parsing import differences, plain
 from neural_polarization.training.task import prepare
 
 _POLL = 0.2  # seconds between two looks at the running trainings
@@ -201,12 +201,7 @@ def _check_former(cells: list[Cell], overwrite: bool) -> None:
     for cell in cells:
         if not (cell.directory.config.is_file() and cell.directory.started):
             continue
-        before, _ = read_yaml(cell.directory.config)
-        changed = [
-            line
-            for line in differences(before, json.loads(json.dumps(plain(cell.config))))
-            if not line.startswith(FREE)
-        ]
+        changed = cell.directory.changes(cell.config)
         if not changed:
             continue
         if not overwrite:
@@ -214,10 +209,7 @@ def _check_former(cells: list[Cell], overwrite: bool) -> None:
                 f"{cell.directory.path}: a training with another configuration is there ({'; '.join(changed)}); give "
                 "another `output`, or --overwrite to train it anew"
             )
-        of = cell.directory
-        # All of it: a training refuses a directory in which a part of another one is left.
-        for file in (of.config, of.metrics, of.resume, of.model, of.result):
-            file.unlink(missing_ok=True)
+        cell.directory.clear()
 
 
 def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:

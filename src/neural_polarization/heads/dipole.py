@@ -29,6 +29,7 @@ class Dipole(Head):
 
     shape: tuple[int, ...] = (3,)
     periodic: bool = False
+    sees_charge: bool = True
 
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__(widths, elements, channels)
@@ -62,6 +63,7 @@ class DipoleMagnitude(Head):
     """Length of the dipole vector, for data sets that have nothing else."""
 
     periodic: bool = False
+    sees_charge: bool = True
 
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__(widths, elements, channels)

@@ -100,6 +100,8 @@ class Head(nn.Module, ABC):
     """Shape of the property of one molecule."""
     periodic: bool = True
     """Whether the property of a periodic system is defined."""
+    sees_charge: bool = False
+    """Whether it reads the total charge; no network does."""
 
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__()

@@ -90,14 +90,12 @@ class NeuralPolarizationCalculator(Calculator):
         """Called by ASE when something is asked for and the atoms have changed."""
         super().calculate(atoms, list(properties), list(system_changes))
         assert isinstance(self.atoms, ase.Atoms)
-        periodic = bool(self.atoms.pbc.any())
-        defined = [name for name in self.model.config.heads if not periodic or self.model.head(name).periodic]
-        (prediction,) = predict(self.model, [self.atoms], properties=defined)
+        (prediction,) = predict(self.model, [self.atoms])
         results: dict[str, Any] = {DISPLACEMENT: prediction.displacement}
         if "energy" in self.implemented_properties:
             results["energy"] = results["free_energy"] = float(prediction.properties[self.energy])
         if "forces" in self.implemented_properties:
             results["forces"] = prediction.forces
-        if self.dipole in defined:
+        if self.dipole is not None and self.dipole in prediction.properties:  # in a crystal it is not
             results["dipole"] = prediction.properties[self.dipole]
         self.results = results

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from neural_polarization.data.structures import check_structure, embedded_molecule, molecule_atoms
-from neural_polarization.heads import Dipole, DipoleMagnitude
 from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
 from neural_polarization.training.losses import FORCES
@@ -133,7 +132,7 @@ def unseen_charges(model: Model, structures: Sequence[ase.Atoms]) -> str | None:
     Dipoles take the total charge into account; everything else is the same for a molecule and its ion.
     """
     charged = sum(bool(frame.info.get("charge", 0)) for frame in structures)
-    blind = [name for name in model.config.heads if not isinstance(model.head(name), Dipole | DipoleMagnitude)]
+    blind = [name for name in model.config.heads if not model.head(name).sees_charge]
     if not charged or not blind:
         return None
     return (

@@ -66,7 +66,12 @@ class RunDirectory:
     @property
     def started(self) -> bool:
         """Whether a run has left more here than its configuration."""
-        return any(file.exists() for file in (self.metrics, self.resume, self.model, self.result))
+        return any(file.exists() for file in self._written)
+
+    @property
+    def _written(self) -> tuple[Path, ...]:
+        """What a run writes beside its configuration."""
+        return (self.metrics, self.resume, self.model, self.result)
 
     @property
     def busy(self) -> bool:
@@ -110,17 +115,29 @@ class RunDirectory:
                     "another `output`"
                 )
             return False
-        before, _ = read_yaml(self.config)
-        now = json.loads(json.dumps(plain(config)))
+        before, now = self._before_and_now(config)
         if not others and _has_every_setting(before, now):
             return False  # a run that ended before its first epoch: nothing would be lost
-        changed = [line for line in differences(before, now) if not line.startswith(FREE)]
+        changed = _changes(before, now)
         if changed:
             raise ConfigError(
                 f"{self.path}: an unfinished run with another configuration is there ({'; '.join(changed)}); undo "
                 "these changes to resume it, give another `output`, or --overwrite to begin anew"
             )
         return self.resume.is_file()
+
+    def changes(self, config: ExperimentConfig) -> list[str]:
+        """What a configuration sets otherwise than that of the run here, of what changes the numbers."""
+        return _changes(*self._before_and_now(config))
+
+    def _before_and_now(self, config: ExperimentConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+        before, _ = read_yaml(self.config)
+        return before, json.loads(json.dumps(plain(config)))
+
+    def clear(self) -> None:
+        """Deletes the run that is here, all of it: what is left of one keeps another from beginning."""
+        for file in (self.config, *self._written):
+            file.unlink(missing_ok=True)
 
     def begin(self, config: ExperimentConfig, overwrite: bool) -> None:
         """Makes the directory ready for a run; only what `resumable` has allowed may begin.
@@ -130,8 +147,7 @@ class RunDirectory:
             overwrite: whether a run that is there is deleted.
         """
         if overwrite:
-            for file in (self.config, self.metrics, self.resume, self.model, self.result):
-                file.unlink(missing_ok=True)
+            self.clear()
         if not self.started:
             write_text(self.config, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
 
@@ -151,6 +167,10 @@ class RunDirectory:
                     f"{self.path}: another process is training here; wait for it or give another `output`"
                 ) from None
             yield
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [line for line in differences(before, now) if not line.startswith(FREE)]
 
 
 def _has_every_setting(tree: Mapping[str, Any], config: Mapping[str, Any]) -> bool:

@@ -19,38 +19,36 @@ class ConfigError(ValueError):
     """A mistake in a configuration, with its place and its remedy."""
 
 
-class _Whole(int):
-    """A whole number with the word that it was written as, for keys that take text: 007 or 1_000."""
+class _Written:
+    """A number with the word that it was written as, for keys that take text: 007, 1_000, or the 1.10 of a name."""
 
     word: str
 
-    @classmethod
-    def of(cls, value: int, word: str) -> "_Whole":
-        number = cls(value)
-        number.word = word
-        return number
+
+class _Whole(_Written, int):
+    """A whole number."""
 
 
-class _Real(float):
-    """Likewise a number with a fraction: 1.10 is not 1.1 where it is a name."""
+class _Real(_Written, float):
+    """One with a fraction."""
 
-    word: str
 
-    @classmethod
-    def of(cls, value: float, word: str) -> "_Real":
-        number = cls(value)
-        number.word = word
-        return number
+_Number = TypeVar("_Number", _Whole, _Real)
+
+
+def _with_word(number: _Number, node: yaml.ScalarNode) -> _Number:
+    number.word = str(node.value)
+    return number
 
 
 class _Loader(yaml.SafeLoader):
     """YAML without surprises: numbers remember how they were written, and a date is text."""
 
     def whole(self, node: yaml.ScalarNode) -> _Whole:
-        return _Whole.of(self.construct_yaml_int(node), str(node.value))
+        return _with_word(_Whole(self.construct_yaml_int(node)), node)
 
     def real(self, node: yaml.ScalarNode) -> _Real:
-        return _Real.of(self.construct_yaml_float(node), str(node.value))
+        return _with_word(_Real(self.construct_yaml_float(node)), node)
 
     def text(self, node: yaml.ScalarNode) -> str:
         return str(node.value)
@@ -272,9 +270,9 @@ def _settled(hint: Any, value: object) -> object:
     if Any in members or any(Any in typing.get_args(member) for member in members):
         return value  # what is inside has a type of its own, when it is used
     if isinstance(value, int | float) and not {int, float} & set(members):
-        word = value.word if isinstance(value, _Whole | _Real) else str(value)
+        word = value.word if isinstance(value, _Written) else str(value)
         choices = [choice for member in members for choice in _choices(member)]
-        if word in choices or (str in members and isinstance(value, _Whole | _Real)):
+        if word in choices or (str in members and isinstance(value, _Written)):
             return word
     return _without_words(value)
 

@@ -13,13 +13,9 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.open import make_split, open_dataset
 from neural_polarization.data.splits import Split
 from neural_polarization.data.units import factor
-from neural_polarization.heads import Dipole, DipoleMagnitude
 from neural_polarization.models import Model, ModelConfig
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.losses import FORCES, Losses, predicted_names
-
-_SEES_THE_CHARGE = (Dipole, DipoleMagnitude)
-"""Heads that read the total charge; no network does."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +131,7 @@ def _warn_of_charges(model: Model, trained: tuple[str, ...], dataset: Dataset) -
     charges = dataset.molecules.charges
     if charges is None or charges.min() == charges.max():
         return
-    blind = [
-        name for name in model.config.heads if name in trained and not isinstance(model.head(name), _SEES_THE_CHARGE)
-    ]
+    blind = [name for name in model.config.heads if name in trained and not model.head(name).sees_charge]
     if blind:
         warnings.warn(
             f"{dataset.name}: total charges are from {charges.min():+g} to {charges.max():+g}, but the network and the "
