@@ -16,12 +16,13 @@ unexport PYTHONDONTWRITEBYTECODE
 # Each package that has an adapter goes into an environment of its own: mace and nequip want other releases of e3nn.
 EXTRA ?= schnetpack torchmd mace nequip pyg
 
-.PHONY: help demo test test-adapters test-compiler lint types format clean
+.PHONY: help demo test test-adapters test-compiler test-gpu lint types format clean
 
 help:
 	@echo "make demo   train plain and polarized PaiNN side by side on the repository's own DFT data"
 	@echo "make test   lint, types and all tests"
 	@echo "make test-adapters  the adapters beside the packages they adapt; EXTRA=mace for one of them"
+	@echo "make test-gpu    what a graphics processor computes, against the CPU"
 	@echo "make format rewrite the sources in the project's style"
 	@echo "make clean  remove the environments and the demo's output"
 
@@ -66,6 +67,10 @@ test-adapter-%: .venv-%/.ready
 # Compiled training against eager through the C++ compiler: several minutes, so not part of `make test`.
 test-compiler: $(READY)
 	NPOL_TEST_COMPILER=1 $(BIN)/python -m pytest tests/training/test_compiled.py
+
+# A graphics processor against the CPU, every network; needs the PyTorch that fits the GPU in .venv. Two minutes.
+test-gpu: $(READY)
+	$(BIN)/python -m pytest -n 4 tests/gpu
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -44,6 +44,15 @@ def test_first_and_second_derivatives_at_zero(name: str) -> None:
     assert gradgradcheck(function, vectors)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_norm_at_exactly_zero_in_half_precision(dtype: torch.dtype) -> None:
+    vector = torch.zeros(1, 3, dtype=dtype, requires_grad=True)
+    norm = safe_norm(vector)
+    (first,) = torch.autograd.grad(norm.sum(), vector)
+    assert norm.item() == pytest.approx(NORM_EPSILON)
+    assert (first == 0.0).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_norm_at_exactly_zero_is_finite_in_every_type(dtype: torch.dtype) -> None:
     vector = torch.zeros(1, 3, dtype=dtype, requires_grad=True)

@@ -40,6 +40,8 @@ class Edges:
 def safe_norm(vectors: Float[Tensor, "..."], epsilon: float = NORM_EPSILON, dim: int = -1) -> Float[Tensor, "..."]:
     """Norm with finite derivatives of every order, sqrt(|v|^2 + epsilon^2).
 
+    Half precision is left for single: there the square of `epsilon` would be zero, and the derivative infinite.
+
     Args:
         vectors: any unit; the Cartesian axis is `dim`.
         epsilon: same unit; the value at the zero vector.
@@ -49,6 +51,8 @@ def safe_norm(vectors: Float[Tensor, "..."], epsilon: float = NORM_EPSILON, dim:
         >>> safe_norm(torch.tensor([3.0, 4.0, 0.0])).item()
         5.0
     """
+    if vectors.dtype in (torch.float16, torch.bfloat16):
+        vectors = vectors.float()
     return (vectors.square().sum(dim) + epsilon**2).sqrt()
 
 

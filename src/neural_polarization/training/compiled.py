@@ -1,4 +1,4 @@
-"""A model compiled together with its forces, for training steps that are exact and about twice as fast.
+"""A model compiled together with its forces: exact, about twice as fast on a CPU, five times on a GPU (small batches).
 
 A loss on forces differentiates the energy twice, which `torch.compile` refuses. The way round: the whole forward,
 the gradient that gives the forces included, is traced into one graph of plain operations, and that graph is
@@ -141,7 +141,8 @@ class CompiledModel:
 
     Calling it gives what calling the model gives, in the model's present mode. In training mode the outputs can be
     differentiated with respect to the model's parameters (not to positions); in evaluation mode they carry no
-    gradient. The parameters are the model's own: an optimizer's steps and loaded weights take effect at once.
+    gradient. The parameters are the model's own: an optimizer's steps and loaded weights take effect at once. On a GPU
+    a step is one CUDA graph; differentiate the outputs of one call before the next call.
 
     A batch that no graph can hold, and the first one in evaluation mode, compiles a new graph (a minute or more on
     a CPU); each new one leaves twice as much slack as the one before, so there are few.
@@ -190,15 +191,22 @@ class CompiledModel:
         padding = _Padding(capacity, kind, number, self.model.cutoff)
         names, graph = trace(self.model, padding(molecules))
         # The shapes are in the graph, and a new one is made for others: nothing is left for Dynamo to generalise.
-        step = _Step(kind, padding, names, torch.compile(graph, fullgraph=True, dynamic=False))
+        # On a GPU the kernels are too short to be launched one by one: all of a step is replayed as one CUDA graph.
+        mode = "reduce-overhead" if kind.device.type == "cuda" else None
+        step = _Step(kind, padding, names, torch.compile(graph, fullgraph=True, dynamic=False, mode=mode))
         self._check(step, molecules)
         self._steps.append(step)
         self.compilations += 1
         return step
 
     def _run(self, step: _Step, molecules: Molecules) -> dict[str, Tensor]:
+        on_gpu = step.kind.device.type == "cuda"
+        if on_gpu:
+            torch.compiler.cudagraph_mark_step_begin()
         with torch.set_grad_enabled(step.kind.training and torch.is_grad_enabled()):
             outputs = step.graph(*inputs(self.model, step.padding(molecules)))
+            if on_gpu:  # the next call writes to the same memory
+                outputs = [output.clone() for output in outputs]
             lengths = {_FORCES: molecules.num_atoms}
             return {
                 name: output[: lengths.get(name, molecules.num_molecules)]

@@ -1,0 +1,176 @@
+"""A graphics processor gives what the CPU gives: `make test-gpu`; skipped where there is none."""
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+
+from neural_polarization.architectures import ARCHITECTURES, BackboneConfig
+from neural_polarization.checkpoints import load_model
+from neural_polarization.data.batching import Batch
+from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
+from neural_polarization.interfaces.predict import predict
+from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.molecules import Molecules
+from neural_polarization.polarization import Messages, NeuralPolarization
+from neural_polarization.testing import ELEMENTS, TinyModel, distorted
+from neural_polarization.training.compiled import compile_training
+from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.errors import errors_of
+from neural_polarization.training.fit import fit
+from neural_polarization.training.module import Learner
+from neural_polarization.training.parsing import Source, build
+from neural_polarization.training.task import prepare
+from waters import experiment
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+GPU = "cuda"
+CHOICES = (Messages.PLAIN, Messages.RIDING, Messages.MOVING_VIEW, Messages.BOTH_VIEWS)
+EVERY_HEAD = {
+    "energy": HeadConfig("extensive", forces=True),
+    "gap": HeadConfig("intensive"),
+    "dipole": HeadConfig("dipole"),
+    "mu": HeadConfig("dipole_magnitude"),
+    "alpha": HeadConfig("polarizability"),
+    "r2": HeadConfig("spatial_extent"),
+}
+
+every_choice = pytest.mark.parametrize("messages", CHOICES, ids=[choice.value for choice in CHOICES])
+every_network = pytest.mark.parametrize("name", ARCHITECTURES)
+
+
+def tiny(name: str, messages: Messages, dtype: torch.dtype) -> tuple[TinyModel, Molecules]:
+    architecture = ARCHITECTURES[name]
+    backbone = architecture.build(architecture.presets["small"], 2 * len(ELEMENTS))
+    model = TinyModel(NeuralPolarization(backbone, ELEMENTS, messages)).to(dtype)
+    return model, Molecules.from_ase([distorted("CH3CH2OH"), distorted("H2CO")], backbone.cutoff, dtype)
+
+
+def energies_forces_gradients(model: TinyModel, molecules: Molecules) -> dict[str, torch.Tensor]:
+    """What training needs: the derivatives by the parameters of a loss on energies and forces, too."""
+    energy, forces = model.energy_and_forces(molecules, create_graph=True)
+    (energy.square().sum() + forces.square().sum()).backward()
+    gradients = {key: parameter.grad.cpu() for key, parameter in model.named_parameters() if parameter.grad is not None}
+    assert gradients
+    return {"energy": energy.detach().cpu(), "forces": forces.detach().cpu(), **gradients}
+
+
+def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float) -> None:
+    """Relative to the largest number of each, and of all gradients where one is next to nothing."""
+    assert found.keys() == expected.keys()
+    floor = 1e-3 * max(float(value.abs().max()) for value in expected.values())
+    for key, value in expected.items():
+        error = float((found[key] - value).abs().max())
+        assert error <= tolerance * max(float(value.abs().max()), floor), key
+
+
+@every_choice
+@every_network
+def test_energies_forces_and_gradients(name: str, messages: Messages) -> None:
+    model, molecules = tiny(name, messages, torch.float64)
+    expected = energies_forces_gradients(deepcopy(model), molecules)
+    found = energies_forces_gradients(model.to(GPU), molecules.to(GPU))
+    assert_close(found, expected, 1e-9)
+
+
+@every_network
+def test_single_precision(name: str) -> None:
+    model, molecules = tiny(name, Messages.MOVING_VIEW, torch.float32)
+    expected = energies_forces_gradients(deepcopy(model), molecules)
+    found = energies_forces_gradients(model.to(GPU), molecules.to(GPU))
+    assert_close(found, expected, 1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
+@every_network
+def test_mixed_precision(name: str, dtype: torch.dtype) -> None:
+    model, molecules = tiny(name, Messages.RIDING, torch.float32)
+    _, expected = model.energy_and_forces(molecules)
+    with torch.autocast(GPU, dtype):
+        found = energies_forces_gradients(model.to(GPU), molecules.to(GPU))
+    assert (found["forces"] - expected).abs().max() < 0.1 * expected.abs().max()
+    assert all(value.isfinite().all() for value in found.values())
+
+
+def full_model(messages: str) -> Model:
+    backbone = BackboneConfig(channels=16, num_layers=2)
+    return Model(ModelConfig(("H", "C", "O"), EVERY_HEAD, backbone, PolarizationConfig(messages))).double().eval()
+
+
+@pytest.mark.parametrize("messages", ["plain", "riding", "moving_view", "both_views"])
+def test_every_head(messages: str) -> None:
+    model = full_model(messages)
+    molecules = Molecules.from_ase([distorted("CH3CH2OH"), molecule("H2CO"), molecule("H2O")], model.cutoff)
+    molecules = molecules.to(dtype=torch.float64)
+    expected = {key: value.detach() for key, value in model(molecules).items()}
+    found = {key: value.detach().cpu() for key, value in model.to(GPU)(molecules.to(GPU)).items()}
+    assert_close(found, expected, 1e-9)
+
+
+def test_predictions_and_the_calculator() -> None:
+    model, structures = full_model("moving_view"), [molecule("CH3CH2OH"), molecule("H2O")]
+    expected = predict(model, structures)
+    for one, other in zip(predict(deepcopy(model).to(GPU), structures), expected, strict=True):
+        for name, value in other.properties.items():
+            np.testing.assert_allclose(one.properties[name], value, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(one.displacement, other.displacement, atol=1e-10)
+    water = structures[1].copy()
+    water.calc = NeuralPolarizationCalculator(model, device=GPU, double=True)
+    np.testing.assert_allclose(water.get_forces(), expected[1].forces, atol=1e-9)
+
+
+def config_of(folder: Path, **training: Any) -> ExperimentConfig:
+    tree = experiment(folder, **{"losses": {"energy": {"weight": 0.1}}, **training})
+    tree["training"].setdefault("machine", {})["accelerator"] = "gpu"
+    tree["model"]["heads"]["dipole"] = {"kind": "dipole"}
+    return build(ExperimentConfig, tree, Source("test"))
+
+
+@pytest.mark.parametrize("precision", ["32", "64", "bf16", "16"])
+def test_training(tmp_path: Path, precision: str) -> None:
+    config = config_of(tmp_path, epochs=30, validate_every=3, machine={"precision": precision})
+    untrained = prepare(config)
+    before = errors_of(untrained.model, untrained.parts["test"])["forces"].mae
+    result = fit(config, quiet=True)
+    assert result["test"]["forces"]["mae"] < 0.6 * before * 1000  # meV/Angstrom
+    model, _ = load_model(tmp_path / "run" / "model.safetensors")
+    here = errors_of(model, untrained.parts["test"])["forces"].mae
+    assert 1000 * here == pytest.approx(result["test"]["forces"]["mae"], rel=1e-3)
+
+
+def test_an_interrupted_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(tmp_path, epochs=3, checkpoint_seconds=0.0)
+    whole = fit(replace(config, output=str(tmp_path / "whole")), quiet=True)
+
+    def interrupt(self: Learner, batch: Batch, batch_idx: int) -> None:
+        if self.global_step == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Learner, "on_train_batch_start", interrupt)
+        fit(config, quiet=True)
+    resumed = fit(config, quiet=True)
+    assert resumed["steps"] == whole["steps"]
+    # Sums over neighbours have no fixed order on a GPU, so the weights agree to rounding and no further.
+    assert resumed["test"]["forces"]["mae"] == pytest.approx(whole["test"]["forces"]["mae"], rel=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("messages", ["plain", "moving_view"])
+def test_a_compiled_step(messages: str) -> None:
+    """It compares outputs and all gradients with the model's own, and raises where they differ."""
+    model = full_model(messages).float().to(GPU).train()
+    molecules = Molecules.from_ase([distorted("CH3CH2OH"), distorted("H2CO")], model.cutoff, torch.float32).to(GPU)
+    compiled = compile_training(model, molecules)
+    assert compiled.compilations == 1
+    assert_close(
+        {key: value.detach() for key, value in compiled(molecules).items()},
+        {key: value.detach() for key, value in model(molecules).items()},
+        1e-3,
+    )
