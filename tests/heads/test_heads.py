@@ -3,15 +3,19 @@
 import math
 from dataclasses import replace
 
+import ase
+import numpy as np
 import pytest
 import torch
 from ase.build import molecule
 from torch import Tensor
 
 from neural_polarization.architectures import BackboneConfig
-from neural_polarization.heads import HEADS, Dipole, Extensive, Head, Polarizability, SpatialExtent, Widths
+from neural_polarization.backbones.protocol import Split
+from neural_polarization.heads import HEADS, Dipole, Extensive, Head, Intensive, Polarizability, SpatialExtent, Widths
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
+from neural_polarization.polarization import Polarized
 
 ELEMENTS = ("H", "C", "O")
 NAMES = ["CH3CH2OH", "H2O", "CH4", "H2CO"]
@@ -36,6 +40,28 @@ def batch() -> Molecules:
     for seed, frame in enumerate(frames):
         frame.rattle(0.05, seed=seed)
     return Molecules.from_ase(frames, 4.0, torch.float64)
+
+
+def features(molecules: Molecules) -> Polarized:
+    """Random ones of every atom: four scalars, two vectors, and a displacement."""
+    n = molecules.num_atoms
+    points = Split(torch.randn(n, 4, dtype=torch.float64), torch.randn(n, 3, 2, dtype=torch.float64))
+    return Polarized(points, points, torch.randn(1, n, 3, dtype=torch.float64))
+
+
+def arms_of(frame: ase.Atoms) -> np.ndarray:
+    """Positions of the atoms from the centre of nuclear charge."""
+    return frame.positions - (frame.numbers @ frame.positions) / frame.numbers.sum()
+
+
+def read_out(readout: torch.nn.Module, of_every_atom: list[float]) -> None:
+    """Makes a perceptron give the same numbers for every atom."""
+    assert isinstance(readout, torch.nn.Sequential)
+    last = readout[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.zeros_(last.weight)
+    with torch.no_grad():
+        last.bias.copy_(torch.tensor(of_every_atom))
 
 
 def rotation(improper: bool) -> Tensor:
@@ -96,16 +122,33 @@ def test_dipole_of_a_neutral_molecule_does_not_depend_on_charges_adding_up() -> 
     torch.testing.assert_close(model(molecules)["p"], before)
 
 
-def test_dipole_of_a_charged_molecule_moves_with_its_charge() -> None:
-    """d mu / d Q at fixed density features is the centre of mass of the added charge from the origin."""
-    model = make_model("dipole")
-    molecules = batch()
-    charged = replace(molecules, charge=torch.ones(len(NAMES), dtype=torch.float64))
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+def test_dipole_of_a_charged_molecule_moves_with_its_charge(scale: float) -> None:
+    """d mu / d Q at fixed density features is the centre of the added charge from the origin, whatever the scale."""
+    model, molecules = make_model("dipole"), batch()
+    model.head("p").baseline.scale.fill_(scale)
+    charges = [1.0, -1.0, 2.0, 0.0]
+    charged = replace(molecules, charge=torch.tensor(charges, dtype=torch.float64))
     change = model(charged)["p"] - model(molecules)["p"]
     for k, frame in enumerate(molecules.to_ase()):
-        weights = frame.numbers / frame.numbers.sum()
-        expected = frame.positions.mean(0) - weights @ frame.positions
-        torch.testing.assert_close(change[k], torch.as_tensor(expected), rtol=1e-9, atol=1e-12)
+        expected = torch.as_tensor(charges[k] * arms_of(frame).mean(0))
+        torch.testing.assert_close(change[k], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "scale"),
+    [
+        ("dipole", [[3.0, 0.0, 0.0], [0.0, 4.0, 5.0]], math.sqrt(50.0 / 6.0)),
+        ("dipole_magnitude", [3.0, 5.0], math.sqrt(17.0)),
+    ],
+)
+def test_dipoles_are_predicted_in_units_of_the_root_mean_square(kind: str, values: list, scale: float) -> None:
+    """Of a component where there are vectors; the loss and what is predicted have the same unit."""
+    model, molecules = make_model(kind), batch()
+    before = model(molecules)["p"]
+    model.head("p").fit(torch.tensor(values, dtype=torch.float64), torch.ones(2, 3))
+    assert model.scale_of("p") == pytest.approx(scale)
+    torch.testing.assert_close(model(molecules)["p"], scale * before, rtol=1e-4, atol=0.0)
 
 
 def test_displacements_carry_the_dipole() -> None:
@@ -129,40 +172,69 @@ def test_polarizability_is_symmetric() -> None:
     assert off_diagonal.abs().max() > 1e-6
 
 
-def _read_out(model: Model, of_every_atom: list[float]) -> None:
-    """Makes a head of the spatial extent read the same three numbers of every atom: gained, moved, spread."""
-    head = model.head("p")
-    assert isinstance(head, SpatialExtent)
-    last = head.readout[-1]
-    assert isinstance(last, torch.nn.Linear)
-    torch.nn.init.zeros_(last.weight)
-    with torch.no_grad():
-        last.bias.copy_(torch.tensor(of_every_atom))
+def test_polarizability_by_hand() -> None:
+    """Isotropic parts of the atoms, and the symmetric products of what their gates make of their vectors."""
+    head, molecules = Polarizability(Widths(4, 2), ELEMENTS, 4).double(), batch()
+    head.baseline.scale.fill_(2.0)
+    head.baseline.references.copy_(torch.tensor([0.5, 1.0, 1.5]))
+    read_out(head.isotropic, [0.25])
+    read_out(head.gates, [0.3, -0.5, 0.7, 1.1, 0.2, -0.4])
+    atoms = features(molecules)
+    assert atoms.vectors is not None
+    values = head(atoms, molecules)
+    for k, frame in enumerate(molecules.to_ase()):
+        here = molecules.molecule_index == k
+        d, first, second = (x[here].numpy() for x in (atoms.displacement, *atoms.vectors.unbind(-1)))
+        v, w = 0.3 * d - 0.5 * first + 0.7 * second, 1.1 * d + 0.2 * first - 0.4 * second
+        products = np.einsum("ia,ib->ab", v, arms_of(frame) + w)
+        isotropic = sum({"H": 0.5, "C": 1.0, "O": 1.5}[symbol] + 2.0 * 0.25 for symbol in frame.symbols)
+        expected = isotropic * np.eye(3) + 2.0 * (products + products.T) / 2
+        torch.testing.assert_close(values[k], torch.as_tensor(expected), rtol=1e-6, atol=1e-6)
 
 
 def test_spatial_extent_starts_at_the_nuclear_second_moment() -> None:
     """Without what the network adds, every electron sits on its nucleus."""
     model, molecules = make_model("spatial_extent"), batch()
-    _read_out(model, [0.0, 0.0, 0.0])
+    head = model.head("p")
+    assert isinstance(head, SpatialExtent)
+    read_out(head.readout, [0.0, 0.0, 0.0])
     model.representation.hold_still()
     values = model(molecules)["p"]
     for k, frame in enumerate(molecules.to_ase()):
-        arms = frame.positions - (frame.numbers @ frame.positions) / frame.numbers.sum()
-        assert values[k].item() == pytest.approx(float(frame.numbers @ (arms**2).sum(1)), rel=1e-9)
-
-
-def test_spatial_extent_follows_the_electrons_that_have_moved() -> None:
-    """Two electrons of every atom at its moving point, by hand."""
-    model, molecules = make_model("spatial_extent"), batch()
-    _read_out(model, [0.0, 2.0, 0.0])
-    displacements = model.represent(molecules).displacement
-    assert displacements.norm(dim=-1).max() > 1e-3
-    values = model(molecules)["p"]
-    for k, frame in enumerate(molecules.to_ase()):
-        arms = frame.positions - (frame.numbers @ frame.positions) / frame.numbers.sum()
-        moved = arms + displacements[molecules.molecule_index == k].detach().numpy()
-        expected = ((frame.numbers - 2) * (arms**2).sum(1) + 2 * (moved**2).sum(1)).sum()
+        expected = frame.numbers @ (arms_of(frame) ** 2).sum(1)
         assert values[k].item() == pytest.approx(float(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("gained", "moved", "spread"), [(4, 0, 0), (0, 2, 0), (0, 0, 0.5)], ids=["gained", "moved", "spread"]
+)
+def test_spatial_extent_by_hand(gained: float, moved: float, spread: float) -> None:
+    """Tenths of an electron that an atom gains, electrons at its moving point, and the spread in units of the scale."""
+    head, molecules = SpatialExtent(Widths(4, 2), ELEMENTS, 4).double(), batch()
+    head.baseline.scale.fill_(3.0)
+    head.baseline.references.copy_(torch.tensor([0.5, 1.0, 1.5]))
+    read_out(head.readout, [gained, moved, spread])
+    atoms = features(molecules)
+    values = head(atoms, molecules)
+    for k, frame in enumerate(molecules.to_ase()):
+        at_nucleus = arms_of(frame)
+        at_point = at_nucleus + atoms.displacement[molecules.molecule_index == k].numpy()
+        expected = sum(
+            (frame.numbers[i] + 0.1 * gained - moved) * (at_nucleus[i] @ at_nucleus[i])
+            + moved * (at_point[i] @ at_point[i])
+            + 3.0 * spread
+            + {"H": 0.5, "C": 1.0, "O": 1.5}[symbol]
+            for i, symbol in enumerate(frame.symbols)
+        )
+        assert values[k].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_scale_of_the_spatial_extent_is_how_far_atoms_differ_from_their_mean() -> None:
+    head = SpatialExtent(Widths(4, 0), ELEMENTS, 4)
+    composition = torch.tensor([[2.0, 0.0, 1.0], [4.0, 1.0, 0.0]])
+    head.fit(torch.tensor([30.0, 70.0], dtype=torch.float64), composition)  # 10 and 14 per atom
+    assert float(head.baseline.scale) == pytest.approx(2.0)
+    assert head.baseline.references.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_references_are_those_of_least_squares_and_survive_single_precision() -> None:
@@ -177,12 +249,25 @@ def test_references_are_those_of_least_squares_and_survive_single_precision() ->
     torch.testing.assert_close(head.baseline.references, true, rtol=1e-12, atol=0.0)
 
 
-def test_scale_is_the_size_of_what_references_leave() -> None:
-    head = Extensive(Widths(4, 0), ELEMENTS, 4)
-    composition = torch.tensor([[1.0, 0.0, 0.0]] * 4)
+@pytest.mark.parametrize(("kind", "atoms"), [(Extensive, [1.0, 1.0, 1.0, 1.0]), (Intensive, [1.0, 2.0, 4.0, 8.0])])
+def test_scale_is_the_size_of_what_references_leave(kind: type[Head], atoms: list[float]) -> None:
+    """Of a mean, they leave the same of molecules of any size."""
+    head = kind(Widths(4, 0), ELEMENTS, 4)
+    composition = torch.tensor([[count, 0.0, 0.0] for count in atoms])
     head.fit(torch.tensor([1.0, 3.0, 1.0, 3.0], dtype=torch.float64), composition)
     assert float(head.baseline.references[0]) == pytest.approx(2.0)
     assert float(head.baseline.scale) == pytest.approx(1.0)
+
+
+def test_references_of_a_mean_are_means_over_the_atoms() -> None:
+    """H 6, C 1, O 3: a head that adds nothing to its references predicts the labels that they were fitted to."""
+    head, molecules = Intensive(Widths(4, 2), ELEMENTS, 4).double(), batch()
+    read_out(head.readout, [0.0])
+    composition = torch.tensor([[6.0, 2.0, 1.0], [2.0, 0.0, 1.0], [4.0, 1.0, 0.0], [2.0, 1.0, 1.0]])
+    labels = torch.tensor([41.0 / 9.0, 5.0, 5.0, 4.0], dtype=torch.float64)
+    head.fit(labels, composition.double())
+    torch.testing.assert_close(head.baseline.references, torch.tensor([6.0, 1.0, 3.0], dtype=torch.float64))
+    torch.testing.assert_close(head(features(molecules), molecules), labels)
 
 
 def test_polarizability_scale_leaves_the_references_out() -> None:
