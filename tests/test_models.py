@@ -157,6 +157,33 @@ def test_missing_labels_do_not_enter_the_scales() -> None:
     assert model.scale_of("gap") == pytest.approx(1.0)
 
 
+def test_a_label_with_a_missing_component_is_missing() -> None:
+    model = make_model()
+    mu = torch.tensor([[9.0, float("nan"), 9.0], [3.0, 3.0, 3.0], [3.0, -3.0, 3.0]], dtype=torch.float64)
+    labels = {"energy": torch.zeros(3).double(), "mu": mu, "gap": torch.ones(3).double()}
+    model.fit_scales(labels, torch.tensor([[2.0, 0.0, 1.0]] * 3))
+    assert model.scale_of("mu") == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("forces", "of_energy", "of_forces"),
+    [
+        ([[1.0, -7.0, float("nan")], [5.0, 5.0, 5.0], [float("nan")] * 3], 5.0, 5.0),
+        ([[float("nan")] * 3] * 3, 7.0, 1.0),
+        (None, 7.0, 1.0),
+    ],
+    ids=["some", "none known", "none"],
+)
+def test_forces_set_the_scale_of_their_energy(forces: list | None, of_energy: float, of_forces: float) -> None:
+    """To the root mean square of the components that are known; without any, energies have their own."""
+    model = make_model()
+    labels = {"energy": torch.tensor([1.0, 15.0]), "mu": torch.ones(2, 3), "gap": torch.ones(2)}
+    labels |= {} if forces is None else {"forces": torch.tensor(forces)}
+    model.fit_scales({name: value.double() for name, value in labels.items()}, torch.tensor([[2.0, 0.0, 1.0]] * 2))
+    assert model.scale_of("energy") == pytest.approx(of_energy)
+    assert model.scale_of("forces") == pytest.approx(of_forces)
+
+
 def test_missing_labels_leave_the_others_with_their_molecules() -> None:
     """References by least squares: a label that is missing takes its own composition out, not another's."""
     model = make_model()

@@ -262,7 +262,7 @@ class Model(nn.Module):
                 )
             self.head(name).fit(values[known].double(), composition[known].double())
         forces = labels.get("forces")
-        if self._energy is not None and forces is not None:
+        if self._energy is not None and forces is not None and not forces.isnan().all():
             # One scale for the energy and its gradient: what the network adds per atom is of the size of a force
             # times one Angstrom, far above the spread of total energies divided by anything.
             self.head(self._energy).baseline.set_scale(forces[~forces.isnan()].double())
