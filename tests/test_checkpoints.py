@@ -6,22 +6,25 @@ from pathlib import Path
 import pytest
 import torch
 from ase.build import molecule
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.checkpoints import FORMAT, load_model, save_model
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 
+RIDING = PolarizationConfig("riding")
 
-def make_model() -> Model:
+
+def make_model(polarization: PolarizationConfig = RIDING) -> Model:
     torch.manual_seed(0)
     heads = {"energy": HeadConfig("extensive", forces=True), "alpha": HeadConfig("polarizability")}
-    return Model(ModelConfig(("H", "O"), heads, BackboneConfig("painn", 8, 2), PolarizationConfig("riding"))).eval()
+    return Model(ModelConfig(("H", "O"), heads, BackboneConfig("painn", 8, 2), polarization)).eval()
 
 
-def test_what_is_loaded_predicts_the_same(tmp_path: Path) -> None:
-    model = make_model()
+@pytest.mark.parametrize("polarization", [RIDING, PolarizationConfig("both_views", 0.3, "edges", "nuclear")])
+def test_what_is_loaded_predicts_the_same(tmp_path: Path, polarization: PolarizationConfig) -> None:
+    model = make_model(polarization)
     model.head("energy").baseline.references.copy_(torch.tensor([-13.123456789012, -2043.210987654321]))
     molecules = Molecules.from_ase(molecule("H2O"), model.cutoff)
     path = tmp_path / "model.safetensors"
@@ -88,12 +91,35 @@ def header_of(path: Path) -> dict[str, object]:
         return json.loads(file.metadata()["neural_polarization"])
 
 
-def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [
+        (FORMAT + 1, f"format {FORMAT + 1}, newer than this library's {FORMAT}; update neural-polarization"),
+        (FORMAT - 1, f"format {FORMAT - 1}, before the first release, when .*; train the model again"),
+        (1, "format 1, before the first release, when .*; train the model again"),
+    ],
+)
+def test_another_format_is_refused(tmp_path: Path, version: int, message: str) -> None:
     path = tmp_path / "model.safetensors"
     save_model(make_model(), path)
-    header = header_of(path) | {"format": FORMAT + 1}
-    save_file({}, path, {"neural_polarization": json.dumps(header)})
-    with pytest.raises(ValueError, match="newer than this library's"):
+    header = header_of(path) | {"format": version}
+    save_file(load_file(path), path, {"neural_polarization": json.dumps(header)})
+    with pytest.raises(ValueError, match=f"model.safetensors: written in checkpoint {message}"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("tensor", ["force_scale", "heads.energy.baseline.references", "heads.alpha.gates.2.bias"])
+def test_a_tensor_too_few_or_too_many(tmp_path: Path, tensor: str) -> None:
+    """Weights that were left as they are made would predict nonsense."""
+    path = tmp_path / "model.safetensors"
+    save_model(make_model(), path)
+    header, contents = {"neural_polarization": json.dumps(header_of(path))}, load_file(path)
+    value = contents.pop(f"model.{tensor}")
+    save_file(contents, path, header)
+    with pytest.raises(ValueError, match=rf"(?s)do not fit together .*Missing key.*{tensor}"):
+        load_model(path)
+    save_file(contents | {f"model.{tensor}": value, f"model.{tensor}s": value.clone()}, path, header)
+    with pytest.raises(ValueError, match=rf"(?s)do not fit together .*Unexpected key.*{tensor}s"):
         load_model(path)
 
 
