@@ -117,6 +117,18 @@ class TestHosts:
         with pytest.raises(TypeError, match=r"torch\.nn\..*Linear is of none of the packages .*schnetpack, torchmdnet"):
             polarize(nn.Linear(1, 1), ELEMENTS)
 
+    @pytest.mark.parametrize("messages", [None, "both_views"])
+    def test_choices_reach_the_network(self, monkeypatch: pytest.MonkeyPatch, messages: str | None) -> None:
+        """Points ride unless other messages are asked for, and go as far as the limit however far moves push them."""
+        monkeypatch.setitem(HOSTS, "torch", lambda model, elements, two_points: parts(two_points))
+        choices = {} if messages is None else {"messages": messages}
+        network = polarize(nn.Linear(1, 1), ELEMENTS, limit=0.07, **choices).network
+        assert network.messages is Messages(messages or "riding")
+        for move in network.moves:
+            move.gate.bias.data.fill_(1e6)
+        lengths = network(batch(CUTOFF)).displacement.norm(dim=-1)
+        assert 0.07 * 0.99 < lengths.max() < 0.07 * 1.0001
+
     @pytest.mark.parametrize(
         ("package", "extra", "take_apart"),
         [
