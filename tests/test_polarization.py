@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neural_polarization.backbones import EGNN, Backbone, PaiNN, SchNet
 from neural_polarization.backbones.protocol import Split
-from neural_polarization.geometry import cosine_envelope, safe_norm
+from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import EdgeMove, Move, SelfCouple, Still, VectorMove
 from neural_polarization.polarization import FIXED, MOVING, Connection, Lengths, Messages, NeuralPolarization, Polarized
@@ -44,6 +44,14 @@ def _network(
     torch.manual_seed(1)
     backbone: Backbone[Any] = architecture(2 * len(elements), channels=8, num_layers=num_layers, cutoff=cutoff)
     return NeuralPolarization(backbone, elements, messages).double()
+
+
+class Steady(Still):
+    """A tenth of an Angstrom along x, whatever the features are."""
+
+    def forward(self, points: Split, edges: Edges, moving: slice) -> Tensor:
+        zero = super().forward(points, edges, moving)
+        return zero + zero.new_tensor([0.1, 0.0, 0.0])
 
 
 def _energy(network: NeuralPolarization[Any], atoms: ase.Atoms) -> Tensor:
@@ -175,6 +183,18 @@ class TestOutput:
             assert 0.5 * limit < lengths.max() <= limit * (1.0 + 1e-12)
 
     @every_choice
+    def test_every_layer_moves_the_points_on_from_where_they_were(self, messages: Messages) -> None:
+        """A tenth of an Angstrom per layer, each time bounded by hand."""
+        network = NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, messages, limit=0.3, move=Steady).double()
+        trajectory = network(Molecules.from_ase(distorted("CH4"), CUTOFF, torch.float64)).trajectory
+        x, push = 0.0, 0.0 if messages is Messages.PLAIN else 0.1
+        assert len(trajectory) == 4
+        for displacement in trajectory[1:]:
+            x += push
+            x /= (1.0 + (x / 0.3) ** 2) ** 0.5
+            torch.testing.assert_close(displacement, torch.tensor([[x, 0.0, 0.0]], dtype=torch.float64).expand(5, 3))
+
+    @every_choice
     def test_float32_is_float64_rounded(self, messages: Messages) -> None:
         network = _network(PaiNN, messages)
         molecules = Molecules.from_ase(distorted("CH3CH2OH"), CUTOFF, torch.float64)
@@ -236,6 +256,25 @@ class TestErrors:
         molecules = Molecules.from_ase([structure("CH4"), structure("CH3Cl")], CUTOFF, torch.float64)
         with pytest.raises(ValueError, match=r"atom \d is Cl, .*it knows H, C, O.*train one with that element"):
             network(molecules)
+
+
+@pytest.mark.parametrize("kind", [VectorMove, EdgeMove])
+def test_trained_moves_are_enlarged_and_held_still_as_a_whole(kind: type[VectorMove] | type[EdgeMove]) -> None:
+    """Biases of gates, which are zero in new moves, included; what is held still has gradients to grow by."""
+    move = kind(8, 4).double()
+    torch.nn.init.normal_(move.gate.bias)
+    molecules = Molecules.from_ase(distorted("CH4"), CUTOFF, torch.float64)
+    edges, all_points = Connection(molecules, Messages.RIDING, CUTOFF)(None), slice(0, None)
+    points = Split(torch.randn(5, 8, dtype=torch.float64), torch.randn(5, 3, 4, dtype=torch.float64))
+    before = move(points, edges, all_points)
+    assert (before.norm(dim=-1) > 1e-3).all()
+    move.enlarge(3.0)
+    torch.testing.assert_close(move(points, edges, all_points), 3.0 * before)
+    move.hold_still()
+    still = move(points, edges, all_points)
+    assert (still == 0.0).all()
+    still[0].sum().backward()
+    assert move.gate.weight.grad.abs().max() > 1e-4 and move.gate.bias.grad.abs().max() > 1e-4
 
 
 def test_the_spring_is_of_the_displacement_in_units_of_its_limit() -> None:
