@@ -13,7 +13,8 @@ from neural_polarization.models import (
     PolarizationConfig,
 )
 from neural_polarization.molecules import Molecules
-from neural_polarization.polarization import Messages
+from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
+from neural_polarization.polarization import Lengths, Messages
 from neural_polarization.training.config import ModelSection
 from neural_polarization.training.parsing import ConfigError, Source, build
 
@@ -256,6 +257,16 @@ def test_names_that_no_head_can_have(name: str, message: str) -> None:
         ModelConfig(ELEMENTS, {name: HeadConfig("extensive")}, SMALL)
     with pytest.raises(ConfigError, match=message):
         build(ModelSection, {"heads": {name: {"kind": "extensive"}}}, Source("test"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("default", VectorMove), ("vectors", VectorMove), ("edges", EdgeMove), ("still", Still)]
+)
+def test_the_choices_of_polarization_reach_the_network(name: str, kind: type[Move]) -> None:
+    choices = PolarizationConfig("both_views", limit=0.3, move=name, lengths="nuclear")
+    network = Model(ModelConfig(ELEMENTS, HEADS, SMALL, choices)).representation
+    assert (network.messages, network.limit, network.lengths) == (Messages.BOTH_VIEWS, 0.3, Lengths.NUCLEAR)
+    assert [type(move) for move in network.moves] == [kind, kind]
 
 
 def test_names_of_heads_are_free_otherwise() -> None:

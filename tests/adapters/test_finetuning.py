@@ -124,6 +124,7 @@ class TestHosts:
         choices = {} if messages is None else {"messages": messages}
         network = polarize(nn.Linear(1, 1), ELEMENTS, limit=0.07, **choices).network
         assert network.messages is Messages(messages or "riding")
+        assert network.backbone.num_species == (3 if messages is None else 6)
         for move in network.moves:
             move.gate.bias.data.fill_(1e6)
         lengths = network(batch(CUTOFF)).displacement.norm(dim=-1)
