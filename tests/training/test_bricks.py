@@ -2,17 +2,19 @@
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 
 from neural_polarization.architectures import BackboneConfig
-from neural_polarization.data.batching import Batch
+from neural_polarization.data.batching import Batch, PreparedDataset
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.training.batches import BatchOrder, batch_loader
-from neural_polarization.training.config import LossConfig, ScheduleConfig, TrainingConfig
-from neural_polarization.training.errors import ErrorSums
+from neural_polarization.training.config import LossConfig, MachineConfig, ScheduleConfig, TrainingConfig
+from neural_polarization.training.errors import ErrorSums, errors_of, in_units
 from neural_polarization.training.losses import Losses
 from neural_polarization.training.module import Learner
 from neural_polarization.training.schedule import Schedule
@@ -117,9 +119,18 @@ def test_the_loss_counts_the_labels_that_exist() -> None:
     }
 
 
-@pytest.mark.parametrize(("kind", "value"), [("mae", 3.0), ("mse", 9.0), ("huber", 2.5)])
-def test_kinds_of_losses(kind: str, value: float) -> None:
-    losses = Losses({"energy": LossConfig(kind=kind)}, tiny())  # pyright: ignore[reportArgumentType]
+@pytest.mark.parametrize(
+    ("loss", "value"),
+    [
+        (LossConfig(kind="mae"), 3.0),
+        (LossConfig(kind="mse"), 9.0),
+        (LossConfig(kind="huber"), 2.5),
+        (LossConfig(kind="huber", delta=0.5), 1.375),
+        (LossConfig(kind="huber", delta=4.0), 4.5),
+    ],
+)
+def test_kinds_of_losses(loss: LossConfig, value: float) -> None:
+    losses = Losses({"energy": loss}, tiny())
     zero = torch.zeros(1, dtype=torch.float64)
     assert float(losses.sums({"energy": zero + 3.0}, {"energy": zero})["energy"][0]) == pytest.approx(value)
 
@@ -131,6 +142,93 @@ def test_missing_labels_send_no_gradient() -> None:
     loss.backward()
     assert prediction.grad is not None
     assert prediction.grad.tolist() == [2.0, 0.0]
+
+
+WEIGHTS = {"energy": 3.0, "forces": 1.0, "dipole": 0.5}
+
+
+def learner_of_waters() -> tuple[Learner, PreparedDataset]:
+    """A learner whose properties have weights and scales of their own, and what it learns."""
+    data, model = waters(), tiny()
+    model.fit_scales(data.labels_of(np.arange(len(data))), torch.from_numpy(data.composition(("H", "O"))))
+    config = TrainingConfig(losses={name: LossConfig(weight=weight) for name, weight in WEIGHTS.items()})
+    return Learner(model, config, total_steps=10), data.prepare(model.cutoff)
+
+
+def differences(model: Model, batch: Batch) -> dict[str, torch.Tensor]:
+    """Prediction minus label, of the labels that exist."""
+    predictions = model(batch.molecules)
+    every = {name: (predictions[name] - label).detach().double() for name, label in batch.labels.items()}
+    return {name: values[~values.isnan()] for name, values in every.items()}
+
+
+def loss_by_hand(model: Model, batch: Batch) -> float:
+    """The weighted sum of each property's own mean."""
+    return sum(
+        WEIGHTS[name] * float((values / model.scale_of(name)).square().mean())
+        for name, values in differences(model, batch).items()
+        if len(values)
+    )
+
+
+# Molecule 0 has no forces, and molecule 1 no dipole.
+@pytest.mark.parametrize("indices", [range(40), [0], [1], [0, 1, 2]])
+def test_the_loss_of_a_step_is_the_sum_of_the_means_of_the_properties(indices: Sequence[int]) -> None:
+    learner, prepared = learner_of_waters()
+    batch = prepared.batch(indices)
+    assert float(learner.training_step(batch, 0).detach()) == pytest.approx(
+        loss_by_hand(learner.model, batch), rel=1e-5
+    )
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_steps() -> None:
+    learner, prepared = learner_of_waters()
+    for parts in ([[0, 1, 2], [3, 4, 5], [6, 7]], [[8, 9, 10], [11, 12]]):
+        learner.on_train_epoch_start()
+        losses = [float(learner.training_step(prepared.batch(part), k).detach()) for k, part in enumerate(parts)]
+        learner.end_epoch()
+        assert learner.epoch_loss == pytest.approx(np.mean(losses))
+
+
+@pytest.mark.parametrize("batch_size", [3, 7, 256])
+def test_a_validation_does_not_depend_on_its_batches(batch_size: int) -> None:
+    learner, prepared = learner_of_waters()
+    whole = prepared.batch(range(40))
+    for _ in range(2):
+        learner.on_validation_epoch_start()
+        for indices in BatchOrder(len(prepared), batch_size):
+            learner.validation_step(prepared.batch(indices), 0)
+        learner.on_validation_epoch_end()
+        assert learner.validation_loss == pytest.approx(loss_by_hand(learner.model, whole), rel=1e-5)
+        for name, values in differences(learner.model, whole).items():
+            error = learner.validation_errors[name]
+            assert error.mae == pytest.approx(float(values.abs().mean()), rel=1e-5)
+            assert error.count == len(values)
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_weights_decay_by_the_learning_rate_times_the_weight_decay(precision: Literal["32", "bf16"]) -> None:
+    machine = MachineConfig(precision=precision)
+    learner = Learner(tiny(), TrainingConfig(learning_rate=0.1, weight_decay=0.3, machine=machine), total_steps=10)
+    before = [weight.detach().clone() for weight in learner.model.parameters()]
+    for weight in learner.model.parameters():
+        weight.grad = torch.zeros_like(weight)
+    learner.configure_optimizers().step()
+    for weight, old in zip(learner.model.parameters(), before, strict=True):
+        torch.testing.assert_close(weight.detach(), 0.97 * old)
+
+
+def test_a_resumed_training_goes_on_with_the_reduced_learning_rate() -> None:
+    config = TrainingConfig(schedule=ScheduleConfig(warmup_steps=0, decay="plateau", patience=1, factor=0.5))
+    whole, resumed = (Learner(tiny(), config, total_steps=100) for _ in range(2))
+    for loss in [1.0, 2.0, 2.0, 2.0]:
+        whole.schedule.validated(loss)
+    checkpoint: dict[str, Any] = {}
+    whole.on_save_checkpoint(checkpoint)
+    resumed.on_load_checkpoint(checkpoint)
+    assert resumed.schedule(50) == 0.5
+    resumed.schedule.validated(1.5)
+    assert resumed.schedule(50) == 0.25
 
 
 def test_a_validation_without_labels_is_no_good_one() -> None:
@@ -178,3 +276,16 @@ def test_a_property_without_labels_has_no_error() -> None:
     sums = ErrorSums()
     sums.add({"energy": torch.zeros(2)}, {"energy": torch.full((2,), math.nan)})
     assert sums.errors() == {}
+
+
+def test_errors_in_customary_units() -> None:
+    learner, prepared = learner_of_waters()
+    errors = in_units(errors_of(learner.model, prepared, batch_size=7), prepared.properties)
+    of = differences(learner.model, prepared.batch(range(40)))
+    for name, unit in {"energy": 1e-3, "forces": 1e-3, "dipole": 0.20819434e-3}.items():
+        assert errors[name]["mae"] == pytest.approx(float(of[name].abs().mean()) / unit, rel=1e-5)
+        assert errors[name]["rmse"] == pytest.approx(float(of[name].square().mean().sqrt()) / unit, rel=1e-5)
+        assert errors[name]["count"] == len(of[name])
+    per_atom = of["energy"].abs() / torch.from_numpy(prepared.num_atoms)
+    assert errors["energy"]["mae_per_atom"] == pytest.approx(1000 * float(per_atom.mean()), rel=1e-5)
+    assert errors["forces"]["mae_per_atom"] is None
