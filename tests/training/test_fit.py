@@ -113,6 +113,49 @@ def test_what_is_saved_is_the_moving_average(tmp_path: Path, monkeypatch: pytest
         torch.testing.assert_close(weight.detach().double(), average, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("length", [{"epochs": 2}, {"steps": 4}, {"steps": 1, "validate_every": 2}])
+def test_the_learning_rate_follows_the_schedule_to_the_end_of_the_training(
+    tmp_path: Path, length: dict[str, int]
+) -> None:
+    fit(config_of(tmp_path, **length, learning_rate=0.008, schedule={"warmup_steps": 0, "final": 0.0}), quiet=True)
+    rows = rows_of(tmp_path / "run")
+    # Each of the two epochs has three steps, counted from zero: the last ones have done 2/6 and 5/6 of the cosine.
+    assert [int(row["step"]) for row in rows] == [3, 6]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.006, 0.004 * (1 - 0.75**0.5)])
+
+
+@pytest.mark.parametrize(("clip", "longest"), [(0.0, np.inf), (0.5, 0.5), (1e12, 1e12)])
+def test_gradients_are_clipped_by_their_norm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clip: float, longest: float
+) -> None:
+    gradients: dict[str, list[torch.Tensor]] = {"computed": [], "used": []}
+
+    def look(which: str) -> Callable[..., None]:
+        def hook(self: Learner, *arguments: Any) -> None:
+            parts = [weight.grad.flatten() for weight in self.model.parameters() if weight.grad is not None]
+            gradients[which].append(torch.cat(parts).clone())
+
+        return hook
+
+    monkeypatch.setattr(Learner, "on_before_optimizer_step", look("computed"))
+    monkeypatch.setattr(Learner, "on_train_batch_end", look("used"))
+    config = config_of(tmp_path, epochs=1, gradient_clip=clip, losses={"energy": {"weight": 1e6}})
+    fit(config, quiet=True)
+    assert len(gradients["used"]) == 3
+    for computed, used in zip(gradients["computed"], gradients["used"], strict=True):
+        norm = float(computed.norm())
+        assert 1e3 < norm < 1e12
+        torch.testing.assert_close(used, computed * min(1.0, longest / norm), rtol=1e-4, atol=1e-9)
+
+
+def test_a_validation_changes_no_step(tmp_path: Path) -> None:
+    for every in (1, 2):
+        fit(replace(config_of(tmp_path, epochs=2, validate_every=every), output=str(tmp_path / str(every))), quiet=True)
+    often, rarely = rows_of(tmp_path / "1"), rows_of(tmp_path / "2")
+    assert [row["training_loss"] for row in often] == [row["training_loss"] for row in rarely]
+    assert often[1] == rarely[1]
+
+
 @pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
@@ -274,6 +317,16 @@ def test_a_resume_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
         fit(config, quiet=True)
 
 
+@pytest.mark.parametrize(("patience", "epochs", "best"), [(0, 6, 6), (1, 2, 1), (2, 5, 3), (3, 6, 6)])
+def test_patience_is_a_number_of_validations_without_improvement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int, epochs: int, best: int
+) -> None:
+    losses = iter([3.0, 4.0, 2.0, 2.5, 2.0, 1.0])
+    monkeypatch.setattr(Learner, "on_validation_epoch_end", lambda self: setattr(self, "validation_loss", next(losses)))
+    result = fit(config_of(tmp_path, epochs=6, early_stopping=patience), quiet=True)
+    assert (result["epochs"], result["best_epoch"]) == (epochs, best)
+
+
 def test_early_stopping_and_steps(tmp_path: Path) -> None:
     # With a learning rate of nearly nothing no validation is better than the first by chance for long.
     result = fit(config_of(tmp_path, epochs=500, early_stopping=2, learning_rate=1e-12, ema_decay=0.0), quiet=True)
@@ -402,13 +455,13 @@ def test_forces_that_are_no_vectors_of_atoms(tmp_path: Path) -> None:
         prepare(config_of(tmp_path))
 
 
-def without_labels(folder: Path, part: str, *names: str) -> None:
-    """Writes the data of `experiment` anew, with no label of these properties in one part of its split."""
+def relabelled(folder: Path, part: str, *names: str, value: float = np.nan) -> None:
+    """Writes the data of `experiment` anew, with one label, by default none, for all of one part of its split."""
     indices = prepare(config_of(folder)).split.parts[part]
     data = waters()
     for name in names:
         rows = data.molecules.atoms_of(indices) if data.properties[name].per_atom else indices
-        data.labels[name][rows] = np.nan
+        data.labels[name][rows] = value
     write_packed(data, folder / "waters.npz")
 
 
@@ -418,8 +471,20 @@ def with_dipole(folder: Path, **training: Any) -> ExperimentConfig:
     return build(ExperimentConfig, tree, Source("test"))
 
 
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_scales_are_of_the_training_part(tmp_path: Path, part: str) -> None:
+    task = prepare(with_dipole(tmp_path))
+    relabelled(tmp_path, part, "energy", "forces", "dipole", value=1e6)
+    again = prepare(with_dipole(tmp_path))
+    assert float(again.dataset.labels_of(task.split.parts[part])["energy"].min()) == 1e6
+    for name, value in task.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+    forces = task.dataset.labels_of(task.split.train)["forces"]
+    assert task.model.scale_of("forces") == pytest.approx(float(forces.square().nanmean().sqrt()))
+
+
 def test_a_validation_part_without_labels(tmp_path: Path) -> None:
-    without_labels(tmp_path, "validation", "energy", "forces")
+    relabelled(tmp_path, "validation", "energy", "forces")
     with pytest.raises(ValueError, match=r"data\.split: the validation part has no label of energy, forces.*another"):
         prepare(config_of(tmp_path))
     # A loss without weight chooses nothing either.
@@ -434,7 +499,7 @@ def test_a_loss_that_is_asked_for_needs_labels_that_train(tmp_path: Path) -> Non
     tree["data"]["properties"] = {"energy": {}}
     with pytest.raises(ValueError, match=r"training\.losses\.forces: has weight 0.95.*data\.properties\.forces"):
         prepare(build(ExperimentConfig, tree, Source("test")))
-    without_labels(tmp_path, "train", "forces")
+    relabelled(tmp_path, "train", "forces")
     with pytest.raises(ValueError, match=r"training\.losses\.forces: .* the training part has no label of it"):
         prepare(config_of(tmp_path, losses={"forces": {}}))
 
