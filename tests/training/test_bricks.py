@@ -151,7 +151,8 @@ def learner_of_waters() -> tuple[Learner, PreparedDataset]:
     """A learner whose properties have weights and scales of their own, and what it learns."""
     data, model = waters(), tiny()
     model.fit_scales(data.labels_of(np.arange(len(data))), torch.from_numpy(data.composition(("H", "O"))))
-    config = TrainingConfig(losses={name: LossConfig(weight=weight) for name, weight in WEIGHTS.items()})
+    losses = {name: LossConfig(weight=weight) for name, weight in WEIGHTS.items()}
+    config = TrainingConfig(losses=losses, schedule=ScheduleConfig(decay="plateau", patience=0))
     return Learner(model, config, total_steps=10), data.prepare(model.cutoff)
 
 
@@ -204,6 +205,8 @@ def test_a_validation_does_not_depend_on_its_batches(batch_size: int) -> None:
             error = learner.validation_errors[name]
             assert error.mae == pytest.approx(float(values.abs().mean()), rel=1e-5)
             assert error.count == len(values)
+    # The second validation was no better than the first.
+    assert learner.schedule.state() == {"reduction": 0.5, "best": learner.validation_loss, "worse": 0.0}
 
 
 @pytest.mark.parametrize("precision", ["32", "bf16"])
