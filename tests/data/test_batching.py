@@ -78,17 +78,19 @@ def test_periodic_and_charged_structures_next_to_molecules() -> None:
     salt = ase.Atoms("NaCl", [[0.1, 0, 0], [2.8, 0.2, 0]], cell=5.6 * np.eye(3), pbc=True)
     ion = ase.Atoms("OH", [[0, 0, 0], [0.97, 0, 0]])
     ion.info["charge"] = -1.0
-    structures = [salt, ion, salt]
+    charged = salt.copy()
+    charged.info["charge"] = 2.0
+    structures = [salt, ion, charged]
     flat = FlatMolecules.checked(
         "test",
         np.array([2, 2, 2]),
         np.concatenate([s.numbers for s in structures]),
         np.concatenate([s.positions for s in structures]),
-        charges=np.array([0.0, -1.0, 0.0]),
+        charges=np.array([0.0, -1.0, 2.0]),
         cells=np.stack([s.cell.array if s.pbc.all() else np.full((3, 3), np.nan) for s in structures]),
     )
     data = Dataset("test", flat, {}, {})
-    for chosen in (np.array([2, 1, 0]), rng.permutation(3)):
+    for chosen in (np.array([2, 1, 0]), np.array([1, 2]), rng.permutation(3)):
         found = data.prepare(4.5).batch(chosen, torch.float64).molecules
         expected = Molecules.from_ase([structures[k] for k in chosen], 4.5, torch.float64)
         assert torch.equal(found.edge_index, expected.edge_index)
@@ -96,7 +98,8 @@ def test_periodic_and_charged_structures_next_to_molecules() -> None:
         assert expected.shifts is not None
         assert torch.equal(found.shifts, expected.shifts)
         assert found.charge is not None
-        assert torch.equal(found.charge, torch.from_numpy(flat.charges[chosen]))
+        assert expected.charge is not None
+        assert torch.equal(found.charge, expected.charge)
     assert data.structure(0).pbc.all()
     assert data.structure(1).info["charge"] == -1.0
 
@@ -168,6 +171,16 @@ def test_neighbours_are_kept_on_disk_and_damage_is_repaired(
     batching.list_neighbours("test", flat, 3.5, tmp_path)  # another cutoff, another file
     batching.list_neighbours("test", flat.subset(np.arange(5)), 2.5, tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_crystals_that_differ_only_in_their_cells_do_not_share_kept_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "WORTH_KEEPING", 0)
+    for edge, neighbours in ((3.0, 6), (2.0, 26), (5.0, 0)):  # of a simple cubic lattice, within 3.5 Angstrom
+        cell = edge * np.eye(3)[None]
+        crystal = FlatMolecules.checked("test", np.array([1]), np.array([2]), np.zeros((1, 3)), cells=cell)
+        assert batching.list_neighbours("test", crystal, 3.5, tmp_path).counts.tolist() == [neighbours]
 
 
 def test_a_cache_that_cannot_be_written_does_no_harm(

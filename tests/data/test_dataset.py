@@ -54,6 +54,40 @@ def test_labelled_finds_molecules_with_any_label(dataset: Dataset) -> None:
         dataset.select(["enrgy"])
 
 
+def test_one_component_makes_a_molecule_labelled(dataset: Dataset) -> None:
+    dipole, forces = dataset.labels["dipole"], dataset.labels["forces"]
+    dipole[5], dipole[6, 1:] = np.nan, np.nan
+    assert dataset.select(["dipole"]).labelled().tolist() == [k for k in range(40) if k != 5]
+    forces[:] = np.nan
+    forces[dataset.molecules.starts[9] + dataset.molecules.n_atoms[9] - 1, 2] = 0.0
+    assert dataset.select(["forces"]).labelled().tolist() == [9]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"n_atoms": np.array([2, 1])},
+        {"atomic_numbers": np.array([1, 8, 3])},
+        {"positions": np.eye(3)[::-1]},
+        {"charges": np.array([1.0, 0.0])},
+        {"charges": None},
+        {"cells": np.stack([8.0 * np.eye(3), np.full((3, 3), np.nan)])},
+        {"cells": None},
+    ],
+    ids=lambda changed: " ".join(changed),
+)
+def test_the_hash_is_that_of_everything_about_the_molecules(changed: dict[str, np.ndarray | None]) -> None:
+    arrays: dict[str, np.ndarray | None] = {
+        "n_atoms": np.array([1, 2]),
+        "atomic_numbers": np.array([3, 8, 1]),
+        "positions": np.eye(3),
+        "charges": np.array([0.0, 1.0]),
+        "cells": np.stack([9.0 * np.eye(3), np.full((3, 3), np.nan)]),
+    }
+    first, again, other = (FlatMolecules(**kind) for kind in (arrays, arrays, arrays | changed))
+    assert first.content_hash == again.content_hash != other.content_hash
+
+
 @pytest.mark.parametrize(
     ("labels", "properties", "message"),
     [

@@ -39,7 +39,7 @@ def check(data: Dataset) -> None:
     # ASE's constants are of 2014: equal to a few parts in a hundred million.
     np.testing.assert_allclose(data.labels["energy"], E * KCAL, rtol=3e-8)
     np.testing.assert_allclose(data.labels["forces"].reshape(FRAMES, ATOMS, 3), F * KCAL, rtol=3e-8)
-    np.testing.assert_array_equal(data.molecules.positions.reshape(FRAMES, ATOMS, 3), R)
+    np.testing.assert_allclose(data.molecules.positions.reshape(FRAMES, ATOMS, 3), R, rtol=1e-8)
     assert set(data.groups.tolist()) == {0}
     assert data.properties["forces"].per_atom
     assert data.properties["energy"].unit == "meV"
@@ -50,9 +50,16 @@ def test_every_layout_gives_the_same_data(tmp_path: Path, layout: str) -> None:
     check(read_md17(write(tmp_path, LAYOUTS[layout])))
 
 
-def test_units_written_in_the_file_count(tmp_path: Path) -> None:
-    arrays = LAYOUTS["md17"] | {"E": E * KCAL, "F": F * KCAL, "e_unit": np.array("eV"), "r_unit": np.array("Ang")}
-    check(read_md17(write(tmp_path, arrays)))
+@pytest.mark.parametrize(
+    ("e_unit", "energy", "r_unit", "length"),
+    [("eV", 1.0, "Ang", 1.0), ("hartree", units.Hartree, "bohr", units.Bohr), ("kcal/mol", KCAL, "bohr", units.Bohr)],
+)
+def test_units_written_in_the_file_count(
+    tmp_path: Path, e_unit: str, energy: float, r_unit: str, length: float
+) -> None:
+    arrays = {"R": R / length, "E": E * KCAL / energy, "F": F * KCAL / (energy / length)}
+    named = {"e_unit": np.array(e_unit), "r_unit": np.array(r_unit)}
+    check(read_md17(write(tmp_path, LAYOUTS["md17"] | arrays | named)))
 
 
 def test_properties_under_the_users_names_and_units(tmp_path: Path) -> None:

@@ -120,6 +120,14 @@ def test_a_parsed_archive_is_kept(archive: Path, tmp_path: Path, monkeypatch: py
     np.testing.assert_array_equal(again.labels["gap"], first.labels["gap"])
 
 
+def test_an_archive_that_is_replaced_is_parsed_again(archive: Path, tmp_path: Path) -> None:
+    assert read_qm9(archive, cache_directory=tmp_path / "cache").groups.tolist() == [1, 3]
+    write_archive(archive, {"dsgdb9nsd_000003.xyz": WATER})
+    replaced = read_qm9(archive, cache_directory=tmp_path / "cache")
+    assert replaced.groups.tolist() == [3]
+    check_water(replaced, 0)
+
+
 def test_a_folder_is_downloaded_into(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

@@ -19,6 +19,7 @@ def test_against_ase() -> None:
     [
         ("hartree", "kcal/mol", 627.509474),
         ("e*bohr", "D", 2.541746473),
+        ("D", "mD", 1000.0),
         ("hartree/bohr", "eV/Angstrom", 51.42206747),
         ("kcal/mol/Angstrom", "meV/Angstrom", 43.3641043),
         ("bohr^3", "A**3", 0.148184711),
