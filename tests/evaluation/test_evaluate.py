@@ -40,6 +40,15 @@ def test_the_same_errors_as_after_training(run: Path) -> None:
     assert "meV/Angstrom" in text
 
 
+def test_the_parts_that_judge_are_evaluated(run: Path) -> None:
+    evaluation = evaluate(run / "run" / "model.safetensors", batch_size=3)
+    _, stored = load_model(run / "run" / "model.safetensors")
+    assert list(evaluation.errors) == list(evaluation.parities) == ["validation", "test"]
+    for part, parities in evaluation.parities.items():
+        labels = waters().labels["energy"][stored.tensors[f"split.{part}"].numpy()]
+        np.testing.assert_allclose(parities["energy"].label, 1000.0 * labels)
+
+
 def test_files_and_no_accidental_overwriting(run: Path, tmp_path: Path) -> None:
     evaluation = evaluate(run / "run" / "model.safetensors")
     files = write_evaluation(evaluation, tmp_path)

@@ -1,6 +1,7 @@
 """Grids: which cells they have, what they find, what their tables say, and what they refuse."""
 
 import contextlib
+import csv
 import json
 import os
 import signal
@@ -62,10 +63,14 @@ def result(energy: float, seconds: float = 60.0) -> dict[str, Any]:
     return {"units": units, "validation": errors, "test": errors, "training_seconds": seconds, "peak_memory_MB": 400.0}
 
 
-def two(error: float) -> dict[int, dict[str, Any]]:
-    """The result of one seed, for two properties."""
-    errors = {name: {"mae": error, "rmse": error} for name in ("energy", "dipole")}
-    return {0: {**result(error), "test": errors, "units": {"energy": "meV", "dipole": "mD"}}}
+def two(*errors: float, dipole: float | None = None) -> dict[int, dict[str, Any]]:
+    """Results of seeds 0, 1, ... for two properties: errors of the energy, and of the dipole the same or another."""
+    results: dict[int, dict[str, Any]] = {}
+    for seed, energy in enumerate(errors):
+        values = {"energy": energy, "dipole": energy if dipole is None else dipole}
+        test = {name: {"mae": error, "rmse": error} for name, error in values.items()}
+        results[seed] = {**result(energy), "test": test, "units": {"energy": "meV", "dipole": "mD"}}
+    return results
 
 
 def test_cells_are_variants_times_seeds_seed_by_seed(tmp_path: Path) -> None:
@@ -172,6 +177,18 @@ def test_steps_of_every_experiment_are_timed(tmp_path: Path) -> None:
     assert list(times) == ["plain", "both"] and all(0.0 < seconds < 60.0 for seconds in times.values())
 
 
+def test_the_first_step_is_no_part_of_the_median(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "_Step", lambda *_: lambda number: (60.0, 1.0, 9.0, 2.0)[number])
+    assert step_seconds({"plain": config(tmp_path)}, waters(), ("H", "O"), rounds=3) == {"plain": 2.0}
+
+
+def test_minutes_become_as_many_steps_as_fit_into_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {"plain": 0.25, "polarized": 0.7, "slow": 60.0}
+    monkeypatch.setattr(comparing, "step_seconds", lambda *_: times)
+    grid = grid_of(tmp_path, minutes=0.1, seeds=[0], variants=dict.fromkeys(times, PLAIN_VARIANT))
+    assert [cell.config.training.steps for cell in grid.cells(measure(grid).found)] == [24, 8, 1]
+
+
 def test_ratios_are_taken_seed_by_seed() -> None:
     results = {
         "plain": {0: result(10.0), 1: result(20.0)},
@@ -197,6 +214,16 @@ def test_ratios_are_taken_seed_by_seed() -> None:
     assert cells[1:5] == ["polarized", "8", "8", "-"]
 
 
+def test_the_mean_ratio_is_geometric_over_properties_and_arithmetic_over_seeds() -> None:
+    """Half of one error and twice of another is no gain."""
+    results = {"plain": two(10.0, 20.0, dipole=4.0), "polarized": two(5.0, 2.5, dipole=8.0)}
+    table = make_table("test", "plain", results, dict.fromkeys(results, 7), dict.fromkeys(results, 1.0), {})
+    overall = table.rows[1].overall
+    assert overall is not None
+    assert (overall.mean, overall.deviation) == pytest.approx((0.75, 0.5 / 2**0.5))
+    assert "| 0.750 ± 0.354 |" in table.markdown()
+
+
 def test_errors_of_the_validation_part_are_called_that() -> None:
     """Where a grid has no test part, or one of its results has none."""
     whole, part = result(10.0), {key: value for key, value in result(20.0).items() if key != "test"}
@@ -212,12 +239,16 @@ def test_errors_of_the_validation_part_are_called_that() -> None:
 
 def test_tables_are_written_in_every_form(tmp_path: Path) -> None:
     many = {f"p{k}": {"mae": 1.0 + k, "rmse": 2.0} for k in range(6)}
-    one = {**result(1.0), "test": many, "units": dict.fromkeys(many, "eV")}
+    units = dict(zip(many, ("eV", "meV", "mD", "bohr^3", "cal/mol/K", "1"), strict=True))
+    one = {**result(1.0), "test": many, "units": units}
     table = make_table("test", "plain", {"plain": {0: one}}, {"plain": 7}, {"plain": 1.0}, {"plain": "channels 9"})
     write_table(table, tmp_path)
-    assert "| p5 [eV]" in (tmp_path / "table.md").read_text()  # turned: a row per property
-    assert "- plain: channels 9" in (tmp_path / "table.md").read_text()
-    assert len((tmp_path / "table.csv").read_text().splitlines()) == 7
+    text = (tmp_path / "table.md").read_text()
+    assert all(f"\n| {name} [{unit}]" in text for name, unit in units.items())  # turned: a row per property
+    assert "- plain: channels 9" in text
+    rows = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
+    assert {row["property"]: row["unit"] for row in rows} == units
+    assert [float(row["test_mae"]) for row in rows] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     assert json.loads((tmp_path / "table.json").read_text())["plain"]["mae"]["p5"] == [6.0]
     assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
 
