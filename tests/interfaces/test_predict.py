@@ -15,11 +15,12 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.data.units import BOHR, DEBYE
 from neural_polarization.heads import HEADS
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.outputs import table, write_predictions
-from neural_polarization.interfaces.predict import from_smiles, predict, undefined_moments, unseen_charges
+from neural_polarization.interfaces.predict import Prediction, from_smiles, predict, undefined_moments, unseen_charges
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
@@ -127,6 +128,50 @@ def test_tables_have_units(model: Model, tmp_path: Path) -> None:
     first = json.loads((tmp_path / "out.json").read_text())["structures"][0]
     assert first["properties"]["dipole"]["unit"] == "D"
     np.testing.assert_allclose(first["displacement"], predictions[0].displacement)
+
+
+def test_values_are_written_in_the_units_that_stand_beside_them(tmp_path: Path) -> None:
+    units = {**UNITS, "extent": "bohr^2", "heat": "meV"}
+    tensor = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
+    values = {
+        "energy": np.array(-7.5),
+        "dipole": DEBYE * np.array([1.0, 2.0, 3.0]),
+        "polarizability": BOHR**3 * tensor,
+        "extent": np.array(BOHR**2 * 19.0),
+        "heat": np.array(0.25),
+        "other": np.array(4.0),
+    }
+    vectors = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0], [0.0, 3.0, 1.0]])
+    predictions = [Prediction(STRUCTURES[0], values, displacement=vectors, forces=2.0 * vectors)]
+    for ending in ("csv", "json", "extxyz"):
+        write_predictions(predictions, units, tmp_path / f"out.{ending}")
+
+    (row,) = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
+    axes = [f"{one}{other}" for one in "xyz" for other in "xyz"]
+    expected = {
+        "energy [eV]": -7.5,
+        **{f"dipole_{axis} [D]": k + 1.0 for k, axis in enumerate("xyz")},
+        **{f"polarizability_{pair} [bohr^3]": k + 1.0 for k, pair in enumerate(axes)},
+        "extent [bohr^2]": 19.0,
+        "heat [eV]": 0.25,
+        "other [internal units]": 4.0,
+        "largest force [eV/Angstrom]": 10.0,
+        "largest displacement [Angstrom]": 5.0,
+    }
+    assert {name: float(row[name]) for name in list(row)[3:]} == pytest.approx(expected)
+
+    (structure,) = json.loads((tmp_path / "out.json").read_text())["structures"]
+    written = structure["properties"]
+    assert written["dipole"] == {"value": pytest.approx([1.0, 2.0, 3.0]), "unit": "D"}
+    assert written["extent"] == {"value": pytest.approx(19.0), "unit": "bohr^2"}
+    np.testing.assert_allclose(written["polarizability"]["value"], tensor)
+    assert structure["forces"] == (2.0 * vectors).tolist()
+
+    frame = ase.io.read(tmp_path / "out.extxyz")
+    assert isinstance(frame, ase.Atoms)
+    np.testing.assert_allclose(frame.info["polarizability"], tensor)
+    assert (frame.info["extent"], frame.info["extent_unit"]) == (pytest.approx(19.0), "bohr^2")
+    np.testing.assert_allclose(frame.get_dipole_moment(), values["dipole"])  # ASE's own name, in ASE's unit
 
 
 def test_outputs_are_not_overwritten_by_accident(model: Model, tmp_path: Path) -> None:
@@ -257,6 +302,21 @@ def test_forces_of_the_calculator_are_those_of_its_energy(model: Model) -> None:
         assert forces[atom, axis] == pytest.approx((energies[1] - energies[0]) / (2 * step), abs=1e-6)
     assert atoms.calc.results["displacement"].shape == (6, 3)
     assert atoms.get_dipole_moment().shape == (3,)
+
+
+def test_the_calculator_gives_no_forces_of_another_energy() -> None:
+    heads = {"ground": HeadConfig("extensive"), "excited": HeadConfig("extensive", forces=True)}
+    two = Model(ModelConfig(("H", "O"), heads, BackboneConfig(channels=8, num_layers=2)))
+    atoms = molecule("H2O")
+    (expected,) = predict(two, [atoms])
+    assert expected.properties["ground"] != pytest.approx(expected.properties["excited"])
+    atoms.calc = NeuralPolarizationCalculator(two)
+    assert atoms.get_potential_energy() == pytest.approx(expected.properties["excited"])
+    np.testing.assert_allclose(atoms.get_forces(), expected.forces, atol=1e-6)
+    atoms.calc = NeuralPolarizationCalculator(two, energy="ground")
+    assert atoms.get_potential_energy() == pytest.approx(expected.properties["ground"])
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_forces()
 
 
 def test_the_calculator_of_a_model_without_energy() -> None:
