@@ -12,6 +12,7 @@ from neural_polarization.labelling.labels import DEFINITIONS
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import FAST, LEAN, Accuracy, build_grid, build_molecule
 from neural_polarization.labelling.properties.density import density_on_points, evaluate_density, unpack_matrix
+from neural_polarization.labelling.properties.moments import moments
 
 # Cartesian d and pure f functions on the heavy atom: everything that is special about the default level.
 MIXED = Level.parse("B3LYP/6-31G(2df,p)")
@@ -91,6 +92,17 @@ def test_published_values_of_water(labels_of_water: tuple[ase.Atoms, dict[str, n
     np.testing.assert_allclose(labels["mulliken_charges"], [-0.589706, 0.294853, 0.294853], atol=2e-5)
 
 
+def test_moments_of_bare_nuclei() -> None:
+    """Nine and one charges, 2 Angstrom apart: 0.2 and 1.8 Angstrom from their centre, where the dipole is zero."""
+    molecule = build_molecule(fluoride(2.0), MIXED, Accuracy())
+    found = moments(molecule, np.zeros((molecule.nao, molecule.nao)))
+    axis = fluoride().positions[0] / 0.1
+    np.testing.assert_allclose(found.dipole, 0.0, atol=1e-9)
+    along = 9 * 0.2**2 + 1 * 1.8**2
+    np.testing.assert_allclose(found.quadrupole, along * np.outer(axis, axis) * 1.5 - along * np.eye(3) / 2, atol=1e-9)
+    assert found.spatial_extent == 0.0
+
+
 def test_sum_rules(labels_of_water: tuple[ase.Atoms, dict[str, np.ndarray]]) -> None:
     atoms, labels = labels_of_water
     assert np.abs(labels["forces"].sum(axis=0)).max() < 2e-3
@@ -103,6 +115,9 @@ def test_sum_rules(labels_of_water: tuple[ase.Atoms, dict[str, np.ndarray]]) -> 
     nuclei = atoms.numbers @ atoms.positions
     electrons = labels["centroid_occupations"] @ labels["centroid_positions"]
     np.testing.assert_allclose(nuclei - electrons, labels["dipole"], atol=1e-5)
+    from_origin = np.sum((labels["centroid_positions"] - nuclei / 10) ** 2, axis=1)
+    extents = labels["centroid_spreads"] ** 2 + from_origin
+    assert labels["centroid_occupations"] @ extents == pytest.approx(labels["spatial_extent"], abs=1e-5)
 
 
 def test_density_matrix_makes_the_density_again(
@@ -118,6 +133,12 @@ def test_density_matrix_makes_the_density_again(
     assert density @ grid.weights == pytest.approx(10, abs=1e-4)
     dipole = (atoms.numbers @ atoms.positions) - (density * grid.weights) @ grid.coords * BOHR
     np.testing.assert_allclose(dipole, labels["dipole"], atol=2e-4)
+    origin = atoms.numbers @ atoms.positions / 10
+    points = np.concatenate([atoms.positions, grid.coords * BOHR]) - origin
+    charges = np.concatenate([atoms.numbers, -density * grid.weights])
+    products = np.einsum("px,py->pxy", points, points)
+    traceless = (3 * products - np.sum(points**2, axis=1)[:, None, None] * np.eye(3)) / 2
+    np.testing.assert_allclose(np.tensordot(charges, traceless, 1), labels["quadrupole"], atol=5e-4)
     with pytest.raises(ValueError, match="structure or level differ"):
         evaluate_density(atoms, Level.parse("PBE/3-21G"), labels["density_matrix"], np.zeros((1, 3)))
 

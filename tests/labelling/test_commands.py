@@ -22,7 +22,7 @@ from neural_polarization.labelling.mean_field import FAST, Accuracy
 from neural_polarization.labelling.properties.density import evaluate_density
 from neural_polarization.labelling.relaxation import relax
 from neural_polarization.labelling.run import serial
-from neural_polarization.labelling.store import LabelStore, structure_key
+from neural_polarization.labelling.store import LabelStore, Record, read_labels, structure_key
 
 REQUEST = Request(Level.parse("PBE/3-21G"), FAST, ("forces",))
 
@@ -107,6 +107,14 @@ def test_frames_of_a_molecule_stay_in_one_part() -> None:
     assert packing._part("CCO", 0) == packing._part("CCO", 0)
 
 
+def test_parts_are_drawn_by_seed() -> None:
+    structures = [ase.Atoms("H", info={"smiles": f"C{k}"}) for k in range(2000)]
+    records = [Record("", atoms, {}, "", 0.0, 0) for atoms in structures]
+    first, again, other = (packing._main_arrays(records, seed)["split"] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.mean(first == other) == pytest.approx(0.8**2 + 2 * 0.1**2, abs=0.04), "as of independent draws"
+
+
 def test_chances_of_points_sum_to_their_number() -> None:
     sizes = np.array([100.0, 1.0, 1.0, 2.0, 0.0])
     chances = packing._inclusion(sizes, 3)
@@ -183,11 +191,38 @@ def test_existing_structures_are_not_overwritten(tmp_path: Path) -> None:
 HYDROGEN = ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.75]])
 
 
-def labelled(path: Path, request: Request, atoms: ase.Atoms = HYDROGEN) -> Path:
+def labelled(path: Path, request: Request, atoms: ase.Atoms = HYDROGEN, energy: float = -31.0) -> Path:
     """A file of labels that took no calculation."""
     with LabelStore(path, request) as store:
-        store.add(structure_key(atoms, request), atoms, {"energy": np.array(-31.0)}, 0.1)
+        store.add(structure_key(atoms, request), atoms, {"energy": np.array(energy)}, 0.1)
     return path
+
+
+def test_packed_sets_keep_charges_and_every_digit_of_energies(tmp_path: Path) -> None:
+    ion = ase.Atoms("HeH", [[0, 0, 0], [0, 0, 0.77]], info={"charge": 1})
+    neutral = labelled(tmp_path / "one.h5", REQUEST, energy=-11013.123456789)
+    packing.pack([neutral, labelled(tmp_path / "two.h5", REQUEST, ion)], tmp_path / "set.npz")
+    both = read_packed(tmp_path / "set.npz")
+    assert both.labels["energy"].tolist() == [-11013.123456789, -31.0]
+    assert both.molecules.charges is not None
+    assert both.molecules.charges.tolist() == [0.0, 1.0]
+    packing.pack([neutral], tmp_path / "neutral.npz")
+    assert read_packed(tmp_path / "neutral.npz").molecules.charges is None
+
+
+def test_the_charge_in_a_file_wins_over_that_of_the_command(tmp_path: Path) -> None:
+    given = [
+        ase.Atoms("OH", [[0, 0, 0], [0, 0, 0.97]], info={"charge": -1}),
+        ase.Atoms("HeH", [[0, 0, 0], [0, 0, 0.77]]),
+        ase.Atoms("Li", info={"charge": 0, "spin": 1}),
+    ]
+    ase.io.write(tmp_path / "ions.extxyz", given)
+    words = ["label", str(tmp_path / "ions.extxyz"), "-o", str(tmp_path / "x.h5"), "--level", "HF/STO-3G"]
+    assert npol(*words, "--quantities", "forces", "--charge", "1", "--spin", "0") == 0
+    found = {str(record.atoms.symbols): record.atoms.info for record in read_labels(tmp_path / "x.h5")}
+    assert {symbols: (info["charge"], info["spin"]) for symbols, info in found.items()} == {
+        "OH": (-1, 0), "HeH": (1, 0), "Li": (0, 1),
+    }  # fmt: skip
 
 
 def test_a_set_is_never_packed_over_its_labels_or_another_set(tmp_path: Path) -> None:
