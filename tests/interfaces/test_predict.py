@@ -141,7 +141,7 @@ def test_values_are_written_in_the_units_that_stand_beside_them(tmp_path: Path) 
         "heat": np.array(0.25),
         "other": np.array(4.0),
     }
-    vectors = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0], [0.0, 3.0, 1.0]])
+    vectors = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0], [2.0, 0.0, 1.0]])
     predictions = [Prediction(STRUCTURES[0], values, displacement=vectors, forces=2.0 * vectors)]
     for ending in ("csv", "json", "extxyz"):
         write_predictions(predictions, units, tmp_path / f"out.{ending}")
