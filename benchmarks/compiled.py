@@ -3,9 +3,10 @@
     python benchmarks/compiled.py --messages plain riding --molecules ethanol --batch 16
 
 All networks take turns, eager and compiled. Prints, for each, milliseconds of forward and backward (medians), in
-brackets their ratio to the first network's (median of the rounds), and how much faster the compiled step is. On a CPU the milliseconds are those of the process, which other load does not lengthen by
-waiting. Compiled kernels are cached on disk, for each number of threads: a second run compiles in a fraction of the
-time (set a fresh TORCHINDUCTOR_CACHE_DIR to measure the first).
+brackets their ratio to the first network's (median of the rounds), and how much faster the compiled step is. On a CPU
+the milliseconds are those of the process, which other load does not lengthen by waiting. Compiled kernels are cached
+on disk, for each number of threads: a second run compiles in a fraction of the time (set a fresh
+TORCHINDUCTOR_CACHE_DIR to measure the first).
 """
 
 import argparse
@@ -101,8 +102,8 @@ def main() -> None:
                 for k in (0, 1)
             ]
             print(
-                f"{messages:12} eager {eager:7.1f} ms ({to_first[0]:.2f})  compiled {fast:7.1f} ms ({to_first[1]:.2f})  "
-                f"eager / compiled {eager / fast:4.2f}",
+                f"{messages:12} eager {eager:7.1f} ms ({to_first[0]:.2f})  "
+                f"compiled {fast:7.1f} ms ({to_first[1]:.2f})  eager / compiled {eager / fast:4.2f}",
                 flush=True,
             )
 
