@@ -248,10 +248,11 @@ class Progress(Callback):
         self._first_step = 0
         self._text = ""
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
-        self._started = self._shown = time.monotonic()
-        self._first_step = trainer.global_step
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock with the first epoch: compiling comes before it, and says nothing about the steps."""
+        if not self._started:
+            self._started = self._shown = time.monotonic()
+            self._first_step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
