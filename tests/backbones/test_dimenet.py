@@ -56,6 +56,18 @@ def test_joined_scalars_reach_the_messages() -> None:
     assert torch.allclose(again.scalars, told.scalars, rtol=0.0, atol=1e-12)
 
 
+@torch.no_grad()
+def test_narrow_networks_start_as_large_as_wide_ones() -> None:
+    """Functions of the basis are large: what they are mapped by has the size that 128 channels would give it."""
+    molecules = Molecules.from_ase(distorted("CH3CH2OH"), CUTOFF, torch.float64)
+    for channels in (8, 16, 128):
+        backbone = DimeNetPP(3, channels=channels, num_layers=2, cutoff=CUTOFF).double()
+        features = backbone.embed(torch.tensor([1, 1, 2, 0, 0, 0, 0, 0, 0]))
+        for layer in backbone.layers:
+            features = layer(features, _edges(molecules))
+        assert 0.1 < features.scalars.std() < 6.0
+
+
 def test_angles_count() -> None:
     """Two geometries with the same distances along all edges and other angles are told apart."""
     backbone = _backbone().double()

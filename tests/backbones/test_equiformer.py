@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from e3nn import o3
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from neural_polarization.backbones.equiformer import (
     SmoothLeakyReLU,
 )
 from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
+from neural_polarization.layers.irreps import NEIGHBOURS
 from neural_polarization.testing import BackboneContract
 
 
@@ -46,7 +48,7 @@ def _leaky(x: float) -> float:
 def _gated(values: Tensor, irreps: o3.Irreps) -> Tensor:
     """SiLU of the scalars; then come the gates, one for each channel of what follows."""
     channels = irreps[0].mul
-    found = [torch.nn.functional.silu(values[:channels])]
+    found = [F.silu(values[:channels])]
     gate, start = channels, sum(block.mul for block in irreps)
     for block_channels, irrep in irreps[1:]:
         for _ in range(block_channels):
@@ -117,6 +119,43 @@ def test_blocks_are_residual() -> None:
 
 
 @torch.no_grad()
+def test_edge_degrees_are_radial_functions_times_harmonics() -> None:
+    """Edge by edge and channel by channel, faded by the envelope, over the root of a typical number of neighbours."""
+    layer = _layer(0)
+    embedding, irreps, edges = layer.edge_degree, layer.irreps, _edges(4, 6.0)
+    assert embedding is not None
+    harmonics, radial = layer.harmonics(edges), layer.basis(edges.lengths)
+    weights = embedding.radial(radial)
+    arrived = torch.zeros(4, irreps.dim, dtype=torch.float64)
+    for edge, receiver in enumerate(edges.receivers.tolist()):
+        for degree, block in enumerate(irreps.slices()):
+            y = harmonics[edge, degree**2 : (degree + 1) ** 2]
+            terms = [weights[edge, 4 * degree + channel] * y for channel in range(4)]
+            arrived[receiver, block] += edges.envelope[edge] * torch.cat(terms) / math.sqrt(NEIGHBOURS)
+    expected = embedding.linear(arrived)
+    assert (embedding(edges, harmonics, radial, 4) - expected).abs().max() < 1e-13
+
+
+@torch.no_grad()
+def test_radial_perceptron_has_two_hidden_layers_with_norms() -> None:
+    perceptron = _layer(1).attention.radial
+    x = radial = torch.rand(6, 5, dtype=torch.float64)
+    for linear, norm in ((0, 1), (3, 4)):
+        weights, scale = perceptron[linear], perceptron[norm]
+        x = F.silu(F.layer_norm(F.linear(x, weights.weight, weights.bias), (64,), scale.weight, scale.bias))
+    assert (perceptron(radial) - F.linear(x, perceptron[6].weight, perceptron[6].bias)).abs().max() < 1e-13
+
+
+@torch.no_grad()
+def test_feed_forward_networks_are_gated_and_three_times_as_wide() -> None:
+    layer = _layer(1)
+    features = torch.randn(5, layer.irreps.dim, dtype=torch.float64)
+    between = layer.feed.first(features)
+    hidden = torch.stack([_gated(values, o3.Irreps("12x0e + 12x1o + 12x2e")) for values in between])
+    assert (layer.feed(features) - layer.feed.second(hidden)).abs().max() < 1e-13
+
+
+@torch.no_grad()
 def test_linear_is_that_of_e3nn() -> None:
     before, after = o3.Irreps("4x0e + 3x1o + 2x2e"), o3.Irreps("5x0e + 2x1o")
     mine, theirs = Linear(before, after).double(), o3.Linear(before, after, biases=True).double()
@@ -140,6 +179,7 @@ def test_layer_norm() -> None:
         assert torch.allclose(norm(features)[:, block].square().mean(-1), torch.ones(5, dtype=torch.float64))
     small = 1e-3 * torch.randn(5, irreps.dim, dtype=torch.float64)
     assert torch.allclose(norm(small)[:, 4:], small[:, 4:] / norm.epsilon, rtol=1e-3)
+    assert norm.epsilon == 0.1
     assert (norm(torch.zeros_like(small))[:, 4:] == 0.0).all()
 
 

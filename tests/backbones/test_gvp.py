@@ -3,9 +3,10 @@
 The paper's equations in plain loops are in tests/originals/test_gvp_paper.py.
 """
 
+import pytest
 import torch
 
-from neural_polarization.backbones.gvp import GVP, VectorLayerNorm
+from neural_polarization.backbones.gvp import GVP, GeometricVectorPerceptron, VectorLayerNorm
 from neural_polarization.backbones.protocol import Split
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
@@ -29,6 +30,16 @@ def test_norm_keeps_small_vectors_and_bounds_large_ones() -> None:
     assert torch.allclose(normalized(1e-8), 1e-8 * vectors, rtol=1e-12, atol=0.0)
     root_mean_square = normalized(1e8).square().sum(1).mean(-1).sqrt()
     assert torch.allclose(root_mean_square, torch.ones(5, dtype=torch.float64))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", [2, 4, 12])
+def test_vectors_keep_their_length_on_the_way_to_more_channels(channels: int) -> None:
+    """The mean square over channels, before the gate, of a perceptron at the start."""
+    perceptron = GeometricVectorPerceptron(5, 2, 5, channels).double()
+    vectors = torch.randn(6, 3, 2, dtype=torch.float64)
+    mixed = perceptron.of_vectors(perceptron.hidden(vectors))
+    assert torch.allclose(mixed.square().mean(-1), vectors.square().mean(-1))
 
 
 @torch.no_grad()

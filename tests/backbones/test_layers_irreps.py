@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from e3nn import o3
 from torch import Tensor
 
@@ -88,8 +89,12 @@ def test_loaded_signs_are_kept() -> None:
     assert torch.equal(product.float().double()(x, y), -before)
 
 
+_MOMENT_SILU, _MOMENT_SIGMOID = 1.679, 1.847
+"""Factors of e3nn, 1 / sqrt(<f(z)^2>) for normal z."""
+
+
 def test_gate() -> None:
-    """It turns with its features, scalars apart, and a gate of zero closes by half."""
+    """SiLU of scalars, a sigmoid for every other channel; it turns with its features, scalars apart."""
     irreps = make_irreps([(3, "0e"), (2, "1o"), (1, "2e"), (1, "0o")])
     nonlinearity = gate(irreps).double()
     assert str(nonlinearity.irreps_out) == str(irreps)
@@ -99,6 +104,10 @@ def test_gate() -> None:
     before = nonlinearity(x) @ _matrix(irreps, turn).T
     assert (nonlinearity(x @ _matrix(inner, turn).T) - before).abs().max() < 1e-13
     assert (nonlinearity(torch.zeros_like(x)) == 0.0).all()
+    natural, y = gate(make_irreps(irreps[:3])).double(), torch.randn(5, 17, dtype=torch.float64)
+    assert torch.allclose(natural(y)[:, :3], _MOMENT_SILU * F.silu(y[:, :3]), rtol=1e-2)
+    gates = torch.sigmoid(y[:, 3:6])[:, [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2]]
+    assert torch.allclose(natural(y)[:, 3:], _MOMENT_SIGMOID * gates * y[:, 6:], rtol=1e-2)
     only_scalars = gate(make_irreps([(3, "0e")])).double()
     assert str(only_scalars.irreps_in) == "3x0e"
 

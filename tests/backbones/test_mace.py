@@ -7,8 +7,14 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from neural_polarization.backbones.mace import MACE, EquivariantPolynomials, MACELayer, symmetric_couplings
-from neural_polarization.layers.irreps import Exact
+from neural_polarization.backbones.mace import (
+    MACE,
+    EquivariantPolynomials,
+    MACELayer,
+    SymmetricContraction,
+    symmetric_couplings,
+)
+from neural_polarization.layers.irreps import Exact, make_irreps
 from neural_polarization.testing import BackboneContract
 
 
@@ -92,6 +98,14 @@ def _combinations(components: int, order: int) -> list[tuple[int, ...]]:
     if order == 1:
         return [(k,) for k in range(components)]
     return [(k, *rest) for k in range(components) for rest in _combinations(components, order - 1) if rest[0] >= k]
+
+
+@torch.no_grad()
+def test_weights_start_as_a_mean_over_the_paths_of_an_order() -> None:
+    contraction = SymmetricContraction(50, 60, 2, 3, make_irreps([(60, "0e"), (60, "1o")]))
+    counts = [len(symmetric_couplings(2, order, degree)) for degree in (0, 1) for order in (1, 2, 3)]
+    for weights, count in zip(contraction.weights.split(counts, -1), counts, strict=True):
+        assert float(weights.std()) == pytest.approx(1.0 / count, rel=0.05)
 
 
 def test_weights_of_the_own_species() -> None:

@@ -1,10 +1,12 @@
 """NequIP: the contract, the symmetry of features of both parities, and its nonlinearity."""
 
+import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from e3nn import o3
 from torch import Tensor
 
+from neural_polarization.backbones.attributed import SelfConnection
 from neural_polarization.backbones.nequip import Gated, NequIP, NequIPLayer, features_of_layers
 from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
 from neural_polarization.layers.irreps import make_irreps
@@ -75,6 +77,15 @@ def test_every_weight_of_both_parities_is_read() -> None:
     assert split.vectors is not None
     (split.scalars.sum() + split.vectors.square().sum()).backward()
     assert all(p.grad is not None and (p.grad != 0.0).any() for p in network.parameters())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_species", [1, 5])
+def test_self_connections_keep_the_size_of_features_at_the_start(num_species: int) -> None:
+    """Each is the linear map of one species, whatever the number of species is."""
+    connection = SelfConnection(make_irreps([(64, "0e")]), num_species, make_irreps([(64, "0e")]))
+    values = connection(torch.randn(200, 64), torch.arange(200) % num_species)
+    assert float(values.std()) == pytest.approx(1.0, rel=0.1)
 
 
 def test_gated() -> None:

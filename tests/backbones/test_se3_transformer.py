@@ -1,4 +1,4 @@
-"""SE(3)-Transformer: the contract, and its attention against the paper's equations in plain loops."""
+"""SE(3)-Transformer: the contract, and its attention and nonlinearity against their equations in plain loops."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from neural_polarization.backbones.se3_transformer import SE3Transformer, SE3TransformerLayer
+from neural_polarization.backbones.se3_transformer import NormNonlinearity, SE3Transformer, SE3TransformerLayer
 from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
 from neural_polarization.testing import BackboneContract
 
@@ -92,3 +92,41 @@ def test_attention_is_not_a_mean() -> None:
     before = layer(features, edges)
     layer.attention.query.weight.zero_()
     assert (layer(features, edges) - before).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_nonlinearity_point_by_point() -> None:
+    """SiLU of normalized scalars; u = V / sqrt(0.1^2 + mean |V|^2) of every degree, times SiLU(w |u| + b)."""
+    irreps = o3.Irreps("4x0e + 3x1o + 2x2e")
+    nonlinearity = NormNonlinearity(irreps).double()
+    for parameter in nonlinearity.parameters():
+        parameter.normal_()
+    features = 0.2 * torch.randn(5, irreps.dim, dtype=torch.float64)
+    got = nonlinearity(features)
+    weight, bias = nonlinearity.weight.tolist(), nonlinearity.bias.tolist()
+    for point, values in enumerate(features):
+        scalars = values[:4]
+        deviation = ((scalars - scalars.mean()).square().mean() + 1e-5).sqrt()
+        normal = nonlinearity.layer_norm.weight * (scalars - scalars.mean()) / deviation + nonlinearity.layer_norm.bias
+        expected = [normal * torch.sigmoid(normal)]
+        for first, block in ((0, values[4:13].view(3, 3)), (3, values[13:].view(2, 5))):
+            directions = block / math.sqrt(0.01 + sum(float(v @ v) for v in block) / len(block))
+            for channel, u in enumerate(directions, first):
+                z = weight[channel] * float(u.norm()) + bias[channel]
+                expected.append(z / (1.0 + math.exp(-z)) * u)
+        assert (got[point] - torch.cat(expected)).abs().max() < 1e-6
+
+
+@torch.no_grad()
+def test_features_end_as_attention_makes_them() -> None:
+    """The nonlinearity stands between layers: after all but the last one."""
+    network = SE3Transformer(3, channels=4, num_layers=3, cutoff=6.0, num_basis=5, lmax=2, num_heads=2).double()
+    edges = _edges(4, 6.0)
+    for number, layer in enumerate(network.layers):
+        assert isinstance(layer, SE3TransformerLayer)
+        features = torch.randn(4, layer.irreps_in.dim, dtype=torch.float64)
+        expected = layer.attention(features, edges, layer.harmonics(edges), layer.basis(edges.lengths))
+        if number < 2:
+            assert layer.nonlinearity is not None
+            expected = layer.nonlinearity(expected)
+        assert (layer(features, edges) - expected).abs().max() < 1e-14

@@ -38,6 +38,7 @@ def _steerable(steerable: Steerable, features: Tensor, attribute: Tensor) -> Ten
     }
     out = torch.zeros(linear.irreps_out.dim, dtype=torch.float64)
     row: dict[o3.Irrep, int] = {}
+    assert len(linear.bias) == linear.irreps_out.count(o3.Irrep(0, 1))
     for one, two, made in product.paths:
         coefficients = o3.wigner_3j(one.l, two.l, made.l, dtype=torch.float64) * math.sqrt(made.dim)
         a = attribute[product.second.slices()[two.l]]

@@ -1,11 +1,11 @@
-"""Tensor field network: the contract, and its convolution against the paper's sum with Clebsch-Gordan coefficients."""
+"""Tensor field network: the contract, and its convolution and nonlinearity against the paper's equations in loops."""
 
 import math
 
 import torch
 from e3nn import o3
 
-from neural_polarization.backbones.tfn import TFN, TFNLayer
+from neural_polarization.backbones.tfn import TFN, NormNonlinearity, TFNLayer
 from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
 from neural_polarization.layers.irreps import NEIGHBOURS
 from neural_polarization.testing import BackboneContract
@@ -59,3 +59,44 @@ def test_convolution_is_the_papers_sum() -> None:
     expected = convolution.linear(arrived / math.sqrt(NEIGHBOURS))
     assert (got - expected).abs().max() < 1e-12 * expected.abs().max()
     assert offset == product.weight_numel
+
+
+@torch.no_grad()
+def test_nonlinearity_is_the_papers() -> None:
+    """eta(s + b) of scalars, eta(|V| + b) V of vectors and higher degrees, with eta the shifted softplus."""
+    irreps = o3.Irreps("2x0e + 3x1o + 2x2e")
+    nonlinearity = NormNonlinearity(irreps).double()
+    nonlinearity.bias.normal_()
+    features = torch.randn(4, irreps.dim, dtype=torch.float64)
+    bias, got = nonlinearity.bias.tolist(), nonlinearity(features)
+
+    def eta(x: float) -> float:
+        return math.log(0.5 * math.exp(x) + 0.5)
+
+    for point, values in enumerate(features):
+        expected = [torch.tensor([eta(float(values[k]) + bias[k])], dtype=torch.float64) for k in range(2)]
+        channels = [*values[2:11].split(3), *values[11:].split(5)]
+        expected += [eta(float(value.norm()) + b) * value for value, b in zip(channels, bias[2:], strict=True)]
+        assert (got[point] - torch.cat(expected)).abs().max() < 1e-7
+
+
+@torch.no_grad()
+def test_small_vectors_pass_the_nonlinearity_unchanged_at_the_start() -> None:
+    nonlinearity = NormNonlinearity(o3.Irreps("2x0e + 3x1o")).double()
+    features = 1e-3 * torch.randn(4, 11, dtype=torch.float64)
+    got = nonlinearity(features)
+    assert torch.allclose(got[:, 2:], features[:, 2:], rtol=1e-2)
+    assert torch.allclose(got[:, :2], features[:, :2] / 2.0, rtol=1e-2)
+
+
+@torch.no_grad()
+def test_a_point_mixes_its_channels_before_and_beside_the_convolution() -> None:
+    layer = TFN(3, channels=2, num_layers=3, cutoff=6.0, num_basis=5, lmax=2).double().layers[1]
+    assert isinstance(layer, TFNLayer)
+    edges = _edges(4, 6.0)
+    features = torch.randn(4, layer.irreps_in.dim, dtype=torch.float64)
+    mixed = layer.before(features)
+    arrived = layer.convolution(mixed, edges, layer.harmonics(edges), layer.basis(edges.lengths))
+    expected = layer.nonlinearity(layer.own(features) + arrived)
+    assert (layer(features, edges) - expected).abs().max() < 1e-13
+    assert (mixed - features).abs().max() > 0.1

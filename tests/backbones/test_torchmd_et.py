@@ -23,6 +23,18 @@ def test_channels_have_to_fit_the_heads() -> None:
         TorchMDET(4, channels=8, num_heads=3)
 
 
+@torch.no_grad()
+def test_linear_maps_start_as_the_originals() -> None:
+    """Uniform in Glorot's bounds, without biases."""
+    maps = [part for part in TorchMDET(4, channels=64, num_layers=2).modules() if isinstance(part, torch.nn.Linear)]
+    assert len(maps) == 2 + 6 + 7
+    for one in maps:
+        bound = math.sqrt(6.0 / (one.in_features + one.out_features))
+        assert 0.98 * bound < one.weight.abs().max() <= bound
+        assert float(one.weight.std()) == pytest.approx(bound / math.sqrt(3.0), rel=0.05)
+        assert one.bias is None or (one.bias == 0.0).all()
+
+
 def test_radial_functions_peak_at_their_centres() -> None:
     """The k-th function is 1 where exp(-alpha r) is its centre, which for the last one is at length zero."""
     basis = ExpNormalBasis(8, cutoff=4.0).double()

@@ -52,6 +52,22 @@ def test_frames_are_reproducible_and_centred() -> None:
     assert np.abs(other.get_all_distances() - first[0].get_all_distances()).max() > 1e-3
 
 
+def test_dynamics_starts_at_rest_at_the_minimum() -> None:
+    (first,) = sample(["O"], Dynamics(1, warm_up=0.0))
+    relaxed = ForceField(embedded_molecule("O", "water", 1)).atoms()
+    np.testing.assert_allclose(first.get_all_distances(), relaxed.get_all_distances(), atol=1e-9)
+
+
+def test_the_seed_is_that_of_the_thermostat_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames differ where the structure at the start is the same."""
+    monkeypatch.setattr(
+        "neural_polarization.labelling.dynamics.embedded_molecule",
+        lambda smiles, where, _: embedded_molecule(smiles, where),
+    )
+    one, other = (sample(["O"], Dynamics(1, warm_up=10.0, seed=seed))[0].positions for seed in (0, 1))
+    assert np.abs(one - other).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("dynamics", "message"),
     [

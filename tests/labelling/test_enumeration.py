@@ -4,11 +4,12 @@ import ase
 import ase.units
 import numpy as np
 import pytest
+from ase.build import molecule
 
 Chem = pytest.importorskip("rdkit.Chem")
 
 from neural_polarization.data.structures import embedded_molecule  # noqa: E402
-from neural_polarization.labelling.displacement import ForceField, Tolerance, thermal_frames  # noqa: E402
+from neural_polarization.labelling.displacement import ForceField, Tolerance, same_molecule, thermal_frames  # noqa: E402
 from neural_polarization.labelling.enumeration import Sampling, choose, enumerate_smiles, structures  # noqa: E402
 
 VALENCE = {"C": 4, "N": 3, "O": 2, "F": 1}
@@ -27,6 +28,14 @@ def test_molecules_of_one_and_two_heavy_atoms() -> None:
     assert "O=O" not in pairs
 
 
+def _cumulated_in_a_ring(smiles: str) -> bool:
+    """Whether an atom of a ring has a triple bond or two double bonds."""
+    return any(
+        atom.IsInRing() and sum(bond.GetBondTypeAsDouble() - 1.0 for bond in atom.GetBonds()) > 1.5
+        for atom in Chem.MolFromSmiles(smiles).GetAtoms()
+    )
+
+
 def test_hydrocarbons_of_four_carbons() -> None:
     """Structural isomers of C4 hydrocarbons: 2 butanes, 5 C4H8, 9 C4H6 (one with a triple bond in a ring)."""
     four = [smiles for smiles in enumerate_smiles(4, strained=True) if set(smiles) <= set("Cc=#()12")]
@@ -38,6 +47,9 @@ def test_hydrocarbons_of_four_carbons() -> None:
     assert hydrogens.count(10) == 2
     assert hydrogens.count(8) == 5
     assert hydrogens.count(6) == 9
+    left_out = {smiles for smiles in four if _cumulated_in_a_ring(smiles)}
+    assert {"CC1=C=C1", "C1#CCC1"} < left_out
+    assert set(four) - set(enumerate_smiles(4)) == left_out
 
 
 def test_molecules_are_unique_neutral_and_of_ordinary_valence() -> None:
@@ -89,6 +101,15 @@ def test_relaxation_in_between_moves_the_centre() -> None:
     assert moved[0].get_distance(0, 1) == pytest.approx(1.1 * plain[0].get_distance(0, 1))
 
 
+def test_every_molecule_and_every_seed_has_its_own_displacements() -> None:
+    """From one and the same relaxed structure."""
+    water = molecule("H2O")
+    frames = [structures(["O", "O"], Sampling(frames=2, seed=seed), lambda _: water)[2:] for seed in (0, 5)]
+    moved = [atoms.positions for pair in frames for atoms in pair]
+    for k, one in enumerate(moved):
+        assert all(np.abs(one - other).max() > 1e-2 for other in moved[:k])
+
+
 def test_hessian_is_the_curvature_of_the_energy() -> None:
     """RDKit's own energies, differentiated twice: 8.0, 10.6, 29.9 and 73.5 eV/Angstrom^2 for methane."""
     field = ForceField(embedded_molecule("C", "methane", 1))
@@ -105,7 +126,37 @@ def test_displacements_have_the_temperature() -> None:
     moved = np.array([(atoms.positions - relaxed).ravel() for atoms in frames[1:]])
     energies = np.einsum("fi,ij,fj->f", moved, hessian, moved) / 2
     assert energies.mean() == pytest.approx(3 / 2 * ase.units.kB * 300, rel=0.1)
-    np.testing.assert_allclose(moved.reshape(-1, 3, 3).mean(axis=1), 0, atol=1e-9)
+    by_atom = moved.reshape(-1, 3, 3)
+    np.testing.assert_allclose(by_atom.mean(axis=1), 0, atol=1e-9)
+    turned = np.cross(relaxed - relaxed.mean(axis=0), by_atom).sum(axis=1)
+    np.testing.assert_allclose(turned, 0, atol=1e-9)
+
+
+def test_soft_modes_are_displaced_as_if_stiffer() -> None:
+    """By kT / max(curvature, 0.8 eV/Angstrom^2) along every mode of ethanol, whose torsions are softer than that."""
+    field = ForceField(embedded_molecule("CCO", "ethanol", 1))
+    frames = thermal_frames(field, 400, 20.0, 0)
+    curvature, modes = np.linalg.eigh(field.hessian())
+    curvature, modes = curvature[6:], modes[:, 6:]
+    assert np.count_nonzero(curvature < 0.6) == 2
+    moved = np.array([(atoms.positions - frames[0].positions).ravel() for atoms in frames[1:]]) @ modes
+    ratios = (moved**2).mean(axis=0) * np.maximum(curvature, 0.8) / (ase.units.kB * 20.0)
+    np.testing.assert_allclose(ratios[:2].mean(), 1.0, rtol=0.15)
+    np.testing.assert_allclose(ratios.mean(), 1.0, rtol=0.06)
+
+
+@pytest.mark.parametrize(
+    ("bond", "angle", "same"),
+    [(0.96, 104.5, True), (0.79, 104.5, True), (0.75, 104.5, False), (1.18, 104.5, True), (1.22, 104.5, False),
+     (0.96, 80.0, True), (0.96, 75.0, False)],
+)  # fmt: skip
+def test_what_still_counts_as_the_same_molecule(bond: float, angle: float, same: bool) -> None:
+    """Bonds of 0.8 to 1.25 of the relaxed length, 0.96 here, and 1.2 Angstrom between the hydrogens of water."""
+    relaxed, displaced = (
+        ase.Atoms("OHH", [[0, 0, 0], [r, 0, 0], [r * np.cos(turn), r * np.sin(turn), 0]])
+        for r, turn in ((0.96, np.radians(104.5)), (bond, np.radians(angle)))
+    )
+    assert same_molecule(relaxed, displaced, np.array([[0, 1], [0, 2]]), Tolerance()) is same
 
 
 def test_bonds_do_not_break() -> None:

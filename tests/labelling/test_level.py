@@ -33,6 +33,8 @@ def test_exponents_are_split_as_in_gaussian() -> None:
     assert [shell[1][0] for shell in shells["C"] if shell[0] == 2] == [1.6, 0.4]
     assert [shell[1][0] for shell in shells["C"] if shell[0] == 3] == [0.8]
     assert [shell[1][0] for shell in shells["H"] if shell[0] == 1] == [1.1]
+    three = Level.parse("HF/6-31G(3df,p)").shells(["O"])["O"]
+    assert [shell[1][0] for shell in three if shell[0] == 2] == pytest.approx([3.2, 0.8, 0.2])
 
 
 def test_other_levels_are_left_as_they_are() -> None:

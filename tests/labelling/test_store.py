@@ -9,6 +9,7 @@ import pytest
 
 from neural_polarization.labelling.calculation import Labels, Request
 from neural_polarization.labelling.level import Level
+from neural_polarization.labelling.mean_field import Accuracy
 from neural_polarization.labelling.store import (
     DamagedFileError,
     LabelStore,
@@ -98,11 +99,13 @@ def test_keys_tell_calculations_apart() -> None:
     atoms = hydrogen()
     key = structure_key(atoms, REQUEST)
     assert structure_key(hydrogen(0.75 + 1e-9), REQUEST) == key
-    assert structure_key(hydrogen(0.751), REQUEST) != key
+    assert structure_key(hydrogen(0.75 + 2e-6), REQUEST) != key
     assert structure_key(atoms, Request(Level.parse("HF/3-21G"))) != key
     assert structure_key(atoms, Request(REQUEST.level, field=(0.0, 0.0, 0.1))) != key
-    atoms.info["charge"] = 1
-    assert structure_key(atoms, REQUEST) != key
+    for name in ("charge", "spin"):
+        other = hydrogen()
+        other.info[name] = 1
+        assert structure_key(other, REQUEST) != key
     mirrored = hydrogen()
     mirrored.positions[0] = -0.0
     assert structure_key(mirrored, REQUEST) == key, "minus zero is zero"
@@ -119,16 +122,34 @@ def test_what_is_missing(tmp_path: Path) -> None:
         assert not store.missing(key)
         assert not store.missing(failed)
         assert store.missing(failed, retry_failed=True)
+    with LabelStore(path, REQUEST) as store:
+        assert (store.missing(key), store.missing(failed)) == (False, False)
+        assert (store.labelled(key), store.labelled(failed)) == (True, False)
     with LabelStore(path, Request(REQUEST.level, quantities=("forces", "polarizability"))) as store:
         assert store.missing(key), "a quantity is asked for that was not before"
 
 
-def test_other_level_or_accuracy_is_refused(tmp_path: Path) -> None:
+def test_labels_take_the_place_of_an_earlier_failure(tmp_path: Path) -> None:
+    path, atoms = tmp_path / "labels.h5", hydrogen()
+    key = structure_key(atoms, REQUEST)
+    with LabelStore(path, REQUEST) as store:
+        store.add_failure(key, atoms, "reason", 1.0)
+    with LabelStore(path, REQUEST) as store:
+        store.add(key, atoms, labels(atoms), 1.0)
+    (record,) = read_labels(path)
+    assert record.reason == "" and "energy" in record.labels
+
+
+def test_other_level_accuracy_or_field_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "labels.h5"
     with LabelStore(path, REQUEST):
         pass
     with pytest.raises(ValueError, match=r"holds labels with level PBE/3-21G, asked for HF/3-21G; give another file"):
         LabelStore(path, Request(Level.parse("HF/3-21G")))
+    with pytest.raises(ValueError, match="holds labels with accuracy"):
+        LabelStore(path, Request(REQUEST.level, Accuracy(max_cycles=61)))
+    with pytest.raises(ValueError, match=r"holds labels with field \[0.0, 0.0, 0.0\], asked for \[0.0, 0.0, 0.1\]"):
+        LabelStore(path, Request(REQUEST.level, field=(0.0, 0.0, 0.1)))
     with LabelStore(path, REQUEST):
         pass
 
