@@ -108,6 +108,11 @@ def test_gvp_has_the_papers_proportion_of_vectors() -> None:
     assert [_build("gvp", channels=channels, num_layers=1).vector_channels for channels in (100, 50, 8)] == [16, 8, 2]
 
 
+def test_dimenet_has_the_papers_degrees() -> None:
+    layer: Any = _build("dimenet", channels=8, num_layers=1).layers[0]
+    assert layer.basis.num_degrees == 7
+
+
 @pytest.mark.parametrize(("lmax", "between"), [(1, 1), (3, 2)])
 def test_features_of_mace_between_layers_go_up_to_degree_two(lmax: int, between: int) -> None:
     """The harmonics, and what is multiplied, have the degree that is asked for."""

@@ -1,5 +1,8 @@
 """Batches: from and to ASE, moves between types, and every bad input with its message."""
 
+import dataclasses
+from collections.abc import Callable
+
 import ase
 import numpy as np
 import pytest
@@ -96,6 +99,21 @@ def test_periodic_systems_have_shifts() -> None:
     lengths = vectors.norm(dim=-1)
     expected = np.concatenate([neighbor_list("d", crystal, 4.0), neighbor_list("d", molecule("H2O"), 4.0)])
     assert np.allclose(sorted(lengths.tolist()), sorted(expected))
+
+
+def _in_inference_mode(molecules: Molecules) -> Molecules:
+    with torch.inference_mode(), molecules.differentiable() as copy:
+        return copy
+
+
+@pytest.mark.parametrize("copied", [lambda molecules: molecules.to(dtype=torch.float64), _in_inference_mode])
+def test_copies_have_shifts_charges_and_fields(copied: Callable[[Molecules], Molecules]) -> None:
+    crystal = Molecules.from_ase(bulk("NaCl", "rocksalt", a=5.64, cubic=True), 4.0, torch.float64)
+    field = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)
+    molecules = dataclasses.replace(crystal, charge=torch.ones(1, dtype=torch.float64), external_field=field)
+    for name, value in vars(copied(molecules)).items():
+        expected = getattr(molecules, name)
+        assert torch.equal(value, expected) if isinstance(value, torch.Tensor) else value == expected
 
 
 def test_large_molecules_come_from_cell_lists() -> None:

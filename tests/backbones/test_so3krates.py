@@ -86,6 +86,7 @@ def test_layers_are_the_equations() -> None:
         assert (features.scalars - x).abs().max() < 1e-12 * x.abs().max()
         assert (features.euclidean - chi).abs().max() < 1e-12 * chi.abs().max()
     assert features.euclidean.shape == (4, 3)
+    assert [layer.first for layer in network.layers] == [True, False, False]
 
 
 def test_invariants_turn_with_nothing() -> None:

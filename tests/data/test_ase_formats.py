@@ -103,6 +103,16 @@ def test_columns_of_atoms_are_found_without_being_told(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.labels["forces"], np.arange(9.0).reshape(3, 3))
 
 
+def test_charges_are_whole_up_to_rounding_or_what_they_are(tmp_path: Path) -> None:
+    frames = [molecule("H2O") for _ in range(3)]
+    for atoms, charge in zip(frames, (0.1 + 0.2 - 0.3, 0.7 + 0.1 + 0.2, 0.5), strict=True):
+        atoms.info |= {"E": -1.0, "charge": charge}
+    ase.io.write(tmp_path / "set.xyz", frames, format="extxyz")
+    data = read_extxyz(tmp_path / "set.xyz", {"energy": PropertyConfig(source="E", unit="eV")})
+    assert data.molecules.charges is not None
+    assert data.molecules.charges.tolist() == [0.0, 1.0, 0.5]
+
+
 def test_periodic_structures(tmp_path: Path) -> None:
     salt = bulk("NaCl", "rocksalt", a=5.6)
     salt.info["energy_dft"] = -7.0

@@ -12,7 +12,11 @@ NUMBERS = np.array([6, 1, 1, 8, 7, 1])
 
 
 def pair(
-    one: np.ndarray, other: np.ndarray, numbers: np.ndarray = NUMBERS, charges: np.ndarray | None = None
+    one: np.ndarray,
+    other: np.ndarray,
+    numbers: np.ndarray = NUMBERS,
+    charges: np.ndarray | None = None,
+    cells: np.ndarray | None = None,
 ) -> FlatMolecules:
     return FlatMolecules.checked(
         "test",
@@ -20,6 +24,7 @@ def pair(
         np.concatenate([NUMBERS, numbers]),
         np.concatenate([one, other]),
         charges,
+        cells,
     )
 
 
@@ -41,11 +46,11 @@ def test_moved_turned_reflected_reordered_and_rounded(seed: int) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_another_geometry_is_another_structure(seed: int) -> None:
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.01, 0.0005]))
+def test_another_geometry_is_another_structure(seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
     one = rng.uniform(-2, 2, (6, 3))
-    assert not same(pair(one, one + rng.normal(scale=0.01, size=(6, 3))))
+    assert not same(pair(one, one + rng.normal(scale=scale, size=(6, 3))))
     swapped = NUMBERS[[3, 1, 2, 0, 4, 5]]  # carbon and oxygen change places
     assert not same(pair(one, one, swapped))
 
@@ -55,6 +60,14 @@ def test_charge_and_composition_count() -> None:
     assert not same(pair(one, one, charges=np.array([0.0, 1.0])))
     assert same(pair(one, one, charges=np.array([1.0, 1.0])))
     assert not same(pair(one, one, np.array([6, 1, 1, 8, 8, 1])))
+
+
+def test_a_stretched_cell_is_another_structure() -> None:
+    one = np.random.default_rng(0).uniform(-2, 2, (6, 3))
+    cells = 8.0 * np.stack([np.eye(3), np.eye(3)])
+    assert same(pair(one, one, cells=cells))
+    cells[1, 0, 0] = 8.1
+    assert not same(pair(one, one, cells=cells))
 
 
 def test_atoms_alone_are_told_apart_by_element() -> None:

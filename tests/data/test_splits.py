@@ -95,6 +95,10 @@ def test_parts_of_a_stored_split() -> None:
     assert sizes(part) == [20, 10, 15]
     assert set(part.train.tolist()) < set(range(50))
     assert part.by == "group"
+    assert part == stored_split(stored, 20, None, 0.5, seed=1)
+    other = stored_split(stored, 20, None, 0.5, seed=2)
+    assert set(part.train.tolist()) != set(other.train.tolist())
+    assert set(part.test.tolist()) != set(other.test.tolist())
     with pytest.raises(DataError, match="stored validation part"):
         stored_split(stored, None, 11)
 

@@ -1,5 +1,6 @@
 """Files of structures: what is read equals what ASE and RDKit wrote, and what is wrong is named with its place."""
 
+import contextlib
 from pathlib import Path
 
 import ase
@@ -9,7 +10,14 @@ import numpy as np
 import pytest
 
 from neural_polarization.data.errors import DataError
-from neural_polarization.data.structures import check_electrons, check_isolated, check_structure, read_structures
+from neural_polarization.data.structures import (
+    check_electrons,
+    check_isolated,
+    check_structure,
+    embedded_molecule,
+    force_field,
+    read_structures,
+)
 
 WATER = """3
 water, with a comment in plain words
@@ -132,6 +140,26 @@ def test_electrons_that_cannot_be_paired() -> None:
         check_structure(ase.Atoms("X", [[0, 0, 0]]), "here")
 
 
+@pytest.mark.parametrize(("distance", "refused"), [(0.39, True), (0.41, False)])
+def test_atoms_nearer_than_half_a_bond_are_at_one_place(distance: float, refused: bool) -> None:
+    atoms = ase.Atoms("H2", [[0, 0, 0], [0, 0, distance]])
+    with pytest.raises(DataError, match="atoms 0 and 1 are") if refused else contextlib.nullcontext():
+        check_structure(atoms, "here")
+
+
+def test_unpaired_electrons_of_smiles(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit")
+    (tmp_path / "radicals.smi").write_text("[CH3]\nC\n[CH2]\n")
+    assert [atoms.info.get("spin") for atoms in read_structures(tmp_path / "radicals.smi")] == [1, None, 2]
+
+
+@pytest.mark.parametrize("smiles", ["CCO", "CC(=O)Oc1ccccc1C(=O)O"])
+def test_embedded_molecules_are_at_a_minimum_of_the_force_field(smiles: str) -> None:
+    pytest.importorskip("rdkit")
+    molecule = embedded_molecule(smiles, smiles, 1)
+    assert np.abs(force_field(molecule).CalcGrad()).max() < 1e-3  # kcal/mol/Angstrom
+
+
 def test_smiles_are_embedded_with_hydrogens(tmp_path: Path) -> None:
     pytest.importorskip("rdkit")
     path = tmp_path / "molecules.smi"
@@ -142,6 +170,7 @@ def test_smiles_are_embedded_with_hydrogens(tmp_path: Path) -> None:
     assert ammonium.info["charge"] == 1
     assert ethanol.get_distance(0, 1) == pytest.approx(1.52, abs=0.03)
     np.testing.assert_array_equal(ethanol.positions, read_structures(path, seed=1)[0].positions)
+    assert np.abs(ethanol.positions - read_structures(path, seed=2)[0].positions).max() > 1e-2
 
 
 def test_wrong_smiles_is_named_with_its_line(tmp_path: Path) -> None:
