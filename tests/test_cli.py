@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ase.build import molecule
 
 from neural_polarization.cli import main
 from waters import write_experiment
@@ -24,7 +26,9 @@ def test_help_imports_nothing_heavy() -> None:
         assert command in done.stdout
 
 
-def test_from_training_to_prediction(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_training_to_prediction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = write_experiment(tmp_path, epochs=1)
     assert main(["train", str(file), "--training.epochs", "2", "--name=waters"]) == 0
     output = capsys.readouterr()
@@ -51,11 +55,49 @@ def test_from_training_to_prediction(tmp_path: Path, capsys: pytest.CaptureFixtu
     xyz.write_text(xyz.read_text() + xyz.read_text().replace("water\n", "energy=-99.0 charge=1\n"))
     assert main(["predict", model, str(xyz), "--output", str(tmp_path / "ions.extxyz")]) == 0
     assert "-99" not in (tmp_path / "ions.extxyz").read_text()
-    warning = capsys.readouterr().err
+    written, warning = capsys.readouterr()
+    assert written == f"written: {tmp_path / 'ions.extxyz'} (2 structures)\n"
     assert warning.startswith("npol: warning: 1 of 2 structures have a charge, on which energy of this model does not")
     assert warning.count("\n") == 1
     assert main(["predict", model, str(xyz)]) == 0
     assert "energy [eV]" in capsys.readouterr().out
+    monkeypatch.setattr("neural_polarization.interfaces.predict.from_smiles", lambda _: molecule("H2"))
+    both = str(tmp_path / "both.json")
+    assert main(["predict", model, str(xyz), "--smiles", "[H][H]", "-o", both]) == 0
+    assert capsys.readouterr().out == f"written: {both} (3 structures)\n"
+
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    assert main(["train", str(file), "--training.epochs", "2", "--name=waters"]) == 2
+    assert "a finished run is there" in capsys.readouterr().err
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(("words", "folder"), [([], "run"), (["-o", "elsewhere"], "elsewhere")])
+def test_an_evaluation_stands_beside_the_model_unless_told_otherwise(
+    words: list[str], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+    module = "neural_polarization.evaluation"
+    monkeypatch.setattr(f"{module}.evaluate.evaluate", lambda *_: SimpleNamespace(plain=dict))
+    monkeypatch.setattr(f"{module}.evaluate.write_evaluation", lambda _, directory, __: written.append(directory) or [])
+    monkeypatch.setattr(f"{module}.reports.errors_table", str)
+    assert main(["evaluate", "run/model.safetensors", *words]) == 0
+    assert written == [Path(folder)]
+
+
+@pytest.mark.parametrize("failures", [[], ["variant moving, seed 0: FAILED"]])
+def test_failures_of_a_comparison_are_told_and_code_1(
+    failures: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was finished is shown all the same."""
+    table = SimpleNamespace(rows=[SimpleNamespace(name="plain", seeds=[0])])
+    module = "neural_polarization.evaluation"
+    monkeypatch.setattr(f"{module}.grid.read_grid", lambda *_: SimpleNamespace(output="runs/grid"))
+    monkeypatch.setattr(f"{module}.compare.compare", lambda *_: (table, failures))
+    assert main(["compare", "grid.yaml"]) == len(failures)
+    output = capsys.readouterr()
+    assert "npol evaluate runs/grid/plain/seed_0/model.safetensors" in output.out
+    assert output.err == "".join(f"npol: {failure}\n" for failure in failures)
 
 
 @pytest.mark.parametrize(

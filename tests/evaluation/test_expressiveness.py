@@ -2,6 +2,8 @@
 
 import itertools
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from neural_polarization.backbones.protocol import Split
 from neural_polarization.cli import main
 from neural_polarization.evaluation.expressiveness.cases import Case, all_cases
-from neural_polarization.evaluation.expressiveness.report import IMPOSSIBLE, violations, write_report
-from neural_polarization.evaluation.expressiveness.suite import Cell, Settings, least_layers, measure
-from neural_polarization.evaluation.expressiveness.symmetry import SymmetryErrors
-from neural_polarization.polarization import Messages
+from neural_polarization.evaluation.expressiveness.report import IMPOSSIBLE, ROUNDING, violations, write_report
+from neural_polarization.evaluation.expressiveness.suite import Cell, Settings, least_layers, make_network, measure
+from neural_polarization.evaluation.expressiveness.symmetry import SymmetryErrors, symmetry_errors
+from neural_polarization.molecules import Molecules
+from neural_polarization.polarization import Messages, Polarized
 
 CASES = {case.name: case for case in all_cases()}
 
@@ -109,6 +113,80 @@ def test_violations_are_found(results: dict[tuple[str, str, int], Cell]) -> None
         cell = results["painn", "both_views", layers]
         worse["painn", "both_views", layers] = Cell({**cell.differences, "2-body": (0.0,) * 3}, cell.symmetry)
     assert violations(worse) == ["painn needs more layers for 2-body with both_views than plain"]
+
+
+def _tilted(points: Polarized, molecules: Molecules) -> Polarized:
+    return replace(points, fixed=Split(points.fixed.scalars + 1e-3 * molecules.positions[:, :1], points.fixed.vectors))
+
+
+def _handed(points: Polarized, molecules: Molecules) -> Polarized:
+    x = molecules.positions
+    volume = torch.linalg.det(x[1:4] - x[0])
+    return replace(points, fixed=Split(points.fixed.scalars + 1e-3 * volume, points.fixed.vectors))
+
+
+def _fixed_vectors(points: Polarized, _: Molecules) -> Polarized:
+    assert points.fixed.vectors is not None
+    return replace(points, fixed=Split(points.fixed.scalars, points.fixed.vectors + 1e-3))
+
+
+def _out_of_plane(points: Polarized, molecules: Molecules) -> Polarized:
+    x = molecules.positions
+    return replace(points, trajectory=points.trajectory + 1e-3 * torch.linalg.cross(x[1] - x[0], x[2] - x[0]))
+
+
+def _along_a_bond_of(atom: int) -> Callable[[Polarized, Molecules], Polarized]:
+    """A displacement that turns with the molecule, but knows one of two opposite atoms from the other."""
+
+    def move(points: Polarized, molecules: Molecules) -> Polarized:
+        trajectory = points.trajectory.clone()
+        trajectory[:, atom] += 1e-3 * (molecules.positions[1] - molecules.positions[0])
+        return replace(points, trajectory=trajectory)
+
+    return move
+
+
+@pytest.mark.parametrize(
+    ("fault", "broken"),
+    [
+        (lambda points, _: points, ()),
+        (_tilted, ("rotation", "reflection")),
+        (_handed, ("reflection",)),
+        (_fixed_vectors, ("rotation", "reflection")),
+        (_out_of_plane, ("reflection", "out_of_plane", "at_centre")),
+        (_along_a_bond_of(0), ("at_centre",)),
+        (_along_a_bond_of(1), ("at_centre",)),
+    ],
+)
+def test_every_broken_symmetry_is_measured(
+    fault: Callable[[Polarized, Molecules], Polarized], broken: tuple[str, ...]
+) -> None:
+    network = make_network("painn", Messages.RIDING, 2, 0)
+    network.register_forward_hook(lambda _, given, points: fault(replace(points, moving=points.fixed), *given))
+    with torch.no_grad():
+        errors = vars(symmetry_errors(network))
+    assert {name for name, error in errors.items() if error > 1e-6} == set(broken)
+    assert all(error < ROUNDING for name, error in errors.items() if name not in broken)
+
+
+def test_the_worst_of_several_errors() -> None:
+    some = [SymmetryErrors(1.0, 0.0, 3.0, 0.5), SymmetryErrors(0.0, 2.0, 1.0, 1.5)]
+    assert SymmetryErrors.worst(some) == SymmetryErrors(1.0, 2.0, 3.0, 1.5)
+    assert ROUNDING <= 1e-9
+
+
+def test_a_case_counts_as_told_apart_where_every_seed_does() -> None:
+    exact = SymmetryErrors(0.0, 0.0, 0.0, 0.0)
+    found = {("painn", "plain", n): Cell({"2-body": (0.1, size)}, exact) for n, size in ((1, 1e-14), (2, 1e-11))}
+    assert found["painn", "plain", 1].told_apart("2-body") == 0.5
+    assert least_layers(found, "painn", Messages.PLAIN, "2-body") == 2
+
+
+def test_results_of_another_number_of_seeds_are_measured_anew(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    for seeds in (1, 2):
+        found = measure(Settings(("schnet",), seeds, max_layers=1), path, report=lambda _: None)
+        assert {len(values) for cell in found.values() for values in cell.differences.values()} == {seeds}
 
 
 def test_report(results: dict[tuple[str, str, int], Cell], tmp_path: Path) -> None:

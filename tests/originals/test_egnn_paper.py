@@ -74,6 +74,17 @@ def test_backbone_is_the_paper_with_atoms_that_stay() -> None:
     assert _error(points.vectors.squeeze(-1), velocity) < 1e-9
 
 
+def test_functions_are_the_papers_perceptrons() -> None:
+    """Appendix C: two linear layers with SiLU between; phi_e ends with a SiLU, the weight is a sigmoid of one layer."""
+    first, second = EGNN(len(ELEMENTS), channels=8, num_layers=2).layers
+    assert isinstance(first, EGNNLayer) and isinstance(second, EGNNLayer)
+    assert first.keep is None and second.keep is not None
+    for function in (second.push, second.keep, second.update):
+        assert [type(part) for part in function] == [nn.Linear, nn.SiLU, nn.Linear]
+    assert [type(part) for part in second.message] == [nn.SiLU, nn.Linear, nn.SiLU]
+    assert [type(part) for part in second.weight] == [nn.Linear, nn.Sigmoid]
+
+
 @torch.no_grad()
 def test_riding_contains_the_original_coordinate_update() -> None:
     """Steps of one and a limit far away: the moving points go where EGNN moves its atoms, x <- x + v (eq. 7)."""
