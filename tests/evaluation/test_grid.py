@@ -20,7 +20,7 @@ import yaml
 from neural_polarization.evaluation import compare as comparing
 from neural_polarization.evaluation import matching
 from neural_polarization.evaluation.compare import compare, measure, tabulate
-from neural_polarization.evaluation.grid import Cell, Grid, read_grid
+from neural_polarization.evaluation.grid import Cell, Grid, GridConfig, VariantConfig, read_grid
 from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
 from neural_polarization.evaluation.tables import make_table, write_table
 from neural_polarization.training.config import ExperimentConfig
@@ -82,6 +82,19 @@ def test_cells_are_variants_times_seeds_seed_by_seed(tmp_path: Path) -> None:
     assert [cell.config.model.backbone.channels for cell in cells[:3]] == [8, 11, 8]
     assert [cell.config.training.seed for cell in cells[2:4]] == [0, 1]
     assert len({cell.config.output for cell in cells}) == 6
+
+
+def test_a_grid_is_repeated_with_three_seeds_in_a_directory_of_its_name() -> None:
+    config = GridConfig({}, {"plain": VariantConfig()})
+    assert (config.seeds, config.reference) == ([0, 1, 2], "plain")
+    for named, folder in ((config, "comparison"), (replace(config, name="mine"), "mine")):
+        assert Grid(named, {}, Source("grid.yaml")).output == Path("runs") / folder
+
+
+def test_what_is_found_for_a_variant_wins_over_its_settings(tmp_path: Path) -> None:
+    variants = {"plain": {"set": {"model.backbone.channels": 9, "training.epochs": 3}}}
+    (cell,) = grid_of(tmp_path, variants=variants, seeds=[4]).cells({"plain": {"training.epochs": 8}})
+    assert (cell.config.model.backbone.channels, cell.config.training.epochs, cell.config.training.seed) == (9, 8, 4)
 
 
 def test_the_base_may_be_a_file(tmp_path: Path) -> None:

@@ -165,6 +165,19 @@ def test_padding_changes_nothing(messages: str, monkeypatch: pytest.MonkeyPatch)
     assert compiled.compilations == 2  # with and without charges
 
 
+def test_padding_keeps_the_images_of_periodic_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small("both_views")
+    without_compiler(monkeypatch)
+    molecules = batch(SIZES, 1, model.cutoff)
+    steps = 0.1 * torch.randn(molecules.num_atoms, 3, dtype=torch.float64)
+    senders, receivers = molecules.edge_index
+    periodic = replace(molecules, shifts=steps[senders] - steps[receivers])
+    compiled = compile_training(model, periodic, slack=0.5)
+    for each in (periodic, molecules):
+        assert_same(model, compiled, each)
+    assert compiled.compilations == 2  # with and without images
+
+
 def test_a_graph_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small("both_views")
     without_compiler(monkeypatch)

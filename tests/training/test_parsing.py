@@ -164,3 +164,16 @@ def test_every_key_can_be_overridden(tmp_path: Path) -> None:
 
 def test_differences_are_told_by_key() -> None:
     assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1}}) == ["a.c: 2 -> None"]
+    assert differences({"a": 1}, {"a": 1, "b": 2}) == ["b: None -> 2"]
+
+
+def test_a_value_may_hold_an_equals_sign() -> None:
+    assert read_overrides(["--name=a=b", "--output", "c=d"]) == {"name": "a=b", "output": "c=d"}
+
+
+def test_overrides_leave_what_they_override_as_it_was() -> None:
+    """Variants of a grid share one tree."""
+    tree = {"name": "x", "training": {"epochs": 10, "schedule": {"decay": "none"}}}
+    changed = with_overrides(tree, {"name": "y", "training.epochs": 20, "training.schedule.decay": "cosine"})
+    assert changed == {"name": "y", "training": {"epochs": 20, "schedule": {"decay": "cosine"}}}
+    assert tree == {"name": "x", "training": {"epochs": 10, "schedule": {"decay": "none"}}}
