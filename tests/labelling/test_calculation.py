@@ -11,6 +11,7 @@ from neural_polarization.labelling.calculation import NotConvergedError, Request
 from neural_polarization.labelling.labels import DEFINITIONS
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import FAST, LEAN, Accuracy, build_grid, build_molecule
+from neural_polarization.labelling.properties.charges import _free_atom_density
 from neural_polarization.labelling.properties.density import density_on_points, evaluate_density, unpack_matrix
 from neural_polarization.labelling.properties.moments import moments
 
@@ -118,6 +119,16 @@ def test_sum_rules(labels_of_water: tuple[ase.Atoms, dict[str, np.ndarray]]) -> 
     from_origin = np.sum((labels["centroid_positions"] - nuclei / 10) ** 2, axis=1)
     extents = labels["centroid_spreads"] ** 2 + from_origin
     assert labels["centroid_occupations"] @ extents == pytest.approx(labels["spatial_extent"], abs=1e-5)
+
+
+def test_free_atoms_fall_off_as_their_orbitals_do() -> None:
+    """Hydrogen in a minimal basis is half a filled orbital of each spin: its square is the density, near and far."""
+    from pyscf import gto
+
+    points = np.zeros((200, 3))
+    points[:, 2] = np.linspace(0.0, 8.0, 200)
+    orbital = gto.M(atom="H", basis="sto-3g", spin=1, verbose=0).eval_gto("GTOval_sph", points)[:, 0]
+    np.testing.assert_allclose(_free_atom_density("H", Level.parse("HF/STO-3G"), points), orbital**2, rtol=2e-3)
 
 
 def test_density_matrix_makes_the_density_again(
