@@ -108,12 +108,17 @@ def _in_inference_mode(molecules: Molecules) -> Molecules:
 
 @pytest.mark.parametrize("copied", [lambda molecules: molecules.to(dtype=torch.float64), _in_inference_mode])
 def test_copies_have_shifts_charges_and_fields(copied: Callable[[Molecules], Molecules]) -> None:
-    crystal = Molecules.from_ase(bulk("NaCl", "rocksalt", a=5.64, cubic=True), 4.0, torch.float64)
-    field = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)
-    molecules = dataclasses.replace(crystal, charge=torch.ones(1, dtype=torch.float64), external_field=field)
-    for name, value in vars(copied(molecules)).items():
+    crystal = Molecules.from_ase(bulk("NaCl", "rocksalt", a=5.64, cubic=True), 4.0, torch.float32)
+    field = torch.tensor([[0.1, 0.2, 0.3]])
+    molecules = dataclasses.replace(crystal, charge=torch.ones(1), external_field=field)
+    copy = copied(molecules)
+    for name, value in vars(copy).items():
         expected = getattr(molecules, name)
-        assert torch.equal(value, expected) if isinstance(value, torch.Tensor) else value == expected
+        if isinstance(value, torch.Tensor):
+            assert value.dtype == (copy.positions.dtype if expected.is_floating_point() else torch.long)
+            assert torch.equal(value.double(), expected.double())
+        else:
+            assert value == expected
 
 
 def test_large_molecules_come_from_cell_lists() -> None:

@@ -1,6 +1,5 @@
 """Files of structures: what is read equals what ASE and RDKit wrote, and what is wrong is named with its place."""
 
-import contextlib
 from pathlib import Path
 
 import ase
@@ -138,13 +137,6 @@ def test_electrons_that_cannot_be_paired() -> None:
         check_structure(ase.Atoms(), "here")
     with pytest.raises(DataError, match="no element"):
         check_structure(ase.Atoms("X", [[0, 0, 0]]), "here")
-
-
-@pytest.mark.parametrize(("distance", "refused"), [(0.39, True), (0.41, False)])
-def test_atoms_nearer_than_half_a_bond_are_at_one_place(distance: float, refused: bool) -> None:
-    atoms = ase.Atoms("H2", [[0, 0, 0], [0, 0, distance]])
-    with pytest.raises(DataError, match="atoms 0 and 1 are") if refused else contextlib.nullcontext():
-        check_structure(atoms, "here")
 
 
 def test_unpaired_electrons_of_smiles(tmp_path: Path) -> None:
