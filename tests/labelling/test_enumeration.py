@@ -147,7 +147,7 @@ def test_soft_modes_are_displaced_as_if_stiffer() -> None:
 
 @pytest.mark.parametrize(
     ("bond", "angle", "same"),
-    [(0.96, 104.5, True), (0.79, 104.5, True), (0.75, 104.5, False), (1.18, 104.5, True), (1.22, 104.5, False),
+    [(0.96, 104.5, True), (0.79, 104.5, True), (0.75, 130.0, False), (1.18, 104.5, True), (1.22, 104.5, False),
      (0.96, 80.0, True), (0.96, 75.0, False)],
 )  # fmt: skip
 def test_what_still_counts_as_the_same_molecule(bond: float, angle: float, same: bool) -> None:
