@@ -178,6 +178,25 @@ def test_padding_keeps_the_images_of_periodic_systems(monkeypatch: pytest.Monkey
     assert compiled.compilations == 2  # with and without images
 
 
+def test_every_new_graph_has_twice_the_slack_and_the_smallest_that_fits_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = small("plain", "schnet")
+    without_compiler(monkeypatch)
+    few, many = batch([3, 3], 1, model.cutoff), batch([6, 5, 4, 3, 2], 3, model.cutoff)
+    compiled = compile_training(model, few, slack=0.2)
+    assert_same(model, compiled, many)
+    capacities = [step.padding.capacity for step in compiled._steps]
+    assert capacities == [Capacity.of(few, 0.2), Capacity.of(many, 0.4)]
+    compiled._steps.reverse()
+    for molecules, capacity in zip((few, many), capacities, strict=True):
+        step = compiled._find(molecules)
+        assert step is not None and step.padding.capacity == capacity
+    assert compiled(few)["energy"].requires_grad
+    with torch.no_grad():
+        assert not compiled(few)["energy"].requires_grad
+
+
 def test_a_graph_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small("both_views")
     without_compiler(monkeypatch)
