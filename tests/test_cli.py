@@ -125,9 +125,9 @@ def test_mistakes_are_one_line_and_code_2(words: list[str], message: str, capsys
 
 
 def test_the_traceback_is_shown_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "none.yaml", "--traceback"]) == 2
+    assert main(["info", "none.safetensors", "--traceback"]) == 2
     error = capsys.readouterr().err
-    assert "Traceback" in error and "npol: error: none.yaml: there is no such file" in error
+    assert "Traceback" in error and "npol: error: none.safetensors: there is no such checkpoint" in error
 
 
 def test_a_damaged_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
