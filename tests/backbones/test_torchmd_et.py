@@ -45,3 +45,11 @@ def test_radial_functions_peak_at_their_centres() -> None:
     assert values.argmax(1).tolist() == list(range(8))
     far = basis(torch.tensor([0.0, 1e-5, 4.0, 40.0], dtype=torch.float64))
     assert far.isfinite().all() and (far <= 1.0).all()
+
+
+def test_joining_keeps_what_points_tell_of_their_species() -> None:
+    backbone = TorchMDET(4, channels=8, num_layers=1)
+    features = backbone.embed(torch.tensor([0, 3, 1]))
+    again = backbone.join(features, backbone.split(features))
+    for name, value in vars(features).items():
+        assert torch.equal(getattr(again, name), value)
