@@ -109,10 +109,10 @@ def test_violations_are_found(results: dict[tuple[str, str, int], Cell]) -> None
         "painn, riding, 1 layers: rotation is kept to 1e-03 only",
     ]
     worse = dict(results)
-    for layers in (1, 2, 3):
+    for layers in (1, 2, 3):  # told apart with one layer more, with two, and never
         cell = results["painn", "both_views", layers]
         worse["painn", "both_views", layers] = Cell({**cell.differences, "2-body": (0.0,) * 3}, cell.symmetry)
-    assert violations(worse) == ["painn needs more layers for 2-body with both_views than plain"]
+        assert violations(worse) == ["painn needs more layers for 2-body with both_views than plain"]
 
 
 def _tilted(points: Polarized, molecules: Molecules) -> Polarized:

@@ -205,14 +205,21 @@ def test_a_graph_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         compile_training(model, batch(SIZES, 1, model.cutoff))
 
 
-def test_an_unknown_element_and_a_missing_compiler_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_element_is_named_by_a_graph_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small("plain")
+    without_compiler(monkeypatch)
     molecules = batch(SIZES, 1, model.cutoff)
+    compiled = compile_training(model, molecules)
     with pytest.raises(ValueError, match="atom 0 is C"):
-        CompiledModel(model)(replace(molecules, atomic_numbers=torch.full_like(molecules.atomic_numbers, 6)))
+        compiled(replace(molecules, atomic_numbers=torch.full_like(molecules.atomic_numbers, 6)))
+    assert compiled.compilations == 1
+
+
+def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small("plain")
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(RuntimeError, match="needs a C\\+\\+ compiler"):
-        compile_training(model, molecules)
+        compile_training(model, batch(SIZES, 1, model.cutoff))
 
 
 def test_capacity_leaves_room_for_its_own_atoms_and_molecule() -> None:
