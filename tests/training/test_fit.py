@@ -335,7 +335,9 @@ def test_early_stopping_and_steps(tmp_path: Path) -> None:
     assert fit(stepped, quiet=True)["steps"] == 6  # whole epochs of three
 
 
-def test_a_training_that_had_stopped_early_does_not_train_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_that_had_stopped_early_does_not_train_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = config_of(
         tmp_path, epochs=500, early_stopping=2, learning_rate=1e-12, ema_decay=0.0, checkpoint_seconds=0.0
     )
@@ -350,7 +352,8 @@ def test_a_training_that_had_stopped_early_does_not_train_on(tmp_path: Path, mon
         )  # after the last epoch, before anything is written of it
         fit(config, quiet=True)
     assert (tmp_path / "run" / "resume.ckpt").exists()
-    resumed = fit(config, quiet=True)
+    resumed = fit(config)
+    assert "0 s gone, 0 s left" in capsys.readouterr().err
     assert resumed["epochs"] == whole["epochs"]
     assert resumed["best_epoch"] == whole["best_epoch"]
     assert_same_weights(tmp_path / "whole", tmp_path / "run")

@@ -284,7 +284,7 @@ class Progress(Callback):
     def _show(self, trainer: Trainer, before: str, after: str) -> None:
         total = self.total_epochs * int(trainer.num_training_batches)
         done = trainer.global_step
-        elapsed = time.monotonic() - self._started
+        elapsed = time.monotonic() - self._started if self._started else 0.0  # no epoch was left to train
         left = (total - done) * elapsed / max(done - self._first_step, 1)
         epoch = min(trainer.current_epoch + 1, self.total_epochs)
         line = f"epoch {epoch}/{self.total_epochs} ({100 * done / max(total, 1):.0f} %)  {self._text}"

@@ -129,7 +129,7 @@ class TrainingConfig:
         schedule: of the learning rate.
         machine: what it runs on.
         seed: of initial weights and order of batches.
-        compile: whether training steps run compiled: about twice as fast on a CPU, two to five times on a GPU, after
+        compile: whether training steps run compiled: about twice as fast on a CPU, up to five times on a GPU, after
             a minute or more of compiling at the start; needs a C++ compiler, single or double precision, and one
             device.
         logger: "csv" (metrics.csv), or "tensorboard", which needs the extra of that name.
