@@ -125,6 +125,8 @@ def test_mistakes_are_one_line_and_code_2(words: list[str], message: str, capsys
 
 
 def test_the_traceback_is_shown_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "none.yaml", "--traceback"]) == 2
+    assert "Traceback" in capsys.readouterr().err
     assert main(["info", "none.safetensors", "--traceback"]) == 2
     error = capsys.readouterr().err
     assert "Traceback" in error and "npol: error: none.safetensors: there is no such checkpoint" in error

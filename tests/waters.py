@@ -1,9 +1,12 @@
 """Water-like molecules on an analytic potential: data that a tiny network learns in seconds."""
 
+import contextlib
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import yaml
 
@@ -91,3 +94,17 @@ def write_experiment(folder: Path, **training: Any) -> Path:
     path = folder / "experiment.yaml"
     path.write_text(yaml.safe_dump(experiment(folder, **training), sort_keys=False))
     return path
+
+
+@contextlib.contextmanager
+def interrupted(at_step: int) -> Generator[None]:
+    """Ctrl-C in the training inside of it, once so many steps are done."""
+    from neural_polarization.training.module import Learner  # takes seconds, and not every test trains
+
+    def interrupt(self: Learner, *_: object) -> None:
+        if self.global_step == at_step:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Learner, "on_train_batch_start", interrupt)
+        yield

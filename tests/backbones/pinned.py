@@ -14,9 +14,10 @@ from ase.build import molecule
 from neural_polarization.architectures import ARCHITECTURES, BackboneConfig
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
+from neural_polarization.testing.base import STANDARD
 
 FILE = Path(__file__).with_name("pinned.json")
-CHOICES = ("plain", "riding", "moving_view", "both_views")
+CHOICES = [choice.value for choice in STANDARD]
 HEADS = {
     "energy": HeadConfig("extensive", forces=True),
     "dipole": HeadConfig("dipole"),

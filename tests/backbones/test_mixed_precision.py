@@ -4,19 +4,15 @@ import pytest
 import torch
 
 from neural_polarization.architectures import ARCHITECTURES
-from neural_polarization.molecules import Molecules
-from neural_polarization.polarization import Messages, NeuralPolarization
-from neural_polarization.testing import ELEMENTS, TinyModel, distorted
+from neural_polarization.polarization import Messages
+from small import tiny
 
 
 @pytest.mark.parametrize("messages", [Messages.RIDING, Messages.BOTH_VIEWS], ids=["riding", "both_views"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_step_in_bfloat16(name: str, messages: Messages) -> None:
     """Forward and backward under autocast give the numbers of single precision, to the digits of bfloat16."""
-    architecture = ARCHITECTURES[name]
-    backbone = architecture.build(architecture.presets["small"], 2 * len(ELEMENTS))
-    model = TinyModel(NeuralPolarization(backbone, ELEMENTS, messages))
-    molecules = Molecules.from_ase([distorted("CH3CH2OH"), distorted("H2CO")], backbone.cutoff)
+    model, molecules = tiny(name, messages)
     _, expected = model.energy_and_forces(molecules)
     with torch.autocast("cpu", torch.bfloat16):
         energy, forces = model.energy_and_forces(molecules, create_graph=True)

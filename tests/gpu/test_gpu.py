@@ -12,44 +12,26 @@ from ase.build import molecule
 
 from neural_polarization.architectures import ARCHITECTURES, BackboneConfig
 from neural_polarization.checkpoints import load_model
-from neural_polarization.data.batching import Batch
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.predict import predict
-from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.models import Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
-from neural_polarization.polarization import Messages, NeuralPolarization
-from neural_polarization.testing import ELEMENTS, TinyModel, distorted
+from neural_polarization.polarization import Messages
+from neural_polarization.testing import TinyModel, distorted
+from neural_polarization.testing.base import every_choice
 from neural_polarization.training.compiled import compile_training
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.errors import errors_of
 from neural_polarization.training.fit import fit
-from neural_polarization.training.module import Learner
 from neural_polarization.training.parsing import Source, build
 from neural_polarization.training.task import prepare
-from waters import experiment
+from small import EVERY_HEAD, tiny
+from waters import experiment, interrupted
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 GPU = "cuda"
-CHOICES = (Messages.PLAIN, Messages.RIDING, Messages.MOVING_VIEW, Messages.BOTH_VIEWS)
-EVERY_HEAD = {
-    "energy": HeadConfig("extensive", forces=True),
-    "gap": HeadConfig("intensive"),
-    "dipole": HeadConfig("dipole"),
-    "mu": HeadConfig("dipole_magnitude"),
-    "alpha": HeadConfig("polarizability"),
-    "r2": HeadConfig("spatial_extent"),
-}
-
-every_choice = pytest.mark.parametrize("messages", CHOICES, ids=[choice.value for choice in CHOICES])
 every_network = pytest.mark.parametrize("name", ARCHITECTURES)
-
-
-def tiny(name: str, messages: Messages, dtype: torch.dtype) -> tuple[TinyModel, Molecules]:
-    architecture = ARCHITECTURES[name]
-    backbone = architecture.build(architecture.presets["small"], 2 * len(ELEMENTS))
-    model = TinyModel(NeuralPolarization(backbone, ELEMENTS, messages)).to(dtype)
-    return model, Molecules.from_ase([distorted("CH3CH2OH"), distorted("H2CO")], backbone.cutoff, dtype)
 
 
 def energies_forces_gradients(model: TinyModel, molecules: Molecules) -> dict[str, torch.Tensor]:
@@ -103,9 +85,9 @@ def full_model(messages: str) -> Model:
     return Model(ModelConfig(("H", "C", "O"), EVERY_HEAD, backbone, PolarizationConfig(messages))).double().eval()
 
 
-@pytest.mark.parametrize("messages", ["plain", "riding", "moving_view", "both_views"])
-def test_every_head(messages: str) -> None:
-    model = full_model(messages)
+@every_choice
+def test_every_head(messages: Messages) -> None:
+    model = full_model(messages.value)
     molecules = Molecules.from_ase([distorted("CH3CH2OH"), molecule("H2CO"), molecule("H2O")], model.cutoff)
     molecules = molecules.to(dtype=torch.float64)
     expected = {key: value.detach() for key, value in model(molecules).items()}
@@ -144,16 +126,11 @@ def test_training(tmp_path: Path, precision: str) -> None:
     assert 1000 * here == pytest.approx(result["test"]["forces"]["mae"], rel=1e-3)
 
 
-def test_an_interrupted_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
     config = config_of(tmp_path, epochs=3, checkpoint_seconds=0.0)
     whole = fit(replace(config, output=str(tmp_path / "whole")), quiet=True)
 
-    def interrupt(self: Learner, batch: Batch, batch_idx: int) -> None:
-        if self.global_step == 4:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Learner, "on_train_batch_start", interrupt)
+    with interrupted(at_step=4):
         fit(config, quiet=True)
     resumed = fit(config, quiet=True)
     assert resumed["steps"] == whole["steps"]

@@ -13,6 +13,7 @@ from neural_polarization.architectures import BackboneConfig
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.training.compiled import Capacity, CompiledModel, compile_training, inputs, trace
+from small import EVERY_HEAD
 
 SIZES = [5, 3, 4]
 
@@ -136,15 +137,7 @@ def test_detached_nodes_would_cut_second_derivatives(messages: str) -> None:
 
 @pytest.mark.parametrize("backbone", ["painn", "schnet", "egnn"])
 def test_traced_graph_with_every_head(backbone: str) -> None:
-    heads = {
-        "energy": HeadConfig("extensive", forces=True),
-        "gap": HeadConfig("intensive"),
-        "dipole": HeadConfig("dipole"),
-        "mu": HeadConfig("dipole_magnitude"),
-        "alpha": HeadConfig("polarizability"),
-        "r2": HeadConfig("spatial_extent"),
-    }
-    model = small("both_views", backbone, heads)
+    model = small("both_views", backbone, EVERY_HEAD)
     assert error_of_graph(model, batch(SIZES, 1, model.cutoff), keep_detached=False) < 1e-8
 
 

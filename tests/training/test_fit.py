@@ -23,7 +23,6 @@ from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from safetensors.torch import load_file
 
 from neural_polarization.checkpoints import load_model
-from neural_polarization.data.batching import Batch
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.packed import write_packed
 from neural_polarization.data.properties import Property
@@ -38,7 +37,7 @@ from neural_polarization.training.fit import fit
 from neural_polarization.training.module import Learner
 from neural_polarization.training.parsing import ConfigError, Source, build
 from neural_polarization.training.task import prepare
-from waters import experiment, waters, write_experiment
+from waters import experiment, interrupted, waters, write_experiment
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -220,12 +219,8 @@ def test_a_start_that_fails_costs_nothing(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
-def test_a_run_that_ended_before_its_first_epoch_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(self: Learner, batch: Batch, batch_idx: int) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Learner, "on_train_batch_start", interrupt)
+def test_a_run_that_ended_before_its_first_epoch_is_none(tmp_path: Path) -> None:
+    with interrupted(at_step=0):
         fit(config_of(tmp_path, epochs=1), quiet=True)
     run = tmp_path / "run"
     assert sorted(path.name for path in run.iterdir()) == [".lock", "config.yaml"]
@@ -278,16 +273,11 @@ def test_two_processes_do_not_train_in_one_directory(tmp_path: Path) -> None:
     fit(config, quiet=True)
 
 
-def test_ctrl_c_is_an_interrupt_and_the_training_goes_on_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_an_interrupt_and_the_training_goes_on_later(tmp_path: Path) -> None:
     config = config_of(tmp_path, epochs=3, checkpoint_seconds=0.0)
     handler = signal.getsignal(signal.SIGINT)
 
-    def interrupt(self: Learner, batch: Batch, batch_idx: int) -> None:
-        if self.global_step == 4:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Learner, "on_train_batch_start", interrupt)
+    with interrupted(at_step=4):
         fit(config, quiet=True)
     assert signal.getsignal(signal.SIGINT) is handler
     assert len(rows_of(tmp_path / "run")) == 1

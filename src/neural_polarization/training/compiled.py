@@ -95,6 +95,10 @@ class _Kind:
             molecules.external_field is not None,
         )
 
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
 
 class _Padding:
     """Fills batches up to a capacity: the last two atoms, far apart, take the edges that are left over."""
@@ -192,7 +196,7 @@ class CompiledModel:
         names, graph = trace(self.model, padding(molecules))
         # The shapes are in the graph, and a new one is made for others: nothing is left for Dynamo to generalise.
         # On a GPU the kernels are too short to be launched one by one: all of a step is replayed as one CUDA graph.
-        mode = "reduce-overhead" if kind.device.type == "cuda" else None
+        mode = "reduce-overhead" if kind.on_gpu else None
         step = _Step(kind, padding, names, torch.compile(graph, fullgraph=True, dynamic=False, mode=mode))
         self._check(step, molecules)
         self._steps.append(step)
@@ -200,12 +204,11 @@ class CompiledModel:
         return step
 
     def _run(self, step: _Step, molecules: Molecules) -> dict[str, Tensor]:
-        on_gpu = step.kind.device.type == "cuda"
-        if on_gpu:
+        if step.kind.on_gpu:
             torch.compiler.cudagraph_mark_step_begin()
         with torch.set_grad_enabled(step.kind.training and torch.is_grad_enabled()):
             outputs = step.graph(*inputs(self.model, step.padding(molecules)))
-            if on_gpu:  # the next call writes to the same memory
+            if step.kind.on_gpu:  # the next call writes to the same memory
                 outputs = [output.clone() for output in outputs]
             lengths = {_FORCES: molecules.num_atoms}
             return {
