@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from neural_polarization.evaluation.grid import read_grid
+from neural_polarization.settings import ConfigError, build, plain, read_overrides, read_yaml
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.parsing import ConfigError, build, plain, read_overrides, read_yaml
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "configs").glob("*.yaml")) + sorted((ROOT / "experiments").rglob("*.yaml"))

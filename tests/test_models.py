@@ -15,8 +15,8 @@ from neural_polarization.models import (
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
 from neural_polarization.polarization import Lengths, Messages
+from neural_polarization.settings import ConfigError, Source, build
 from neural_polarization.training.config import ModelSection
-from neural_polarization.training.parsing import ConfigError, Source, build
 
 ELEMENTS = ("H", "C", "O")
 SMALL = BackboneConfig("painn", 8, 2, 4.0, 6)

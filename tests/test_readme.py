@@ -9,8 +9,8 @@ import pytest
 
 from neural_polarization.cli import parser
 from neural_polarization.evaluation.grid import GridConfig
+from neural_polarization.settings import read_overrides
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.parsing import read_overrides
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from neural_polarization.data.units import BOHR
 from neural_polarization.labelling.calculation import Request, compute
 from neural_polarization.labelling.enumeration import Sampling, structures
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import FINE, Accuracy, build_grid, build_molecule
 from neural_polarization.labelling.properties.density import density_on_points, unpack_matrix
+from neural_polarization.units import BOHR
 
 COULOMB = 14.399645478  # e^2 / (4 pi epsilon_0) in eV Angstrom
 

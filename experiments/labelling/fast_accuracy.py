@@ -10,10 +10,10 @@ import time
 
 import numpy as np
 
-from neural_polarization.data.structures import read_structures
 from neural_polarization.labelling.calculation import Request, compute
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import EXACT, FAST
+from neural_polarization.structures import read_structures
 
 LABELS = ("energy", "forces", "dipole", "polarizability", "homo", "lumo", "spatial_extent", "hirshfeld_charges")
 

@@ -11,10 +11,10 @@ import sys
 import ase
 import numpy as np
 
-from neural_polarization.data.units import BOHR, DEBYE, HARTREE
 from neural_polarization.labelling.calculation import Request, compute
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import Accuracy
+from neural_polarization.units import BOHR, DEBYE, HARTREE
 
 MOLECULES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 11)
 

@@ -112,9 +112,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _train(known: argparse.Namespace, rest: list[str]) -> int:
+    from neural_polarization.settings import build, read_overrides, read_yaml, with_overrides
     from neural_polarization.training.config import ExperimentConfig
     from neural_polarization.training.fit import fit
-    from neural_polarization.training.parsing import build, read_overrides, read_yaml, with_overrides
 
     tree, source = read_yaml(known.config)
     overrides = read_overrides(rest)
@@ -132,7 +132,7 @@ def _train(known: argparse.Namespace, rest: list[str]) -> int:
 def _compare(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.evaluation.compare import compare, measure, tabulate
     from neural_polarization.evaluation.grid import read_grid
-    from neural_polarization.training.parsing import read_overrides
+    from neural_polarization.settings import read_overrides
 
     grid = read_grid(known.grid, read_overrides(rest))
     if known.table:
@@ -153,7 +153,7 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.evaluation.evaluate import evaluate, write_evaluation
     from neural_polarization.evaluation.reports import errors_table
     from neural_polarization.interfaces.devices import checked_device
-    from neural_polarization.training.parsing import ConfigError, read_overrides
+    from neural_polarization.settings import ConfigError, read_overrides
 
     overrides = read_overrides(rest)
     for key in overrides:
@@ -170,10 +170,10 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
 
 def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.checkpoints import load_model
-    from neural_polarization.data.structures import read_structures
     from neural_polarization.interfaces.devices import checked_device
     from neural_polarization.interfaces.outputs import check_output, table, write_predictions
     from neural_polarization.interfaces.predict import from_smiles, predict, undefined_moments, units_of, unseen_charges
+    from neural_polarization.structures import read_structures
 
     # Files after an option are not recognized as such by argparse.
     files = [*known.structures, *(word for word in rest if not word.startswith("-"))]

@@ -1,11 +1,14 @@
-"""Files that are complete or not there at all."""
+"""Files that are complete or not there at all: text, JSON and arrays."""
 
+import json
 import os
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import numpy as np
 
 
 @contextmanager
@@ -39,3 +42,25 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that is complete or not there at all."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes plain values as JSON, complete or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, np.dtype[Any]]], compress: bool) -> None:
+    """Writes a .npz file; an existing one is replaced only when the new one is complete.
+
+    Raises:
+        OSError: where the disk cannot be written.
+    """
+    with replacing(path) as file:
+        save = np.savez_compressed if compress else np.savez
+        save(file, allow_pickle=False, **arrays)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from neural_polarization.adapters import mace, nequip, pyg, schnetpack, torchmd
 from neural_polarization.adapters.host import Parts
+from neural_polarization.models import FORCES
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import PairCouple
 from neural_polarization.polarization import Messages, NeuralPolarization
@@ -90,7 +91,7 @@ class FineTuned(nn.Module):
                 allow_unused=True,
                 materialize_grads=True,
             )
-        return {"energy": energy if graph else energy.detach(), "forces": -gradient}
+        return {"energy": energy if graph else energy.detach(), FORCES: -gradient}
 
     def _energy(self, molecules: Molecules) -> Tensor:
         points = self.network(molecules)

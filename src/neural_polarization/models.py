@@ -15,6 +15,9 @@ from neural_polarization.molecules import Molecules
 from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
 from neural_polarization.polarization import Messages, NeuralPolarization, Polarized
 
+FORCES = "forces"
+"""Name of the predictions, and of the labels, that are minus the gradient of the energy."""
+
 
 @dataclass(frozen=True)
 class PolarizationConfig:
@@ -88,7 +91,7 @@ def check_head_names(names: Iterable[str]) -> None:
                 f"heads: {name!r} cannot be the name of a property; names have letters, digits, _ and - only: rename "
                 "it, and give the name in the file as its `source` under data.properties"
             )
-        if name == "forces":
+        if name == FORCES:
             raise ValueError(
                 "heads: 'forces' have no head of their own; they are minus the gradient of an energy: set forces to "
                 "true on the energy's head"
@@ -233,7 +236,7 @@ class Model(nn.Module):
         if not graph:
             predicted = {name: value.detach() for name, value in predicted.items()}
             displacement = displacement.detach()
-        return {**predicted, "forces": -gradient}, displacement
+        return {**predicted, FORCES: -gradient}, displacement
 
     def _properties(
         self, molecules: Molecules, names: Collection[str]
@@ -261,7 +264,7 @@ class Model(nn.Module):
                     "labels or remove its head"
                 )
             self.head(name).fit(values[known].double(), composition[known].double())
-        forces = labels.get("forces")
+        forces = labels.get(FORCES)
         if self._energy is not None and forces is not None and not forces.isnan().all():
             # One scale for the energy and its gradient: what the network adds per atom is of the size of a force
             # times one Angstrom, far above the spread of total energies divided by anything.
@@ -270,4 +273,10 @@ class Model(nn.Module):
 
     def scale_of(self, name: str) -> float:
         """Size of a property's residual in the training data, its internal unit; "forces" eV/Angstrom."""
-        return float(self.force_scale if name == "forces" else self.head(name).baseline.scale)
+        return float(self.force_scale if name == FORCES else self.head(name).baseline.scale)
+
+
+def predicted_names(model: Model) -> tuple[str, ...]:
+    """Names of what a model predicts, "forces" among them where a head has them."""
+    names = tuple(model.config.heads)
+    return (*names, FORCES) if any(head.forces for head in model.config.heads.values()) else names

@@ -12,8 +12,8 @@ from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from neural_polarization.data.ase_formats import read_ase_database, read_extxyz
-from neural_polarization.data.errors import DataError
 from neural_polarization.data.properties import Property, PropertyConfig
+from neural_polarization.errors import DataError
 
 
 def labelled(name: str, energy: float | None, seed: int = 0) -> ase.Atoms:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from neural_polarization.data.config import DataConfig
-from neural_polarization.data.errors import DataError
 from neural_polarization.data.open import open_dataset
+from neural_polarization.errors import DataError
 
 RNG = np.random.default_rng(0)
 POSITIONS = RNG.permutation(np.stack(np.meshgrid(*[np.arange(3.0)] * 3), axis=-1).reshape(-1, 3))[:9]

@@ -9,8 +9,8 @@ import torch
 
 from neural_polarization.data import batching
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.errors import DataError
 from neural_polarization.data.flat import FlatMolecules, ragged_rows
+from neural_polarization.errors import DataError
 from neural_polarization.molecules import Molecules
 
 

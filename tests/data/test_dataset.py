@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.errors import DataError
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.properties import Property
 from neural_polarization.data.splits import Split
+from neural_polarization.errors import DataError
 
 
 def test_composition_counts_the_atoms_of_each_element(dataset: Dataset) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neural_polarization.data.download import RemoteFile, download
-from neural_polarization.data.errors import DataError
+from neural_polarization.errors import DataError
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 MD5 = hashlib.md5(CONTENT).hexdigest()

@@ -7,9 +7,9 @@ import pytest
 from ase import units
 
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.errors import DataError
 from neural_polarization.data.md17 import published_name, read_md17
 from neural_polarization.data.properties import PropertyConfig
+from neural_polarization.errors import DataError
 
 FRAMES, ATOMS = 12, 5
 RNG = np.random.default_rng(0)

@@ -12,12 +12,12 @@ from ase.build import molecule
 from neural_polarization.data import batching
 from neural_polarization.data.config import DataConfig, SplitConfig
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.errors import DataError
 from neural_polarization.data.open import FORMATS, make_split, open_dataset
 from neural_polarization.data.packed import write_packed
 from neural_polarization.data.properties import PropertyConfig
 from neural_polarization.data.splits import save_split
-from neural_polarization.data.units import factor
+from neural_polarization.errors import DataError
+from neural_polarization.units import factor
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from ase import units
 from neural_polarization.data import qm9_archive
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.download import RemoteFile, Report
-from neural_polarization.data.errors import DataError
 from neural_polarization.data.properties import PropertyConfig
 from neural_polarization.data.qm9 import QM9_COLUMNS, read_packed_qm9
 from neural_polarization.data.qm9_archive import parse_record, read_excluded, read_qm9
+from neural_polarization.errors import DataError
 
 METHANE = """5
 gdb 1\t157.7118\t157.70997\t157.70699\t0.\t13.21\t-0.3877\t0.1171\t0.5048\t35.3641\t0.044749\t-40.47893\t\

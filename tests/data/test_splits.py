@@ -7,7 +7,6 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from neural_polarization.data.dataset import Dataset, check_leakage
-from neural_polarization.data.errors import DataError
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.splits import (
     Size,
@@ -19,6 +18,7 @@ from neural_polarization.data.splits import (
     save_split,
     stored_split,
 )
+from neural_polarization.errors import DataError
 
 HUNDRED = np.arange(100)
 

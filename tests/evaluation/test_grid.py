@@ -23,8 +23,8 @@ from neural_polarization.evaluation.compare import compare, measure, tabulate
 from neural_polarization.evaluation.grid import Cell, Grid, GridConfig, VariantConfig, read_grid
 from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
 from neural_polarization.evaluation.tables import make_table, write_table
+from neural_polarization.settings import ConfigError, Source, build, with_overrides
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.parsing import ConfigError, Source, build, with_overrides
 from waters import experiment, waters
 
 PLAIN = {"model.polarization.messages": "plain"}

@@ -17,13 +17,12 @@ from neural_polarization.interfaces.predict import predict
 from neural_polarization.models import Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import Messages
+from neural_polarization.settings import Source, build
 from neural_polarization.testing import TinyModel, distorted
 from neural_polarization.testing.base import every_choice
 from neural_polarization.training.compiled import compile_training
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.errors import errors_of
-from neural_polarization.training.fit import fit
-from neural_polarization.training.parsing import Source, build
+from neural_polarization.training.fit import errors_of, fit
 from neural_polarization.training.task import prepare
 from small import EVERY_HEAD, tiny
 from waters import experiment, interrupted

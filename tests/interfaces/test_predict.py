@@ -15,7 +15,6 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from neural_polarization.architectures import BackboneConfig
-from neural_polarization.data.units import BOHR, DEBYE
 from neural_polarization.heads import HEADS
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.devices import checked_device
@@ -24,6 +23,7 @@ from neural_polarization.interfaces.predict import Prediction, from_smiles, pred
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
+from neural_polarization.units import BOHR, DEBYE
 
 UNITS = {"energy": "meV", "dipole": "mD", "polarizability": "bohr^3"}
 

@@ -6,7 +6,6 @@ import ase
 import numpy as np
 import pytest
 
-from neural_polarization.data.units import BOHR, DEBYE
 from neural_polarization.labelling.calculation import NotConvergedError, Request, WarmStart, compute, converge
 from neural_polarization.labelling.labels import DEFINITIONS
 from neural_polarization.labelling.level import Level
@@ -14,6 +13,7 @@ from neural_polarization.labelling.mean_field import FAST, LEAN, Accuracy, build
 from neural_polarization.labelling.properties.charges import _free_atom_density
 from neural_polarization.labelling.properties.density import density_on_points, evaluate_density, unpack_matrix
 from neural_polarization.labelling.properties.moments import moments
+from neural_polarization.units import BOHR, DEBYE
 
 # Cartesian d and pure f functions on the heavy atom: everything that is special about the default level.
 MIXED = Level.parse("B3LYP/6-31G(2df,p)")

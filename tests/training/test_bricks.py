@@ -11,10 +11,11 @@ import torch
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.data.batching import Batch, PreparedDataset
+from neural_polarization.metrics import ErrorSums, in_units
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.training.batches import BatchOrder, batch_loader
 from neural_polarization.training.config import LossConfig, MachineConfig, ScheduleConfig, TrainingConfig
-from neural_polarization.training.errors import ErrorSums, errors_of, in_units
+from neural_polarization.training.fit import errors_of
 from neural_polarization.training.losses import Losses
 from neural_polarization.training.module import Learner
 from neural_polarization.training.schedule import Schedule

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from neural_polarization.settings import ConfigError, Source, build, read_overrides, with_overrides
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.directory import RunDirectory
-from neural_polarization.training.parsing import ConfigError, Source, build, read_overrides, with_overrides
 from waters import experiment
 
 

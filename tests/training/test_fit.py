@@ -28,14 +28,13 @@ from neural_polarization.data.packed import write_packed
 from neural_polarization.data.properties import Property
 from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
+from neural_polarization.settings import ConfigError, Source, build
 from neural_polarization.training import fit as fit_module
 from neural_polarization.training.callbacks import Averaging
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.directory import RunDirectory
-from neural_polarization.training.errors import errors_of
-from neural_polarization.training.fit import fit
+from neural_polarization.training.fit import errors_of, fit
 from neural_polarization.training.module import Learner
-from neural_polarization.training.parsing import ConfigError, Source, build
 from neural_polarization.training.task import prepare
 from waters import experiment, interrupted, waters, write_experiment
 

@@ -9,7 +9,7 @@ from typing import final
 import numpy as np
 
 from neural_polarization.data.cache import Array
-from neural_polarization.data.errors import DataError, nearest
+from neural_polarization.errors import DataError, nearest
 
 
 @final

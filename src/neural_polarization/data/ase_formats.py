@@ -15,10 +15,10 @@ import numpy as np
 
 from neural_polarization.data.cache import Array
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.errors import DataError, nearest
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.properties import KNOWN, Property, PropertyConfig
-from neural_polarization.data.units import factor
+from neural_polarization.errors import DataError, nearest
+from neural_polarization.units import factor
 
 _PER_ATOM = frozenset({"forces", "charges", "magmoms", "energies"})
 """Results of ASE's calculators that have one value per atom."""

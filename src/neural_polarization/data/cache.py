@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from neural_polarization.files import replacing
+from neural_polarization.files import write_arrays
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Arrays: TypeAlias = Mapping[str, Array]
@@ -53,14 +53,3 @@ def cached(directory: Path | None, name: str, build: Callable[[], Arrays], valid
     with contextlib.suppress(OSError):  # a full or read-only disk only costs the time next time
         write_arrays(path, arrays, compress=False)
     return arrays
-
-
-def write_arrays(path: Path, arrays: Arrays, compress: bool) -> None:
-    """Writes a .npz file; an existing one is replaced only when the new one is complete.
-
-    Raises:
-        OSError: where the disk cannot be written.
-    """
-    with replacing(path) as file:
-        save = np.savez_compressed if compress else np.savez
-        save(file, allow_pickle=False, **arrays)

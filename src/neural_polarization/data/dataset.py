@@ -14,11 +14,11 @@ from torch import Tensor
 
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.cache import Array
-from neural_polarization.data.errors import DataError, nearest
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.identity import identities
 from neural_polarization.data.properties import Property
 from neural_polarization.data.splits import Split
+from neural_polarization.errors import DataError, nearest
 
 
 @final

@@ -13,7 +13,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import cast
 
-from neural_polarization.data.errors import DataError
+from neural_polarization.errors import DataError
 
 BLOCK = 1 << 18
 ATTEMPTS = 5

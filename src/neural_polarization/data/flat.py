@@ -10,7 +10,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int
 
-from neural_polarization.data.errors import DataError
+from neural_polarization.errors import DataError
 
 PAIRS_AT_A_TIME = 400_000
 """Ordered pairs of atoms (including an atom with itself) that one step over many molecules may hold."""

@@ -17,11 +17,11 @@ import numpy as np
 from neural_polarization.data.archive import Archive
 from neural_polarization.data.cache import Array
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.errors import DataError, nearest
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.properties import Column, Property, PropertyConfig, chosen_columns
 from neural_polarization.data.splits import Split
-from neural_polarization.data.units import factor
+from neural_polarization.errors import DataError, nearest
+from neural_polarization.units import factor
 
 PUBLISHED_SPLITS = 5
 """rMD17 comes with five pairs of 1,000 training and 1,000 test frames."""

@@ -12,7 +12,6 @@ from neural_polarization.data.ase_formats import read_ase_database, read_extxyz
 from neural_polarization.data.cache import default_cache_directory
 from neural_polarization.data.config import DataConfig, SplitConfig
 from neural_polarization.data.dataset import Dataset, check_leakage
-from neural_polarization.data.errors import DataError, nearest
 from neural_polarization.data.identity import merged_groups
 from neural_polarization.data.md17 import published_name, read_md17
 from neural_polarization.data.packed import read_packed
@@ -27,6 +26,7 @@ from neural_polarization.data.splits import (
     random_split,
     stored_split,
 )
+from neural_polarization.errors import DataError, nearest
 
 __all__ = ["FORMATS", "DataConfig", "PropertyConfig", "SplitConfig", "make_split", "open_dataset"]
 
@@ -107,7 +107,7 @@ def open_dataset(config: DataConfig) -> Dataset:
         >>> open_dataset(DataConfig(format="rmd71", path="ethanol.npz"))
         Traceback (most recent call last):
             ...
-        neural_polarization.data.errors.DataError: data.format: 'rmd71' is none; did you mean 'rmd17'? Known: ...
+        neural_polarization.errors.DataError: data.format: 'rmd71' is none; did you mean 'rmd17'? Known: ...
     """
     if config.format not in FORMATS:
         raise DataError(f"data.format: {config.format!r} is none; {nearest(config.format, FORMATS)}")

@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from neural_polarization.data.archive import Archive
-from neural_polarization.data.cache import Array, write_arrays
+from neural_polarization.data.cache import Array
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.errors import DataError, nearest
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.properties import KNOWN, Column, Property, PropertyConfig, chosen_columns
 from neural_polarization.data.splits import PARTS, Split
-from neural_polarization.data.units import factor
+from neural_polarization.errors import DataError, nearest
+from neural_polarization.files import write_arrays
+from neural_polarization.units import factor
 
 RESERVED = ("n_atoms", "atomic_numbers", "positions", "charge", "cell", "molecule", "split", "properties")
 """Names that no property can have."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from neural_polarization.data.errors import DataError, nearest
-from neural_polarization.data.units import Dimension, described, factor, parsed
+from neural_polarization.errors import DataError, nearest
+from neural_polarization.units import Dimension, described, factor, parsed
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def check_units(
         >>> check_units("set.xyz", "forces", PropertyConfig(unit="hartree"), customary="eV/Angstrom")
         Traceback (most recent call last):
             ...
-        neural_polarization.data.errors.DataError: set.xyz: data.properties.forces.unit: 'hartree' is energy, but ...
+        neural_polarization.errors.DataError: set.xyz: data.properties.forces.unit: 'hartree' is energy, but ...
     """
     key = f"{source}: data.properties.{name}"
     known = None if customary is None else parsed(customary).dimension

@@ -14,10 +14,10 @@ import numpy as np
 from neural_polarization.data.archive import Archive
 from neural_polarization.data.cache import Arrays
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.errors import DataError
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.properties import Column, Property, PropertyConfig, chosen_columns
-from neural_polarization.data.units import factor
+from neural_polarization.errors import DataError
+from neural_polarization.units import factor
 
 
 def _column(name: str, unit: str, shown_in: str) -> Column:

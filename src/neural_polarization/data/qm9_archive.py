@@ -14,9 +14,9 @@ from ase.data import atomic_numbers as number_of
 from neural_polarization.data.cache import Array, Arrays, cached
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.download import RemoteFile, Report, download, print_progress
-from neural_polarization.data.errors import DataError
 from neural_polarization.data.properties import PropertyConfig
 from neural_polarization.data.qm9 import QM9_COLUMNS, qm9_dataset
+from neural_polarization.errors import DataError
 
 ARCHIVE = "dsgdb9nsd.xyz.tar.bz2"
 UNCHARACTERIZED = "uncharacterized.txt"

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from neural_polarization.data.cache import Array
-from neural_polarization.data.errors import DataError
+from neural_polarization.errors import DataError
 
 Size: TypeAlias = int | float | None
 """A number of structures (or groups), a fraction of them, or None for what is left or customary."""

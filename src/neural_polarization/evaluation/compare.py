@@ -19,9 +19,9 @@ import yaml
 from neural_polarization.evaluation.grid import Cell, Grid
 from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
 from neural_polarization.evaluation.tables import Table, make_table, write_table
+from neural_polarization.files import write_json, write_text
+from neural_polarization.settings import differences, plain
 from neural_polarization.training.callbacks import duration
-from neural_polarization.training.directory import write_json, write_text
-from neural_polarization.training.parsing import differences, plain
 from neural_polarization.training.task import prepare
 
 _POLL = 0.2  # seconds between two looks at the running trainings

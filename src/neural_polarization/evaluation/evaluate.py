@@ -17,14 +17,13 @@ from neural_polarization.data.open import open_dataset
 from neural_polarization.data.properties import Property
 from neural_polarization.data.splits import PARTS as SPLIT_PARTS
 from neural_polarization.data.splits import Split
-from neural_polarization.data.units import factor
 from neural_polarization.evaluation.reports import PARTS
-from neural_polarization.models import Model
+from neural_polarization.files import write_json
+from neural_polarization.metrics import ErrorSums, in_units
+from neural_polarization.models import Model, predicted_names
+from neural_polarization.settings import Source, build, with_overrides
 from neural_polarization.training.batches import BatchOrder
-from neural_polarization.training.directory import write_json
-from neural_polarization.training.errors import ErrorSums, in_units
-from neural_polarization.training.losses import predicted_names
-from neural_polarization.training.parsing import Source, build, with_overrides
+from neural_polarization.units import factor
 
 ALL = PARTS[-1]
 """Name of the only part where the data are not those that the model was trained on."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from neural_polarization.settings import ConfigError, Source, build, read_yaml, with_overrides
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.directory import RunDirectory
-from neural_polarization.training.parsing import ConfigError, Source, build, read_yaml, with_overrides
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neural_polarization.training.directory import write_json, write_text
+from neural_polarization.files import write_json, write_text
 
 MANY = 4
 """With more properties than this the table is turned: a row per property instead of one per variant."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from neural_polarization.checkpoints import load_model
 from neural_polarization.evaluation.reports import PARTS, errors_table
-from neural_polarization.training.parsing import plain
+from neural_polarization.settings import plain
 
 
 def info(checkpoint: str | Path) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_polarization.data.units import factor
+from neural_polarization.files import write_text
 from neural_polarization.interfaces.predict import DISPLACEMENT, Prediction, internal_unit
-from neural_polarization.training.directory import write_text
+from neural_polarization.units import factor
 
 AXES = "xyz"
 

@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neural_polarization.data.structures import check_structure, embedded_molecule, molecule_atoms
-from neural_polarization.models import Model
+from neural_polarization.models import FORCES, Model
 from neural_polarization.molecules import Molecules
-from neural_polarization.training.losses import FORCES
+from neural_polarization.structures import check_structure, embedded_molecule, molecule_atoms
 
 DISPLACEMENT = "displacement"
 """Name of the displacements in every output."""

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import ase
 import numpy as np
 
-from ..data.structures import check_isolated
-from ..data.units import BOHR, HARTREE
+from ..structures import check_isolated
+from ..units import BOHR, HARTREE
 from . import gpu
 from .level import Level
 from .mean_field import TINY, Accuracy, build_grid, build_molecule, gradient, mean_field

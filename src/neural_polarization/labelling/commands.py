@@ -158,7 +158,7 @@ def _run_sample(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
 
 
 def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
-    from ..data.structures import check_electrons, check_isolated, read_structures
+    from ..structures import check_electrons, check_isolated, read_structures
     from . import gpu
     from .calculation import Request
     from .level import Level

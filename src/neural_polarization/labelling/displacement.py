@@ -8,8 +8,8 @@ import ase.units
 import numpy as np
 from jaxtyping import Float
 
-from ..data.structures import force_field, molecule_atoms
-from ..data.units import KILOCALORIE_PER_MOLE
+from ..structures import force_field, molecule_atoms
+from ..units import KILOCALORIE_PER_MOLE
 
 _SOFTEST = 0.8
 """Lowest curvature, eV/Angstrom^2: a torsion is not a harmonic spring, and its straight displacement

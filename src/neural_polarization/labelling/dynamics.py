@@ -10,8 +10,8 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 from ase.md.langevin import Langevin
 
-from ..data.errors import DataError
-from ..data.structures import embedded_molecule
+from ..errors import DataError
+from ..structures import embedded_molecule
 from .displacement import ForceField, Tolerance, same_molecule
 
 _STEP = 0.5

@@ -9,7 +9,7 @@ import numpy as np
 from ase.data import atomic_numbers
 from jaxtyping import Float
 
-from ..data.units import BOHR, HARTREE
+from ..units import BOHR, HARTREE
 from .level import Level, pure_shells
 
 FIELD_UNIT = HARTREE / BOHR

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.cache import write_arrays
+from ..files import write_arrays
 from .level import Level
 from .mean_field import Accuracy, build_molecule
 from .properties.density import sample_density, unpack_matrix

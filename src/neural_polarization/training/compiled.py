@@ -23,10 +23,8 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from neural_polarization.models import Model
+from neural_polarization.models import FORCES, Model
 from neural_polarization.molecules import Molecules
-
-_FORCES = "forces"  # the one output per atom; all others are per molecule
 
 _TOLERANCES = {torch.float64: 1e-8, torch.float32: 2e-3}
 """Largest relative error of a parameter's gradient: far above rounding, far below what a cut gradient makes."""
@@ -210,7 +208,7 @@ class CompiledModel:
             outputs = step.graph(*inputs(self.model, step.padding(molecules)))
             if step.kind.on_gpu:  # the next call writes to the same memory
                 outputs = [output.clone() for output in outputs]
-            lengths = {_FORCES: molecules.num_atoms}
+            lengths = {FORCES: molecules.num_atoms}  # the one output per atom; all others are per molecule
             return {
                 name: output[: lengths.get(name, molecules.num_molecules)]
                 for name, output in zip(step.names, outputs, strict=True)

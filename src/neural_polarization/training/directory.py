@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import yaml
 
-from neural_polarization.files import replacing
+from neural_polarization.files import write_text
+from neural_polarization.settings import ConfigError, differences, plain, read_yaml
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.parsing import ConfigError, differences, plain, read_yaml
 
 FREE = (
     "output",
@@ -179,14 +179,3 @@ def _has_every_setting(tree: Mapping[str, Any], config: Mapping[str, Any]) -> bo
     return (
         tree.keys() == config.keys() and isinstance(training, Mapping) and training.keys() == config["training"].keys()
     )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file that is complete or not there at all."""
-    with replacing(path) as file:
-        file.write(text.encode())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes plain values as JSON, complete or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

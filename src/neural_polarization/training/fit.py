@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from neural_polarization.checkpoints import load_model, save_model
+from neural_polarization.data.batching import PreparedDataset
+from neural_polarization.files import write_json
+from neural_polarization.metrics import Error, ErrorSums, in_units
 from neural_polarization.models import Model
+from neural_polarization.settings import plain
 from neural_polarization.training.batches import BatchOrder, batch_loader, largest_batch
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.directory import RunDirectory, write_json
-from neural_polarization.training.errors import errors_of, in_units
-from neural_polarization.training.parsing import plain
+from neural_polarization.training.directory import RunDirectory
 from neural_polarization.training.task import Task, prepare
 
 if TYPE_CHECKING:
@@ -199,6 +201,28 @@ def _finish(session: _Session) -> dict[str, Any]:
     write_json(directory.result, result)
     directory.resume.unlink(missing_ok=True)
     return result
+
+
+def errors_of(
+    model: Model, prepared: PreparedDataset, batch_size: int = 256, dtype: torch.dtype | None = None
+) -> dict[str, Error]:
+    """Errors of a model over prepared molecules, internal units.
+
+    Args:
+        model: on any device; its mode is left as it is.
+        prepared: with labels.
+        batch_size: molecules per batch.
+        dtype: floating-point type of the input; that of the model's weights if left out.
+    """
+    sums = ErrorSums()
+    weight = next(model.parameters())
+    for indices in BatchOrder(len(prepared), batch_size):
+        batch = prepared.batch(indices, dtype or weight.dtype).to(weight.device)
+        with torch.no_grad():
+            predictions = model(batch.molecules)
+        sizes = torch.bincount(batch.molecules.molecule_index, minlength=batch.molecules.num_molecules)
+        sums.add(predictions, batch.labels, sizes)
+    return sums.errors()
 
 
 def _save_best(

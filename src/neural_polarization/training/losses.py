@@ -5,11 +5,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from neural_polarization.models import Model
+from neural_polarization.models import FORCES, Model, predicted_names
 from neural_polarization.training.config import LossConfig
-
-FORCES = "forces"
-"""Name of the labels that are minus the gradient of the energy."""
 
 
 def _absolute(errors: Tensor, delta: float) -> Tensor:
@@ -26,12 +23,6 @@ def _huber(errors: Tensor, delta: float) -> Tensor:
 
 KINDS: dict[str, Callable[[Tensor, float], Tensor]] = {"mae": _absolute, "mse": _squared, "huber": _huber}
 """Every kind of loss by its name."""
-
-
-def predicted_names(model: Model) -> tuple[str, ...]:
-    """Names of what a model predicts, "forces" among them where a head has them."""
-    names = tuple(model.config.heads)
-    return (*names, FORCES) if any(head.forces for head in model.config.heads.values()) else names
 
 
 class Losses:

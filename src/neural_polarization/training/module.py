@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from neural_polarization.data.batching import Batch
-from neural_polarization.models import Model
+from neural_polarization.metrics import Error, ErrorSums
+from neural_polarization.models import Model, predicted_names
 from neural_polarization.training.compiled import CompiledModel, compile_training
 from neural_polarization.training.config import TrainingConfig
-from neural_polarization.training.errors import Error, ErrorSums
-from neural_polarization.training.losses import Losses, predicted_names
+from neural_polarization.training.losses import Losses
 from neural_polarization.training.schedule import Schedule
 
 

@@ -12,10 +12,10 @@ from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.open import make_split, open_dataset
 from neural_polarization.data.splits import Split
-from neural_polarization.data.units import factor
-from neural_polarization.models import Model, ModelConfig
+from neural_polarization.models import FORCES, Model, ModelConfig, predicted_names
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.losses import FORCES, Losses, predicted_names
+from neural_polarization.training.losses import Losses
+from neural_polarization.units import factor
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from neural_polarization.architectures import ARCHITECTURES
 from neural_polarization.evaluation.expressiveness.cases import Case, all_cases
 from neural_polarization.evaluation.expressiveness.suite import CHOICES, SEPARATED, Results, least_layers
 from neural_polarization.evaluation.expressiveness.symmetry import SymmetryErrors
-from neural_polarization.files import replacing
+from neural_polarization.files import replacing, write_text
 from neural_polarization.polarization import Messages
-from neural_polarization.training.directory import write_text
 
 IMPOSSIBLE = ("4-body-chiral", "2-star-turned", "3-star-turned", "enantiomers")
 """Cases that symmetry forbids to tell apart, whatever the network."""

@@ -19,10 +19,10 @@ from torch import Tensor
 from neural_polarization.architectures import ARCHITECTURES, BackboneConfig, look_up
 from neural_polarization.evaluation.expressiveness.cases import ELEMENTS, Case, all_cases
 from neural_polarization.evaluation.expressiveness.symmetry import SymmetryErrors, symmetry_errors
+from neural_polarization.files import write_json
 from neural_polarization.layers import sum_by_index
 from neural_polarization.moves import Move
 from neural_polarization.polarization import Messages, NeuralPolarization, Polarized
-from neural_polarization.training.directory import write_json
 
 SEPARATED = 1e-12
 """Relative difference from which a pair counts as told apart; rounding in float64 stays below 1e-14."""

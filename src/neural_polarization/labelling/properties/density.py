@@ -7,7 +7,7 @@ import ase
 import numpy as np
 from jaxtyping import Float
 
-from ...data.units import BOHR
+from ...units import BOHR
 from ..level import Level
 from ..mean_field import SMALL, Accuracy, build_grid, build_molecule
 

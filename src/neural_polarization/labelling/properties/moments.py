@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ...data.units import BOHR
+from ...units import BOHR
 
 
 @dataclass(frozen=True)

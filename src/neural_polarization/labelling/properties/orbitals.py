@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from ...data.units import BOHR, HARTREE
+from ...units import BOHR, HARTREE
 
 
 @dataclass(frozen=True)

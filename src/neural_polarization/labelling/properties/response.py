@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from ...data.units import BOHR
+from ...units import BOHR
 from ..mean_field import Grid, build_grid
 
 

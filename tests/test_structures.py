@@ -8,8 +8,8 @@ import ase.io
 import numpy as np
 import pytest
 
-from neural_polarization.data.errors import DataError
-from neural_polarization.data.structures import (
+from neural_polarization.errors import DataError
+from neural_polarization.structures import (
     check_electrons,
     check_isolated,
     check_structure,

@@ -3,7 +3,7 @@
 import pytest
 from ase.units import create_units
 
-from neural_polarization.data import units
+from neural_polarization import units
 
 
 def test_against_ase() -> None:

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from neural_polarization.training.config import ExperimentConfig, MachineConfig
-from neural_polarization.training.parsing import (
+from neural_polarization.settings import (
     ConfigError,
     Source,
     build,
@@ -17,6 +16,7 @@ from neural_polarization.training.parsing import (
     valid_keys,
     with_overrides,
 )
+from neural_polarization.training.config import ExperimentConfig, MachineConfig
 from waters import experiment
 
 

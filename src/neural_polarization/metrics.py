@@ -6,11 +6,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.properties import Property
-from neural_polarization.data.units import factor
-from neural_polarization.models import Model
-from neural_polarization.training.batches import BatchOrder
+from neural_polarization.units import factor
 
 
 @dataclass(frozen=True)
@@ -86,28 +83,6 @@ class ErrorSums:
                     mae_per_atom=None if per_atom != per_atom else per_atom / count,
                 )
         return result
-
-
-def errors_of(
-    model: Model, prepared: PreparedDataset, batch_size: int = 256, dtype: torch.dtype | None = None
-) -> dict[str, Error]:
-    """Errors of a model over prepared molecules, internal units.
-
-    Args:
-        model: on any device; its mode is left as it is.
-        prepared: with labels.
-        batch_size: molecules per batch.
-        dtype: floating-point type of the input; that of the model's weights if left out.
-    """
-    sums = ErrorSums()
-    weight = next(model.parameters())
-    for indices in BatchOrder(len(prepared), batch_size):
-        batch = prepared.batch(indices, dtype or weight.dtype).to(weight.device)
-        with torch.no_grad():
-            predictions = model(batch.molecules)
-        sizes = torch.bincount(batch.molecules.molecule_index, minlength=batch.molecules.num_molecules)
-        sums.add(predictions, batch.labels, sizes)
-    return sums.errors()
 
 
 def in_units(errors: Mapping[str, Error], properties: Mapping[str, Property]) -> dict[str, dict[str, float | None]]:

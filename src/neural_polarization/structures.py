@@ -19,7 +19,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from ase.io.extxyz import key_val_str_to_dict
 from scipy.spatial import KDTree
 
-from neural_polarization.data.errors import DataError
+from neural_polarization.errors import DataError
 
 CLOSEST = 0.4
 """Atoms nearer than this, in Angstrom, are at one place: about half of the shortest bond that there is (H2, 0.74)."""
