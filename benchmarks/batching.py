@@ -19,9 +19,9 @@ import torch
 
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
-from neural_polarization.data.properties import Property
 from neural_polarization.data.qm9 import read_packed_qm9
 from neural_polarization.molecules import Molecules
+from neural_polarization.properties import Property
 
 
 def made_here(number: int) -> Dataset:

@@ -61,7 +61,7 @@ def test_from_training_to_prediction(
     assert warning.count("\n") == 1
     assert main(["predict", model, str(xyz)]) == 0
     assert "energy [eV]" in capsys.readouterr().out
-    monkeypatch.setattr("neural_polarization.interfaces.predict.from_smiles", lambda _: molecule("H2"))
+    monkeypatch.setattr("neural_polarization.interfaces.prediction.from_smiles", lambda _: molecule("H2"))
     both = str(tmp_path / "both.json")
     assert main(["predict", model, str(xyz), "--smiles", "[H][H]", "-o", both]) == 0
     assert capsys.readouterr().out == f"written: {both} (3 structures)\n"
@@ -78,8 +78,10 @@ def test_an_evaluation_stands_beside_the_model_unless_told_otherwise(
 ) -> None:
     written: list[Path] = []
     module = "neural_polarization.evaluation"
-    monkeypatch.setattr(f"{module}.evaluate.evaluate", lambda *_: SimpleNamespace(plain=dict))
-    monkeypatch.setattr(f"{module}.evaluate.write_evaluation", lambda _, directory, __: written.append(directory) or [])
+    monkeypatch.setattr(f"{module}.evaluation.evaluate", lambda *_: SimpleNamespace(plain=dict))
+    monkeypatch.setattr(
+        f"{module}.evaluation.write_evaluation", lambda _, directory, __: written.append(directory) or []
+    )
     monkeypatch.setattr(f"{module}.reports.errors_table", str)
     assert main(["evaluate", "run/model.safetensors", *words]) == 0
     assert written == [Path(folder)]
@@ -93,7 +95,7 @@ def test_failures_of_a_comparison_are_told_and_code_1(
     table = SimpleNamespace(rows=[SimpleNamespace(name="plain", seeds=[0])])
     module = "neural_polarization.evaluation"
     monkeypatch.setattr(f"{module}.grid.read_grid", lambda *_: SimpleNamespace(output="runs/grid"))
-    monkeypatch.setattr(f"{module}.compare.compare", lambda *_: (table, failures))
+    monkeypatch.setattr(f"{module}.comparison.compare", lambda *_: (table, failures))
     assert main(["compare", "grid.yaml"]) == len(failures)
     output = capsys.readouterr()
     assert "npol evaluate runs/grid/plain/seed_0/model.safetensors" in output.out

@@ -13,7 +13,7 @@ import yaml
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.packed import write_packed
-from neural_polarization.data.properties import Property
+from neural_polarization.properties import Property
 
 EQUILIBRIUM = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
 SPRING, REFERENCE = 20.0, {1: -13.6, 8: -2043.0}  # eV/Angstrom^2, eV

@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
 def _train(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.settings import build, read_overrides, read_yaml, with_overrides
     from neural_polarization.training.config import ExperimentConfig
-    from neural_polarization.training.fit import fit
+    from neural_polarization.training.experiment import fit
 
     tree, source = read_yaml(known.config)
     overrides = read_overrides(rest)
@@ -130,7 +130,7 @@ def _train(known: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _compare(known: argparse.Namespace, rest: list[str]) -> int:
-    from neural_polarization.evaluation.compare import compare, measure, tabulate
+    from neural_polarization.evaluation.comparison import compare, measure, tabulate
     from neural_polarization.evaluation.grid import read_grid
     from neural_polarization.settings import read_overrides
 
@@ -150,7 +150,7 @@ def _compare(known: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
-    from neural_polarization.evaluation.evaluate import evaluate, write_evaluation
+    from neural_polarization.evaluation.evaluation import evaluate, write_evaluation
     from neural_polarization.evaluation.reports import errors_table
     from neural_polarization.interfaces.devices import checked_device
     from neural_polarization.settings import ConfigError, read_overrides
@@ -172,7 +172,13 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.checkpoints import load_model
     from neural_polarization.interfaces.devices import checked_device
     from neural_polarization.interfaces.outputs import check_output, table, write_predictions
-    from neural_polarization.interfaces.predict import from_smiles, predict, undefined_moments, units_of, unseen_charges
+    from neural_polarization.interfaces.prediction import (
+        from_smiles,
+        predict,
+        undefined_moments,
+        units_of,
+        unseen_charges,
+    )
     from neural_polarization.structures import read_structures
 
     # Files after an option are not recognized as such by argparse.
@@ -218,7 +224,7 @@ def _expressiveness(known: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _info(known: argparse.Namespace, rest: list[str]) -> int:
-    from neural_polarization.interfaces.info import describe, info
+    from neural_polarization.interfaces.description import describe, info
 
     _no_more(rest)
     values = info(known.checkpoint)

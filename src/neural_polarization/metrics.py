@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from neural_polarization.data.properties import Property
+from neural_polarization.properties import Property
 from neural_polarization.units import factor
 
 

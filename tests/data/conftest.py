@@ -5,7 +5,7 @@ import pytest
 
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
-from neural_polarization.data.properties import Property
+from neural_polarization.properties import Property
 
 
 def scattered(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -12,8 +12,9 @@ from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from neural_polarization.data.ase_formats import read_ase_database, read_extxyz
-from neural_polarization.data.properties import Property, PropertyConfig
+from neural_polarization.data.columns import PropertyConfig
 from neural_polarization.errors import DataError
+from neural_polarization.properties import Property
 
 
 def labelled(name: str, energy: float | None, seed: int = 0) -> ase.Atoms:

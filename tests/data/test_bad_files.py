@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from neural_polarization.data.config import DataConfig
-from neural_polarization.data.open import open_dataset
+from neural_polarization.data.sources import open_dataset
 from neural_polarization.errors import DataError
 
 RNG = np.random.default_rng(0)

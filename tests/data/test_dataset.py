@@ -6,9 +6,9 @@ import torch
 
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
-from neural_polarization.data.properties import Property
 from neural_polarization.data.splits import Split
 from neural_polarization.errors import DataError
+from neural_polarization.properties import Property
 
 
 def test_composition_counts_the_atoms_of_each_element(dataset: Dataset) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from ase import units
 
+from neural_polarization.data.columns import PropertyConfig
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.md17 import published_name, read_md17
-from neural_polarization.data.properties import PropertyConfig
 from neural_polarization.errors import DataError
 
 FRAMES, ATOMS = 12, 5

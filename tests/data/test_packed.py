@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neural_polarization.data.columns import PropertyConfig
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.packed import read_packed, write_packed
-from neural_polarization.data.properties import Property, PropertyConfig
 from neural_polarization.data.splits import Split
 from neural_polarization.errors import DataError
+from neural_polarization.properties import Property
 
 
 def test_all_comes_back(dataset: Dataset, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 from ase import units
 
 from neural_polarization.data import qm9_archive
+from neural_polarization.data.columns import PropertyConfig
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.download import RemoteFile, Report
-from neural_polarization.data.properties import PropertyConfig
+from neural_polarization.data.downloads import RemoteFile, Report
 from neural_polarization.data.qm9 import QM9_COLUMNS, read_packed_qm9
 from neural_polarization.data.qm9_archive import parse_record, read_excluded, read_qm9
 from neural_polarization.errors import DataError

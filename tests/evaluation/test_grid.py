@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from neural_polarization.evaluation import compare as comparing
+from neural_polarization.evaluation import comparison as comparing
 from neural_polarization.evaluation import matching
-from neural_polarization.evaluation.compare import compare, measure, tabulate
+from neural_polarization.evaluation.comparison import compare, measure, tabulate
 from neural_polarization.evaluation.grid import Cell, Grid, GridConfig, VariantConfig, read_grid
 from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
 from neural_polarization.evaluation.tables import make_table, write_table

@@ -13,7 +13,7 @@ from ase.build import molecule
 from neural_polarization.architectures import ARCHITECTURES, BackboneConfig
 from neural_polarization.checkpoints import load_model
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
-from neural_polarization.interfaces.predict import predict
+from neural_polarization.interfaces.prediction import predict
 from neural_polarization.models import Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import Messages
@@ -22,7 +22,7 @@ from neural_polarization.testing import TinyModel, distorted
 from neural_polarization.testing.base import every_choice
 from neural_polarization.training.compiled import compile_training
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.fit import errors_of, fit
+from neural_polarization.training.experiment import errors_of, fit
 from neural_polarization.training.task import prepare
 from small import EVERY_HEAD, tiny
 from waters import experiment, interrupted

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from neural_polarization.labelling.calculation import NotConvergedError, Request, WarmStart, compute, converge
-from neural_polarization.labelling.labels import DEFINITIONS
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import FAST, LEAN, Accuracy, build_grid, build_molecule
 from neural_polarization.labelling.properties.charges import _free_atom_density
 from neural_polarization.labelling.properties.density import density_on_points, evaluate_density, unpack_matrix
 from neural_polarization.labelling.properties.moments import moments
+from neural_polarization.properties import DEFINITIONS
 from neural_polarization.units import BOHR, DEBYE
 
 # Cartesian d and pure f functions on the heavy atom: everything that is special about the default level.

@@ -17,11 +17,11 @@ from neural_polarization.data.packed import read_packed
 from neural_polarization.labelling import packing
 from neural_polarization.labelling.calculation import Request, compute
 from neural_polarization.labelling.commands import add_parsers
+from neural_polarization.labelling.jobs import serial
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import FAST, Accuracy
 from neural_polarization.labelling.properties.density import evaluate_density
 from neural_polarization.labelling.relaxation import relax
-from neural_polarization.labelling.run import serial
 from neural_polarization.labelling.store import LabelStore, Record, read_labels, structure_key
 
 REQUEST = Request(Level.parse("PBE/3-21G"), FAST, ("forces",))
@@ -37,14 +37,14 @@ def npol(*words: str) -> int:
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Worker processes have their own test; here they would only cost their start."""
-    monkeypatch.setattr("neural_polarization.labelling.run.processes", lambda _: serial)
+    monkeypatch.setattr("neural_polarization.labelling.jobs.processes", lambda _: serial)
 
 
 @pytest.fixture(scope="module")
 def data_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("set")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("neural_polarization.labelling.run.processes", lambda _: serial)
+        patch.setattr("neural_polarization.labelling.jobs.processes", lambda _: serial)
         molecules, labels = str(folder / "molecules.extxyz"), str(folder / "labels.h5")
         assert npol("enumerate", "1", "-o", molecules, "--frames", "2", "--seed", "3") == 0
         words = ["label", molecules, "-o", labels, "--level", "PBE/3-21G", "--accuracy", "fast"]

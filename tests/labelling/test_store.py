@@ -1,5 +1,6 @@
 """The file of labels: what goes in comes out, and nothing that is finished is lost."""
 
+import json
 from pathlib import Path
 
 import ase
@@ -54,6 +55,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read_description(path)["level"] == "PBE/3-21G"
     with h5py.File(path) as file:
         assert file[f"structures/{first.key}/forces"].attrs["unit"] == "eV/Angstrom"
+        assert json.loads(str(file.attrs["labels"]))["gap"] == "lumo - homo", "the file says what its labels mean"
     assert [entry.name for entry in path.parent.iterdir()] == ["labels.h5"], "no parts, locks or temporaries are left"
 
 

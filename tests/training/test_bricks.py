@@ -15,7 +15,7 @@ from neural_polarization.metrics import ErrorSums, in_units
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.training.batches import BatchOrder, batch_loader
 from neural_polarization.training.config import LossConfig, MachineConfig, ScheduleConfig, TrainingConfig
-from neural_polarization.training.fit import errors_of
+from neural_polarization.training.experiment import errors_of
 from neural_polarization.training.losses import Losses
 from neural_polarization.training.module import Learner
 from neural_polarization.training.schedule import Schedule

@@ -14,10 +14,11 @@ import ase.io
 import numpy as np
 
 from neural_polarization.data.cache import Array
+from neural_polarization.data.columns import KNOWN, PropertyConfig
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
-from neural_polarization.data.properties import KNOWN, Property, PropertyConfig
 from neural_polarization.errors import DataError, nearest
+from neural_polarization.properties import Property
 from neural_polarization.units import factor
 
 _PER_ATOM = frozenset({"forces", "charges", "magmoms", "energies"})

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from neural_polarization.data.cache import WORTH_KEEPING, Array, Arrays, cached
 from neural_polarization.data.flat import FlatMolecules, ragged_rows, starts_of
-from neural_polarization.data.properties import Property
 from neural_polarization.errors import DataError
 from neural_polarization.geometry import all_pairs, periodic_neighbours
 from neural_polarization.molecules import CLASH, MANY_ATOMS, Molecules
+from neural_polarization.properties import Property
 
 
 @final

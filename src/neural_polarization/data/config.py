@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from neural_polarization.data.properties import PropertyConfig
+from neural_polarization.data.columns import PropertyConfig
 
 
 @dataclass(frozen=True)

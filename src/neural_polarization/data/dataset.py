@@ -16,9 +16,9 @@ from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.cache import Array
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.identity import identities
-from neural_polarization.data.properties import Property
 from neural_polarization.data.splits import Split
 from neural_polarization.errors import DataError, nearest
+from neural_polarization.properties import Property
 
 
 @final

@@ -14,11 +14,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from neural_polarization.data.archive import Archive
 from neural_polarization.data.cache import Array
+from neural_polarization.data.columns import KNOWN, Column, PropertyConfig, chosen_columns
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
-from neural_polarization.data.properties import Column, Property, PropertyConfig, chosen_columns
+from neural_polarization.data.npz import ArrayFile
 from neural_polarization.data.splits import Split
 from neural_polarization.errors import DataError, nearest
 from neural_polarization.units import factor
@@ -67,19 +67,19 @@ def read_md17(
         FileNotFoundError: where there is no file.
         DataError: for a file of another layout.
     """
-    archive = Archive(path, "an MD17 or rMD17 file")
-    layout = _layout_of(archive)
-    numbers = archive.numbers(layout.numbers, (None,))
-    positions = archive.numbers(layout.positions, (None, len(numbers), 3))
+    file = ArrayFile(path, "an MD17 or rMD17 file")
+    layout = _layout_of(file)
+    numbers = file.numbers(layout.numbers, (None,))
+    positions = file.numbers(layout.positions, (None, len(numbers), 3))
     frames = len(positions)
-    energy_unit = _text(archive, "e_unit", "kcal/mol")
-    length_unit = _text(archive, "r_unit", "Angstrom")
+    energy_unit = _text(file, "e_unit", "kcal/mol")
+    length_unit = _text(file, "r_unit", "Angstrom")
     known = {
-        "energy": Column(layout.energies, energy_unit, Property("energy", "meV")),
+        "energy": Column(layout.energies, energy_unit, KNOWN["energy"].property),
         "forces": Column(
             layout.forces,
             f"{energy_unit}/{length_unit}",
-            Property("forces", "meV/Angstrom", (3,), per_atom=True),
+            KNOWN["forces"].property,
         ),
     }
     columns = chosen_columns(str(path), known, properties)
@@ -87,9 +87,9 @@ def read_md17(
     for name, column in columns.items():
         scale = factor(column.unit)
         if column.property.per_atom:
-            values = archive.numbers(column.source, (frames, len(numbers), 3)).reshape(-1, 3)
+            values = file.numbers(column.source, (frames, len(numbers), 3)).reshape(-1, 3)
         else:
-            values = archive[column.source]
+            values = file[column.source]
             if values.shape not in ((frames,), (frames, 1)):
                 raise DataError(
                     f"{path}: array {column.source!r} has shape {values.shape}; expected one number for each of "
@@ -108,46 +108,46 @@ def read_md17(
         properties={name: column.property for name, column in columns.items()},
         labels=labels,
         groups=np.zeros(frames, np.int64),
-        splits=_published_splits(archive, frames),
+        splits=_published_splits(file, frames),
         cache_directory=cache_directory,
     )
 
 
-def _layout_of(archive: Archive) -> _Layout:
+def _layout_of(file: ArrayFile) -> _Layout:
     for layout in _LAYOUTS.values():
-        if layout.numbers in archive and layout.positions in archive:
+        if layout.numbers in file and layout.positions in file:
             return layout
     expected = "; or ".join(
         f"{name}: {layout.numbers}, {layout.positions}, {layout.energies}, {layout.forces}"
         for name, layout in _LAYOUTS.items()
     )
-    raise DataError(f"{archive.path}: is no MD17 or rMD17 file; expected {expected}; found {', '.join(archive.names)}")
+    raise DataError(f"{file.path}: is no MD17 or rMD17 file; expected {expected}; found {', '.join(file.names)}")
 
 
-def _text(archive: Archive, name: str, default: str) -> str:
+def _text(file: ArrayFile, name: str, default: str) -> str:
     """Units that sGDML's variant of the files carries as text."""
-    if name not in archive:
+    if name not in file:
         return default
-    value = archive[name]
+    value = file[name]
     text = value.item() if value.size == 1 else default
     return text.decode() if isinstance(text, bytes) else str(text)
 
 
-def _published_splits(archive: Archive, frames: int) -> dict[str, Split]:
+def _published_splits(file: ArrayFile, frames: int) -> dict[str, Split]:
     splits: dict[str, Split] = {}
     for number in range(1, PUBLISHED_SPLITS + 1):
-        parts = [_indices(archive, part, number, frames) for part in ("train", "test")]
+        parts = [_indices(file, part, number, frames) for part in ("train", "test")]
         if parts[0] is not None and parts[1] is not None:
             splits[f"published_{number}"] = Split(parts[0], np.zeros(0, np.int64), parts[1])
     return splits
 
 
-def _indices(archive: Archive, part: str, number: int, frames: int) -> Array | None:
+def _indices(file: ArrayFile, part: str, number: int, frames: int) -> Array | None:
     name = f"{part}_{number:02d}"
-    if name in archive:
-        source, rows = str(archive.path), archive.numbers(name, (None,))
+    if name in file:
+        source, rows = str(file.path), file.numbers(name, (None,))
     else:
-        for folder in (archive.path.parent, archive.path.parent.parent):
+        for folder in (file.path.parent, file.path.parent.parent):
             table = folder / "splits" / f"index_{name}.csv"
             if table.is_file():
                 break
@@ -161,7 +161,7 @@ def _indices(archive: Archive, part: str, number: int, frames: int) -> Array | N
     if len(rows) == 0 or rows.min() < 0 or rows.max() >= frames:
         raise DataError(
             f"{source}: split {name} has frames up to {int(rows.max()) if len(rows) else -1}, but "
-            f"{archive.path} has {frames}; the two belong to different files"
+            f"{file.path} has {frames}; the two belong to different files"
         )
     return rows.astype(np.int64)
 

@@ -5,7 +5,7 @@ property under its name. Optional: `charge` (molecules,), `cell` (molecules, 3, 
 same number for all geometries of one molecule, `split` (molecules,): 0 train, 1 validation, 2 test, -1 none,
 and `properties`: JSON text that says what the labels are, for instance
 {"energy": {"unit": "meV", "shape": [], "per_atom": false}}, `unit` being the one in which results are shown.
-Without it the arrays with well-known names are taken (see `properties.KNOWN`).
+Without it the arrays with well-known names are taken (see `columns.KNOWN`).
 """
 
 import json
@@ -14,14 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from neural_polarization.data.archive import Archive
 from neural_polarization.data.cache import Array
+from neural_polarization.data.columns import KNOWN, Column, PropertyConfig, chosen_columns
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
-from neural_polarization.data.properties import KNOWN, Column, Property, PropertyConfig, chosen_columns
+from neural_polarization.data.npz import ArrayFile
 from neural_polarization.data.splits import PARTS, Split
 from neural_polarization.errors import DataError, nearest
 from neural_polarization.files import write_arrays
+from neural_polarization.properties import Property
 from neural_polarization.units import factor
 
 RESERVED = ("n_atoms", "atomic_numbers", "positions", "charge", "cell", "molecule", "split", "properties")
@@ -87,64 +88,62 @@ def read_packed(
         FileNotFoundError: where there is no file.
         DataError: for a file of another layout.
     """
-    archive = Archive(path, "a packed data set")
-    archive.require(["n_atoms", "atomic_numbers", "positions"])
-    n_atoms = archive.numbers("n_atoms", (None,))
+    file = ArrayFile(path, "a packed data set")
+    file.require(["n_atoms", "atomic_numbers", "positions"])
+    n_atoms = file.numbers("n_atoms", (None,))
     molecules = FlatMolecules.checked(
         str(path),
         n_atoms,
-        archive.numbers("atomic_numbers", (None,)),
-        archive.numbers("positions", (None, 3)),
-        archive.numbers("charge", (len(n_atoms),)) if "charge" in archive else None,
-        archive.numbers("cell", (len(n_atoms), 3, 3)) if "cell" in archive else None,
+        file.numbers("atomic_numbers", (None,)),
+        file.numbers("positions", (None, 3)),
+        file.numbers("charge", (len(n_atoms),)) if "charge" in file else None,
+        file.numbers("cell", (len(n_atoms), 3, 3)) if "cell" in file else None,
     )
-    columns = chosen_columns(str(path), _columns(archive), properties)
-    groups = archive.numbers("molecule", (len(n_atoms),)) if "molecule" in archive else None
+    columns = chosen_columns(str(path), _columns(file), properties)
+    groups = file.numbers("molecule", (len(n_atoms),)) if "molecule" in file else None
     return Dataset(
         name=str(path),
         molecules=molecules,
         properties={name: column.property for name, column in columns.items()},
-        labels={
-            name: archive[column.source].astype(np.float64) * factor(column.unit) for name, column in columns.items()
-        },
+        labels={name: file[column.source].astype(np.float64) * factor(column.unit) for name, column in columns.items()},
         groups=None if groups is None else groups.astype(np.int64),
-        splits=_stored_split(archive, len(n_atoms), "structure" if groups is None else "group"),
+        splits=_stored_split(file, len(n_atoms), "structure" if groups is None else "group"),
         cache_directory=cache_directory,
     )
 
 
-def _columns(archive: Archive) -> dict[str, Column]:
+def _columns(file: ArrayFile) -> dict[str, Column]:
     """What the labels are, from the file's own table or from their names; the values are in internal units."""
-    if "properties" not in archive:
-        return {name: column for name, column in KNOWN.items() if name in archive}
+    if "properties" not in file:
+        return {name: column for name, column in KNOWN.items() if name in file}
     try:
-        table = json.loads(str(archive["properties"]))
+        table = json.loads(str(file["properties"]))
         columns = {
             name: Column(name, "1", Property(name, str(entry["unit"]), tuple(entry["shape"]), bool(entry["per_atom"])))
             for name, entry in table.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{archive.path}: the table `properties` is not understood ({error!r}); expected JSON such as "
+            f"{file.path}: the table `properties` is not understood ({error!r}); expected JSON such as "
             '{"energy": {"unit": "meV", "shape": [], "per_atom": false}}'
         ) from None
     for name in columns:
-        if name not in archive:
+        if name not in file:
             raise DataError(
-                f"{archive.path}: the table `properties` names {name!r}, which is no array of the file; "
-                f"{nearest(name, archive.names)}"
+                f"{file.path}: the table `properties` names {name!r}, which is no array of the file; "
+                f"{nearest(name, file.names)}"
             )
     return columns
 
 
-def _stored_split(archive: Archive, number: int, by: str) -> dict[str, Split]:
-    if "split" not in archive:
+def _stored_split(file: ArrayFile, number: int, by: str) -> dict[str, Split]:
+    if "split" not in file:
         return {}
-    codes = archive.numbers("split", (number,))
+    codes = file.numbers("split", (number,))
     strange = ~np.isin(codes, [-1, 0, 1, 2])
     if strange.any():
         raise DataError(
-            f"{archive.path}: split of molecule {int(np.argmax(strange))} is {codes[np.argmax(strange)]}; expected "
+            f"{file.path}: split of molecule {int(np.argmax(strange))} is {codes[np.argmax(strange)]}; expected "
             "0 (train), 1 (validation), 2 (test) or -1 (none)"
         )
     parts = {name: np.flatnonzero(codes == code) for code, name in enumerate(PARTS)}

@@ -11,12 +11,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from neural_polarization.data.archive import Archive
 from neural_polarization.data.cache import Arrays
+from neural_polarization.data.columns import Column, PropertyConfig, chosen_columns
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
-from neural_polarization.data.properties import Column, Property, PropertyConfig, chosen_columns
+from neural_polarization.data.npz import ArrayFile
 from neural_polarization.errors import DataError
+from neural_polarization.properties import Property
 from neural_polarization.units import factor
 
 
@@ -69,23 +70,23 @@ def read_packed_qm9(
         FileNotFoundError: where there is no file.
         DataError: for a file of another layout, or a choice that leaves nothing.
     """
-    archive = Archive(path, "a packed QM9 file")
-    archive.require(["index", "n_atoms", "atomic_numbers", "positions"])
-    index = archive.numbers("index", (None,))
-    available = {name: column for name, column in QM9_COLUMNS.items() if name in archive}
+    file = ArrayFile(path, "a packed QM9 file")
+    file.require(["index", "n_atoms", "atomic_numbers", "positions"])
+    index = file.numbers("index", (None,))
+    available = {name: column for name, column in QM9_COLUMNS.items() if name in file}
     columns = chosen_columns(str(path), available, properties)
     arrays = {
         "index": index,
-        "n_atoms": archive.numbers("n_atoms", (len(index),)),
-        "atomic_numbers": archive.numbers("atomic_numbers", (None,)),
-        "positions": archive.numbers("positions", (None, 3)),
-    } | {column.source: archive.numbers(column.source, (len(index),)) for column in columns.values()}
+        "n_atoms": file.numbers("n_atoms", (len(index),)),
+        "atomic_numbers": file.numbers("atomic_numbers", (None,)),
+        "positions": file.numbers("positions", (None, 3)),
+    } | {column.source: file.numbers(column.source, (len(index),)) for column in columns.values()}
     dataset = qm9_dataset(str(path), arrays, properties, cache_directory)
     if label_source is None:
         return dataset
-    if "label_source" not in archive:
+    if "label_source" not in file:
         raise DataError(f"{path}: has no array 'label_source' to choose by; leave label_source out")
-    bits = archive.numbers("label_source", (len(index),)).astype(np.int64)
+    bits = file.numbers("label_source", (len(index),)).astype(np.int64)
     chosen = np.flatnonzero(bits & label_source)
     if len(chosen) == 0:
         present = sorted({bit for bit in (1 << k for k in range(16)) if (bits & bit).any()})

@@ -12,9 +12,9 @@ import numpy as np
 from ase.data import atomic_numbers as number_of
 
 from neural_polarization.data.cache import Array, Arrays, cached
+from neural_polarization.data.columns import PropertyConfig
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.download import RemoteFile, Report, download, print_progress
-from neural_polarization.data.properties import PropertyConfig
+from neural_polarization.data.downloads import RemoteFile, Report, download, print_progress
 from neural_polarization.data.qm9 import QM9_COLUMNS, qm9_dataset
 from neural_polarization.errors import DataError
 

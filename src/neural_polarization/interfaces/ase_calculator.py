@@ -11,7 +11,7 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from neural_polarization.checkpoints import load_model
 from neural_polarization.interfaces.devices import checked_device
-from neural_polarization.interfaces.predict import DISPLACEMENT, predict
+from neural_polarization.interfaces.prediction import DISPLACEMENT, predict
 from neural_polarization.models import Model
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neural_polarization.files import write_text
-from neural_polarization.interfaces.predict import DISPLACEMENT, Prediction, internal_unit
+from neural_polarization.interfaces.prediction import DISPLACEMENT, Prediction, internal_unit
 from neural_polarization.units import factor
 
 AXES = "xyz"

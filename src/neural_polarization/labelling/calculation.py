@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import ase
 import numpy as np
 
+from ..properties import QUANTITIES
 from ..structures import check_isolated
 from ..units import BOHR, HARTREE
 from . import gpu
@@ -18,9 +19,6 @@ from .properties.density import density_on_points, pack_matrix, sample_density
 from .properties.moments import moments
 from .properties.orbitals import centroids, frontier
 from .properties.response import polarizability
-
-QUANTITIES = ("forces", "polarizability", "charges", "centroids", "density")
-"""What may be asked for beside energy, dipole, quadrupole, orbital energies and spatial extent."""
 
 
 class NotConvergedError(RuntimeError):
@@ -34,7 +32,7 @@ class Request:
     Attributes:
         level: method and basis.
         accuracy: grids, convergence, density fitting.
-        quantities: some of `QUANTITIES`.
+        quantities: some of `properties.QUANTITIES`.
         fractions: for the expensive ones, the share of structures that get them, 0 to 1; which ones is
             drawn from the structure's key, so that a restart and a second machine draw the same.
         field: homogeneous electric field, V/Angstrom.
@@ -98,7 +96,7 @@ class WarmStart:
 
 
 def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart | None = None) -> Labels:
-    """Labels of one structure; their units and definitions are in `labels.DEFINITIONS`.
+    """Labels of one structure; their units and definitions are in `properties.DEFINITIONS`.
 
     Args:
         atoms: positions in Angstrom; `atoms.info` may hold "charge" (e) and "spin" (unpaired electrons).

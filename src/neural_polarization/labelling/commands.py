@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-_QUANTITIES = ("forces", "polarizability", "charges", "centroids", "density")
+from ..properties import QUANTITIES
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -79,10 +79,10 @@ def _add_label(subparsers: Any) -> None:
     command.add_argument(
         "--quantities",
         nargs="+",
-        choices=_QUANTITIES,
-        default=list(_QUANTITIES),
+        choices=QUANTITIES,
+        default=list(QUANTITIES),
         metavar="NAME",
-        help=f"beside energy, dipole, quadrupole and orbital energies; default: {' '.join(_QUANTITIES)}",
+        help=f"beside energy, dipole, quadrupole and orbital energies; default: {' '.join(QUANTITIES)}",
     )
     command.add_argument(
         "--fraction",
@@ -161,9 +161,9 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     from ..structures import check_electrons, check_isolated, read_structures
     from . import gpu
     from .calculation import Request
+    from .jobs import dask_cluster, processes, run
     from .level import Level
     from .mean_field import EXACT, FAST, Accuracy
-    from .run import dask_cluster, processes, run
 
     _no_more(rest)
     accuracy = {"fast": FAST, "standard": Accuracy(), "exact": EXACT}[arguments.accuracy]

@@ -5,32 +5,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ..files import write_arrays
+from ..properties import DEFINITIONS, Property
 from .level import Level
 from .mean_field import Accuracy, build_molecule
 from .properties.density import sample_density, unpack_matrix
 from .store import Record, read_description, read_labels
-
-_SHOWN_IN: Mapping[str, tuple[str, tuple[int, ...], bool]] = MappingProxyType(
-    {
-        "energy": ("meV", (), False),
-        "forces": ("meV/Angstrom", (3,), True),
-        "dipole": ("mD", (3,), False),
-        "quadrupole": ("e*Angstrom^2", (3, 3), False),
-        "polarizability": ("Angstrom^3", (3, 3), False),
-        "spatial_extent": ("Angstrom^2", (), False),
-        "homo": ("meV", (), False),
-        "lumo": ("meV", (), False),
-        "gap": ("meV", (), False),
-        "mulliken_charges": ("e", (), True),
-        "hirshfeld_charges": ("e", (), True),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -156,20 +140,26 @@ def _main_arrays(records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
     if charges.any():
         arrays["charge"] = charges
     table: dict[str, dict[str, Any]] = {}
-    for name, (unit, shape, per_atom) in _SHOWN_IN.items():
-        if not any(name in record.labels for record in records):
+    for name, definition in DEFINITIONS.items():
+        if not definition.trainable or not any(name in record.labels for record in records):
             continue
-        rows = [_row(record, name, shape, per_atom) for record in records]
-        values = np.concatenate(rows) if per_atom else np.array(rows)
+        kind = definition.property
+        rows = [_row(record, kind) for record in records]
+        values = np.concatenate(rows) if kind.per_atom else np.array(rows)
         arrays[name] = values if name == "energy" else values.astype(np.float32)
-        table[name] = {"unit": unit, "shape": list(shape), "per_atom": per_atom}
+        table[name] = {
+            "unit": kind.unit,
+            "shape": list(kind.shape),
+            "per_atom": kind.per_atom,
+            "meaning": definition.meaning,
+        }
     arrays["properties"] = np.array(json.dumps(table))
     return arrays
 
 
-def _row(record: Record, name: str, shape: tuple[int, ...], per_atom: bool) -> np.ndarray:
-    missing = np.full((len(record.atoms), *shape) if per_atom else shape, np.nan)
-    return np.asarray(record.labels.get(name, missing), dtype=np.float64)
+def _row(record: Record, kind: Property) -> np.ndarray:
+    missing = np.full((len(record.atoms), *kind.shape) if kind.per_atom else kind.shape, np.nan)
+    return np.asarray(record.labels.get(kind.name, missing), dtype=np.float64)
 
 
 def _part(name: str, seed: int) -> int:

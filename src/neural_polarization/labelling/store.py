@@ -2,10 +2,10 @@
 
 Layout::
 
-    /                       attributes: format, level, accuracy (JSON), field (JSON)
+    /                       attributes: format, level, accuracy (JSON), field (JSON), labels (JSON: what each means)
     /structures/KEY         attributes: order, formula, info (JSON), seconds, status (done, failed), reason
         numbers, positions  the structure
-        energy, forces ...  the labels (`labels.DEFINITIONS`), each with its unit as attribute
+        energy, forces ...  the labels (`properties.DEFINITIONS`), each with its unit as attribute
 
 KEY is a hash of structure, level and field: a restart recognises what is done. A finished structure is first a small
 file of its own in `PATH.parts`, complete or not there at all; now and then these are merged into a copy of the large
@@ -26,19 +26,12 @@ import ase
 import h5py
 import numpy as np
 
+from ..properties import DEFINITIONS
 from .calculation import Labels, Request
-from .labels import DEFINITIONS
 
 FORMAT = "neural-polarization labels 1"
 _MERGE_AT_LEAST = 100
 _STRUCTURE = frozenset({"numbers", "positions"})
-_FIRST_LABEL: Mapping[str, str] = {
-    "forces": "forces",
-    "polarizability": "polarizability",
-    "charges": "hirshfeld_charges",
-    "centroids": "centroid_positions",
-    "density": "density_matrix",
-}
 
 
 class DamagedFileError(RuntimeError):
@@ -134,7 +127,8 @@ class LabelStore:
         if labels is None:
             return retry_failed
         return any(
-            self._request.wanted(quantity, key) and label not in labels for quantity, label in _FIRST_LABEL.items()
+            kind.quantity and name not in labels and self._request.wanted(kind.quantity, key)
+            for name, kind in DEFINITIONS.items()
         )
 
     def labelled(self, key: str) -> bool:
@@ -155,6 +149,7 @@ class LabelStore:
             temporary = _temporary(self.path)
             with h5py.File(temporary, "w") as file:
                 file.attrs.update(self._description)
+                file.attrs["labels"] = json.dumps({name: kind.meaning for name, kind in DEFINITIONS.items()})
                 file.create_group("structures")
             temporary.replace(self.path)
         self._parts.mkdir(exist_ok=True)

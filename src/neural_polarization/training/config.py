@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from neural_polarization.architectures import BackboneConfig
-from neural_polarization.data.open import DataConfig
+from neural_polarization.data.sources import DataConfig
 from neural_polarization.models import HeadConfig, PolarizationConfig, check_head_names
 
 

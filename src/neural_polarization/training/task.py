@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.open import make_split, open_dataset
+from neural_polarization.data.sources import make_split, open_dataset
 from neural_polarization.data.splits import Split
 from neural_polarization.models import FORCES, Model, ModelConfig, predicted_names
 from neural_polarization.training.config import ExperimentConfig

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from ase.io import write
 
-from neural_polarization.labelling import run as running
+from neural_polarization.labelling import jobs as running
 from neural_polarization.labelling.calculation import Labels, Request
+from neural_polarization.labelling.jobs import Job, dask_cluster, perform, processes, run, serial
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import Accuracy
-from neural_polarization.labelling.run import Task, dask_cluster, perform, processes, run, serial
 from neural_polarization.labelling.store import read_labels
 
 REQUEST = Request(Level.parse("HF/STO-3G"), quantities=("forces",))
@@ -51,7 +51,7 @@ def test_progress_failures_and_skipping(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_molecule_that_cannot_converge_does_not_stop_the_others() -> None:
     hopeless = replace(REQUEST, accuracy=Accuracy(max_cycles=1))
     water = ase.Atoms("OHH", [[0, 0, 0], [0, 0, 3.0], [0, 2.0, 0.0]])
-    outcome = perform(Task("key", water, hopeless))
+    outcome = perform(Job("key", water, hopeless))
     assert outcome.reason.startswith("NotConvergedError: HF/STO-3G did not converge in 1 iterations")
     assert outcome.labels == {}
 

@@ -13,14 +13,14 @@ from neural_polarization.checkpoints import Checkpoint, load_model
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.config import DataConfig
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.open import open_dataset
-from neural_polarization.data.properties import Property
+from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import PARTS as SPLIT_PARTS
 from neural_polarization.data.splits import Split
 from neural_polarization.evaluation.reports import PARTS
 from neural_polarization.files import write_json
 from neural_polarization.metrics import ErrorSums, in_units
 from neural_polarization.models import Model, predicted_names
+from neural_polarization.properties import Property
 from neural_polarization.settings import Source, build, with_overrides
 from neural_polarization.training.batches import BatchOrder
 from neural_polarization.units import factor

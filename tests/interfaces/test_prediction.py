@@ -19,7 +19,13 @@ from neural_polarization.heads import HEADS
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.outputs import table, write_predictions
-from neural_polarization.interfaces.predict import Prediction, from_smiles, predict, undefined_moments, unseen_charges
+from neural_polarization.interfaces.prediction import (
+    Prediction,
+    from_smiles,
+    predict,
+    undefined_moments,
+    unseen_charges,
+)
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
@@ -198,7 +204,7 @@ def test_smiles() -> None:
 def test_structures_from_smiles_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("rdkit")
     collapsed = ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.3]])
-    monkeypatch.setattr("neural_polarization.interfaces.predict.molecule_atoms", lambda _: collapsed)
+    monkeypatch.setattr("neural_polarization.interfaces.prediction.molecule_atoms", lambda _: collapsed)
     with pytest.raises(ValueError, match=r"--smiles \[H\]\[H\]: atoms 0 and 1 are 0.300 Angstrom apart"):
         from_smiles("[H][H]")
 

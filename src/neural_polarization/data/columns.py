@@ -1,34 +1,12 @@
-"""What a label is: its name, unit and shape, and how a user says so."""
+"""Labels in files: their keys and units there, and how a user says which are wanted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from neural_polarization.errors import DataError, nearest
-from neural_polarization.units import Dimension, described, factor, parsed
-
-
-@dataclass(frozen=True)
-class Property:
-    """A labelled quantity.
-
-    Attributes:
-        name: the key of its labels.
-        unit: customary unit, in which results are shown; labels themselves are in internal units.
-        shape: axes of one value: () for a number, (3,) for a vector, (3, 3) for a tensor.
-        per_atom: one value per atom instead of one per molecule.
-
-    Raises:
-        ValueError: for a unit that is not known.
-    """
-
-    name: str
-    unit: str
-    shape: tuple[int, ...] = ()
-    per_atom: bool = False
-
-    def __post_init__(self) -> None:
-        factor(self.unit)
+from neural_polarization.properties import DEFINITIONS, Property
+from neural_polarization.units import Dimension, described, parsed
 
 
 @dataclass(frozen=True)
@@ -65,28 +43,8 @@ class Column:
     property: Property
 
 
-def _known(
-    name: str, unit: str, shown_in: str, shape: tuple[int, ...] = (), per_atom: bool = False
-) -> tuple[str, Column]:
-    return name, Column(name, unit, Property(name, shown_in, shape, per_atom))
-
-
 KNOWN: Mapping[str, Column] = MappingProxyType(
-    dict(
-        (
-            _known("energy", "eV", "meV"),
-            _known("forces", "eV/Angstrom", "meV/Angstrom", (3,), per_atom=True),
-            _known("dipole", "e*Angstrom", "mD", (3,)),
-            _known("quadrupole", "e*Angstrom^2", "e*Angstrom^2", (3, 3)),
-            _known("polarizability", "Angstrom^3", "Angstrom^3", (3, 3)),
-            _known("spatial_extent", "Angstrom^2", "Angstrom^2"),
-            _known("homo", "eV", "meV"),
-            _known("lumo", "eV", "meV"),
-            _known("gap", "eV", "meV"),
-            _known("mulliken_charges", "e", "e", per_atom=True),
-            _known("hirshfeld_charges", "e", "e", per_atom=True),
-        )
-    )
+    {name: Column(name, kind.unit, kind.property) for name, kind in DEFINITIONS.items() if kind.trainable}
 )
 """Properties whose meaning everybody shares, in internal units, which are ASE's, and how results are shown."""
 

@@ -10,11 +10,11 @@ import pytest
 from ase.build import molecule
 
 from neural_polarization.data import batching
+from neural_polarization.data.columns import PropertyConfig
 from neural_polarization.data.config import DataConfig, SplitConfig
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.open import FORMATS, make_split, open_dataset
 from neural_polarization.data.packed import write_packed
-from neural_polarization.data.properties import PropertyConfig
+from neural_polarization.data.sources import FORMATS, make_split, open_dataset
 from neural_polarization.data.splits import save_split
 from neural_polarization.errors import DataError
 from neural_polarization.units import factor

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neural_polarization.data.download import RemoteFile, download
+from neural_polarization.data.downloads import RemoteFile, download
 from neural_polarization.errors import DataError
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)

@@ -25,15 +25,15 @@ from safetensors.torch import load_file
 from neural_polarization.checkpoints import load_model
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.packed import write_packed
-from neural_polarization.data.properties import Property
 from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
+from neural_polarization.properties import Property
 from neural_polarization.settings import ConfigError, Source, build
-from neural_polarization.training import fit as fit_module
+from neural_polarization.training import experiment as fit_module
 from neural_polarization.training.callbacks import Averaging
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.directory import RunDirectory
-from neural_polarization.training.fit import errors_of, fit
+from neural_polarization.training.experiment import errors_of, fit
 from neural_polarization.training.module import Learner
 from neural_polarization.training.task import prepare
 from waters import experiment, interrupted, waters, write_experiment
@@ -337,7 +337,7 @@ def test_a_training_that_had_stopped_early_does_not_train_on(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(
-            "neural_polarization.training.fit._finish", killed
+            "neural_polarization.training.experiment._finish", killed
         )  # after the last epoch, before anything is written of it
         fit(config, quiet=True)
     assert (tmp_path / "run" / "resume.ckpt").exists()

@@ -21,7 +21,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """One structure to be labelled."""
 
     key: str
@@ -31,9 +31,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task: labels, or the reason why there are none."""
+    """What became of a job: labels, or the reason why there are none."""
 
-    task: Task
+    job: Job
     labels: Labels
     reason: str
     seconds: float
@@ -59,18 +59,18 @@ class Summary:
 _warm = WarmStart()
 
 
-def perform(task: Task) -> Outcome:
-    """Compute one task; whatever goes wrong with the molecule becomes a reason, not an exception."""
+def perform(job: Job) -> Outcome:
+    """Compute one job; whatever goes wrong with the molecule becomes a reason, not an exception."""
     start = time.process_time()
     try:
-        labels, reason = compute(task.atoms, task.request, task.key, _warm), ""
+        labels, reason = compute(job.atoms, job.request, job.key, _warm), ""
     except Exception as error:  # a molecule must never stop the others
         labels, reason = {}, f"{type(error).__name__}: {error}"
-    return Outcome(task, labels, reason, time.process_time() - start)
+    return Outcome(job, labels, reason, time.process_time() - start)
 
 
-Engine: TypeAlias = Callable[[Sequence[Task]], Iterator[Outcome]]
-"""Performs tasks and yields their outcomes, in any order, as they finish."""
+Engine: TypeAlias = Callable[[Sequence[Job]], Iterator[Outcome]]
+"""Performs jobs and yields their outcomes, in any order, as they finish."""
 
 
 def run(
@@ -94,20 +94,20 @@ def run(
     tell = report or _to_stderr
     done = failed = 0
     with LabelStore(path, request) as store:
-        tasks: list[Task] = []
+        jobs: list[Job] = []
         seen: set[str] = set()
         keys = [structure_key(atoms, request) for atoms in structures]
         for key, atoms in zip(keys, structures, strict=True):
             if key in seen or not store.missing(key, retry_failed):
                 continue
             seen.add(key)
-            tasks.append(Task(key, atoms, request))
-        skipped = len(structures) - len(tasks)
+            jobs.append(Job(key, atoms, request))
+        skipped = len(structures) - len(jobs)
         if skipped:
             tell(f"{skipped} of {len(structures)} structures are in {path} already or occur twice")
         start = time.monotonic()
-        for outcome in engine(tasks):
-            key, atoms = outcome.task.key, outcome.task.atoms
+        for outcome in engine(jobs):
+            key, atoms = outcome.job.key, outcome.job.atoms
             if outcome.reason:
                 failed += 1
                 store.add_failure(key, atoms, outcome.reason, outcome.seconds)
@@ -115,9 +115,9 @@ def run(
                 done += 1
                 store.add(key, atoms, outcome.labels, outcome.seconds)
             finished = done + failed
-            left = (time.monotonic() - start) / finished * (len(tasks) - finished)
+            left = (time.monotonic() - start) / finished * (len(jobs) - finished)
             tell(
-                f"{finished}/{len(tasks)} {atoms.get_chemical_formula()} {outcome.seconds:.1f} s"
+                f"{finished}/{len(jobs)} {atoms.get_chemical_formula()} {outcome.seconds:.1f} s"
                 + (f" FAILED: {outcome.reason}" if outcome.reason else "")
                 + f", {_duration(left)} left"
             )
@@ -125,9 +125,9 @@ def run(
     return Summary(done, failed, skipped, labelled)
 
 
-def serial(tasks: Sequence[Task]) -> Iterator[Outcome]:
-    """One task after the other in this process."""
-    return map(perform, tasks)
+def serial(jobs: Sequence[Job]) -> Iterator[Outcome]:
+    """One job after the other in this process."""
+    return map(perform, jobs)
 
 
 def processes(workers: int) -> Engine:
@@ -139,26 +139,26 @@ def processes(workers: int) -> Engine:
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
 
-    def engine(tasks: Sequence[Task]) -> Iterator[Outcome]:
+    def engine(jobs: Sequence[Job]) -> Iterator[Outcome]:
         # Threads are counted when a library is loaded: in the environment of the child, before its imports.
         for name in _THREAD_VARIABLES:
             os.environ[name] = "1"
         with ProcessPoolExecutor(
             workers, mp_context=multiprocessing.get_context("spawn"), initializer=_worker, initargs=(os.getpid(),)
         ) as pool:
-            yield from _as_completed(pool, tasks, workers)
+            yield from _as_completed(pool, jobs, workers)
 
     return engine
 
 
-def _as_completed(pool: ProcessPoolExecutor, tasks: Sequence[Task], workers: int) -> Iterator[Outcome]:
-    waiting = iter(tasks)
+def _as_completed(pool: ProcessPoolExecutor, jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+    waiting = iter(jobs)
     running: set[Future[Outcome]] = set()
     try:
         while True:
             # Only a few at a time: an interrupt then has little to cancel, and order is kept roughly.
-            while len(running) < 2 * workers and (task := next(waiting, None)) is not None:
-                running.add(pool.submit(perform, task))
+            while len(running) < 2 * workers and (job := next(waiting, None)) is not None:
+                running.add(pool.submit(perform, job))
             if not running:
                 return
             finished, running = wait(running, return_when=FIRST_COMPLETED)
@@ -188,7 +188,7 @@ def dask_cluster(scheduler: str | None, workers: int = 1) -> Engine:
         ImportError: without Dask.
     """
 
-    def engine(tasks: Sequence[Task]) -> Iterator[Outcome]:
+    def engine(jobs: Sequence[Job]) -> Iterator[Outcome]:
         try:
             from dask.distributed import Client, LocalCluster, as_completed
         except ImportError:
@@ -199,7 +199,7 @@ def dask_cluster(scheduler: str | None, workers: int = 1) -> Engine:
         client: Any = Client(local if local is not None else scheduler)
         try:
             client.run(_one_thread)
-            futures = client.map(perform, list(tasks), pure=False)
+            futures = client.map(perform, list(jobs), pure=False)
             for future in as_completed(futures):
                 yield future.result()
                 future.release()

@@ -10,12 +10,12 @@ from jaxtyping import Int
 
 from neural_polarization.data.ase_formats import read_ase_database, read_extxyz
 from neural_polarization.data.cache import default_cache_directory
+from neural_polarization.data.columns import KNOWN, PropertyConfig, check_units
 from neural_polarization.data.config import DataConfig, SplitConfig
 from neural_polarization.data.dataset import Dataset, check_leakage
 from neural_polarization.data.identity import merged_groups
 from neural_polarization.data.md17 import published_name, read_md17
 from neural_polarization.data.packed import read_packed
-from neural_polarization.data.properties import KNOWN, PropertyConfig, check_units
 from neural_polarization.data.qm9 import QM9_COLUMNS, read_packed_qm9
 from neural_polarization.data.qm9_archive import read_excluded, read_qm9
 from neural_polarization.data.splits import (

@@ -13,7 +13,7 @@ from neural_polarization.errors import DataError, nearest
 
 
 @final
-class Archive:
+class ArrayFile:
     """The arrays of a .npz file, read when they are asked for.
 
     Args:

@@ -8,11 +8,11 @@ import pytest
 
 from neural_polarization.checkpoints import load_model, save_model
 from neural_polarization.data.packed import write_packed
-from neural_polarization.evaluation.evaluate import evaluate, write_evaluation
+from neural_polarization.evaluation.evaluation import evaluate, write_evaluation
 from neural_polarization.evaluation.reports import errors_table
 from neural_polarization.settings import Source, build
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.fit import fit
+from neural_polarization.training.experiment import fit
 from waters import experiment, waters
 
 

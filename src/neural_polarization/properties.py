@@ -1,0 +1,170 @@
+"""Every quantity that has a name here: its unit, shape and definition, in one table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from neural_polarization.units import factor
+
+
+@dataclass(frozen=True)
+class Property:
+    """A labelled quantity.
+
+    Attributes:
+        name: the key of its labels.
+        unit: customary unit, in which results are shown; labels themselves are in internal units.
+        shape: axes of one value: () for a number, (3,) for a vector, (3, 3) for a tensor.
+        per_atom: one value per atom instead of one per molecule.
+
+    Raises:
+        ValueError: for a unit that is not known.
+    """
+
+    name: str
+    unit: str
+    shape: tuple[int, ...] = ()
+    per_atom: bool = False
+
+    def __post_init__(self) -> None:
+        factor(self.unit)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a name means wherever it stands: in files of labels, in data sets, in results.
+
+    Attributes:
+        name: the key.
+        unit: of the stored numbers, the internal one.
+        meaning: definition, with the origin or sign where there is a choice.
+        shown_in: customary unit, in which results are shown; `unit` if left out.
+        shape: axes of one value.
+        per: what there is one value of; only values of molecules and atoms are trained on.
+        quantity: what `npol label --quantities` calls it; labels without one are always computed.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    shown_in: str = ""
+    shape: tuple[int, ...] = ()
+    per: Literal["molecule", "atom", "orbital", "point", "pair of functions"] = "molecule"
+    quantity: str = ""
+
+    @property
+    def trainable(self) -> bool:
+        """Whether there is one value per molecule or one per atom, as in a data set."""
+        return self.per in ("molecule", "atom")
+
+    @property
+    def property(self) -> Property:
+        """The labelled quantity of a data set."""
+        return Property(self.name, self.shown_in or self.unit, self.shape, self.per == "atom")
+
+
+_ORIGIN = "about the centre of nuclear charge"
+
+DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
+    {
+        definition.name: definition
+        for definition in (
+            Definition(
+                "energy",
+                "eV",
+                "total electronic energy with nuclear repulsion; in a field, of molecule and field",
+                "meV",
+            ),
+            Definition(
+                "forces",
+                "eV/Angstrom",
+                "minus the derivative of the energy by the nuclei",
+                "meV/Angstrom",
+                shape=(3,),
+                per="atom",
+                quantity="forces",
+            ),
+            Definition("dipole", "e*Angstrom", f"from negative to positive, {_ORIGIN}", "mD", shape=(3,)),
+            Definition("quadrupole", "e*Angstrom^2", f"sum of q (3 r r - r^2) / 2 {_ORIGIN}, traceless", shape=(3, 3)),
+            Definition(
+                "polarizability",
+                "Angstrom^3",
+                "static dipole polarizability as a volume",
+                shape=(3, 3),
+                quantity="polarizability",
+            ),
+            Definition("spatial_extent", "Angstrom^2", f"integral of the density times r^2 {_ORIGIN} (QM9: R2)"),
+            Definition("homo", "eV", "energy of the highest occupied orbital of either spin", "meV"),
+            Definition("lumo", "eV", "energy of the lowest empty orbital of either spin", "meV"),
+            Definition("gap", "eV", "lumo - homo", "meV"),
+            Definition(
+                "mulliken_charges", "e", "nuclear charge less Mulliken population", per="atom", quantity="charges"
+            ),
+            Definition(
+                "hirshfeld_charges",
+                "e",
+                "nuclear charge less Hirshfeld's share of the density",
+                per="atom",
+                quantity="charges",
+            ),
+            Definition(
+                "centroid_positions",
+                "Angstrom",
+                "mean positions of Boys-localized occupied orbitals",
+                shape=(3,),
+                per="orbital",
+                quantity="centroids",
+            ),
+            Definition(
+                "centroid_occupations", "e", "electrons in each localized orbital", per="orbital", quantity="centroids"
+            ),
+            Definition(
+                "centroid_spreads",
+                "Angstrom",
+                "root of <r^2> - <r>^2 of each localized orbital",
+                per="orbital",
+                quantity="centroids",
+            ),
+            Definition(
+                "centroid_owners",
+                "1",
+                "the two atoms of the bond, or one atom twice (core, lone pair), by population",
+                shape=(2,),
+                per="orbital",
+                quantity="centroids",
+            ),
+            Definition(
+                "density_points",
+                "Angstrom",
+                "quadrature points of the density sample",
+                shape=(3,),
+                per="point",
+                quantity="density",
+            ),
+            Definition(
+                "density_weights",
+                "Angstrom^3",
+                "quadrature weights of the density sample",
+                per="point",
+                quantity="density",
+            ),
+            Definition(
+                "density_values", "e/Angstrom^3", "electron density at the points", per="point", quantity="density"
+            ),
+            Definition(
+                "density_matrix",
+                "1",
+                "lower triangle, row by row, of the density matrix in PySCF's functions of the level, both spins",
+                per="pair of functions",
+                quantity="density",
+            ),
+        )
+    }
+)
+"""Every label that the library computes or reads under a name of its own; a new label is one more line here."""
+
+QUANTITIES: tuple[str, ...] = tuple(
+    dict.fromkeys(definition.quantity for definition in DEFINITIONS.values() if definition.quantity)
+)
+"""What `npol label` may be asked for beside what it always computes."""
