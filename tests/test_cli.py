@@ -79,9 +79,7 @@ def test_an_evaluation_stands_beside_the_model_unless_told_otherwise(
     written: list[Path] = []
     module = "neural_polarization.evaluation"
     monkeypatch.setattr(f"{module}.evaluation.evaluate", lambda *_: SimpleNamespace(plain=dict))
-    monkeypatch.setattr(
-        f"{module}.evaluation.write_evaluation", lambda _, directory, __: written.append(directory) or []
-    )
+    monkeypatch.setattr(f"{module}.evaluation.write_evaluation", lambda _, to, __: written.append(to) or [])
     monkeypatch.setattr(f"{module}.reports.errors_table", str)
     assert main(["evaluate", "run/model.safetensors", *words]) == 0
     assert written == [Path(folder)]

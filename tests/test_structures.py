@@ -64,7 +64,7 @@ def test_what_ase_writes_is_read_back(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "holds no structures"),
-        ("three\nO 0 0 0\n", r"line 1 should be a number of atoms, found 'three'"),
+        ("three\nO 0 0 0\n", r"line 1 should be the number of atoms of structure 0, found 'three'"),
         ("3\n\nO 0 0 0\nH 0 0 1\n", r"structure 0 \(line 1\).*3 atoms up to line 5.*ends at line 4"),
         ("0\nnothing\n", r"line 1.*no atoms"),
         ("1\n\nXx 0 0 0\n", r"line 3: 'Xx' is no element"),
@@ -72,12 +72,12 @@ def test_what_ase_writes_is_read_back(tmp_path: Path) -> None:
         ("1\n\nO 0 0 1,5\n", r"line 3: '0 0 1,5' are not three numbers"),
         ("1\n\nO 0 nan 0\n", r"line 1.*position of atom 0 \(O\).*finite"),
         ("2\n\nO 0 0 0\nH 0 0 0.395\n", r"atoms 0 and 1 are 0.395 Angstrom apart"),
-        ('1\nLattice="9 9 9"\nO 0 0 0\n', r"line 1: structure is not understood .*Lattice of nine numbers"),
+        ('1\nLattice="9 9 9"\nO 0 0 0\n', r"structure 0 \(line 1\): is not understood .*Lattice of nine numbers"),
         ("2\n\nO 0 0 0\nO 0 0 0.01\n", r"atoms 0 and 1 are 0.010 Angstrom apart"),
         ("1\ncharge=0.5\nO 0 0 0\n", r"charge is 0.5; expected a whole number"),
         ("1\nspin=-1\nO 0 0 0\n", r"spin is -1"),
         ("1\n\nO 0 0 0\n1\n\nQ 1 1 1\n", r"line 6: 'Q'"),
-        ("1\nProperties=species:S:1:pos:R:3:forces:R:3\nO 0 0 0\n", r"line 1: structure is not understood"),
+        ("1\nProperties=species:S:1:pos:R:3:forces:R:3\nO 0 0 0\n", r"structure 0 \(line 1\): is not understood"),
     ],
 )
 def test_wrong_xyz_is_named_with_its_place(tmp_path: Path, text: str, message: str) -> None:

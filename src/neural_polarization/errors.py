@@ -1,4 +1,4 @@
-"""What goes wrong with data, as one type: the command line shows its message without a traceback."""
+"""What goes wrong with data, as one type whose message the command line shows, and how errors are worded."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,22 @@ from collections.abc import Iterable
 
 class DataError(ValueError):
     """A data file or a choice about it is wrong; the message says where, what was expected, and the remedy."""
+
+
+UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, StopIteration)
+"""What ASE's readers raise for files that they do not understand."""
+
+
+def reason(error: BaseException) -> str:
+    """The message of an error of another library, with its kind where the message alone says too little.
+
+    Example:
+        >>> reason(KeyError("Jx")), reason(StopIteration()), reason(ValueError("no number"))
+        ("KeyError: 'Jx'", 'StopIteration', 'no number')
+    """
+    if isinstance(error, KeyError):
+        return f"{type(error).__name__}: {error}"
+    return str(error) or type(error).__name__
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -215,6 +215,27 @@ class Molecules:
         )
 
 
+def neighbours(
+    positions: Float[Tensor, "atoms 3"], cell: Float[Tensor, "3 3"] | None, cutoff: float
+) -> tuple[Int[Tensor, "2 edges"], Float[Tensor, "edges 3"]]:
+    """Neighbour list of one structure: all pairs of a small molecule, cell lists of everything else.
+
+    Args:
+        positions: Angstrom.
+        cell: lattice vectors in rows, Angstrom, of a structure that repeats along all three; None for a molecule.
+        cutoff: Angstrom.
+
+    Returns:
+        (senders, receivers) ordered by receiver, and the translation (Angstrom) that is added to each sender.
+    """
+    if cell is not None or len(positions) >= MANY_ATOMS:
+        box = torch.eye(3, dtype=positions.dtype, device=positions.device) if cell is None else cell
+        return periodic_neighbours(positions, box, cell is not None, cutoff)
+    owner = torch.zeros(len(positions), dtype=torch.long, device=positions.device)
+    edge_index = all_pairs(positions, owner, cutoff)
+    return edge_index, positions.new_zeros(edge_index.shape[1], 3)
+
+
 def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:
     periodic = bool(frame.pbc.all())
     if frame.pbc.any() and not periodic:
@@ -230,14 +251,17 @@ def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:
             f"structure {number} is periodic, but its cell {frame.cell.array.tolist()} has no volume; set the cell, "
             "or `pbc` to none for a molecule"
         )
-    if not periodic and len(frame) < MANY_ATOMS:
-        try:
-            return Molecules.from_arrays(numbers, positions, cutoff)
-        except ValueError as error:
-            raise ValueError(f"structure {number}: {error}") from None
+    cell = torch.as_tensor(frame.cell.array, dtype=torch.float64) if periodic else None
+    try:
+        return _checked(numbers, positions, cell, cutoff)
+    except ValueError as error:
+        raise ValueError(f"structure {number}: {error}") from None
+
+
+def _checked(numbers: Tensor, positions: Tensor, cell: Tensor | None, cutoff: float) -> Molecules:
+    _check_sizes(torch.tensor([len(numbers)]))
     _check_values(numbers, positions)
-    cell = torch.as_tensor(frame.cell.array, dtype=torch.float64)
-    edge_index, shifts = periodic_neighbours(positions, cell, periodic, cutoff)
+    edge_index, shifts = neighbours(positions, cell, cutoff)
     close = (positions[edge_index[0]] + shifts - positions[edge_index[1]]).norm(dim=-1) < CLASH
     if close.any():
         first = int(close.nonzero()[0, 0])
@@ -245,22 +269,26 @@ def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:
     return Molecules(
         atomic_numbers=numbers,
         positions=positions,
-        molecule_index=torch.zeros(len(frame), dtype=torch.long),
+        molecule_index=torch.zeros(len(numbers), dtype=torch.long),
         edge_index=edge_index,
         num_molecules=1,
-        shifts=shifts if periodic else None,
+        shifts=None if cell is None else shifts,
     )
 
 
 def _check(atomic_numbers: Tensor, positions: Tensor, sizes: Tensor, molecule_index: Tensor) -> None:
-    empty = (sizes == 0).nonzero().flatten().tolist()
-    if empty or len(sizes) == 0:
-        raise ValueError(f"molecule {empty[0] if empty else 0} has no atoms; leave empty molecules out")
+    _check_sizes(sizes)
     _check_values(atomic_numbers, positions)
     clashing = all_pairs(positions.detach(), molecule_index, CLASH)
     if clashing.numel():
         receiver, sender = int(clashing[1, 0]), int(clashing[0, 0])
         raise ValueError(_clash(receiver, sender))
+
+
+def _check_sizes(sizes: Tensor) -> None:
+    empty = (sizes == 0).nonzero().flatten().tolist()
+    if empty or len(sizes) == 0:
+        raise ValueError(f"molecule {empty[0] if empty else 0} has no atoms; leave empty molecules out")
 
 
 def _check_cutoff(cutoff: float) -> None:

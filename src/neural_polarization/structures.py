@@ -6,8 +6,10 @@ where the file says so.
 """
 
 import io
+import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +21,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from ase.io.extxyz import key_val_str_to_dict
 from scipy.spatial import KDTree
 
-from neural_polarization.errors import DataError
+from neural_polarization.errors import UNREADABLE, DataError, reason
 
 CLOSEST = 0.4
 """Atoms nearer than this, in Angstrom, are at one place: about half of the shortest bond that there is (H2, 0.74)."""
@@ -185,48 +187,87 @@ def molecule_atoms(molecule: Any) -> ase.Atoms:
     return atoms
 
 
+@dataclass(frozen=True)
+class XyzFrame:
+    """One structure of an XYZ file, as it is written there.
+
+    Attributes:
+        where: what errors begin with: the file, which structure, and its first line.
+        first_line: where its number of atoms stands, from 1.
+        lines: the number of atoms, the comment, and one line per atom.
+    """
+
+    where: str
+    first_line: int
+    lines: list[str]
+
+
+def xyz_frames(path: Path) -> Iterator[XyzFrame]:
+    """Cuts an XYZ or extended XYZ file into its structures, without understanding their atoms.
+
+    Raises:
+        DataError: for a file that is no text, is cut off or is of another kind, with the line.
+    """
+    number = index = 0  # the line read last, and structures so far
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                number += 1
+                count = line.strip()
+                if not count:
+                    continue  # blank lines may stand between structures and at the end
+                where = f"{path}: structure {index} (line {number})"
+                if not count.isdecimal():
+                    raise DataError(
+                        f"{path}: line {number} should be the number of atoms of structure {index}, found "
+                        f"{count[:60]!r}; is this XYZ?"
+                    )
+                if int(count) == 0:
+                    raise DataError(f"{where}: has no atoms; leave it out")
+                lines = [line, *itertools.islice(file, int(count) + 1)]
+                if len(lines) < int(count) + 2:
+                    raise DataError(
+                        f"{where}: should have {int(count)} atoms up to line {number + int(count) + 1}, but the file "
+                        f"ends at line {number + len(lines) - 1}; it is cut off, or the number is wrong"
+                    )
+                yield XyzFrame(where, number, [one.rstrip("\n") for one in lines])
+                number, index = number + len(lines) - 1, index + 1
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text file ({error.reason}); expected XYZ or extended XYZ") from None
+
+
+def extended_xyz(frame: XyzFrame) -> ase.Atoms:
+    """A structure of extended XYZ, with everything that ASE reads beside it.
+
+    ASE gets one structure at a time: it takes a blank line between two of them for the end of the file.
+
+    Raises:
+        DataError: for a structure that ASE does not understand.
+    """
+    try:
+        atoms: Any = ase.io.read(io.StringIO("\n".join(frame.lines) + "\n"), format="extxyz")
+    except UNREADABLE as error:
+        raise DataError(
+            f"{frame.where}: is not understood ({reason(error)}); expected elements, positions and the columns that "
+            "Properties names, and a Lattice of nine numbers if there is one"
+        ) from None
+    # ASE takes the SMILES of hydrogen fluoride, "F", for a truth value.
+    if "smiles" in atoms.info and not isinstance(atoms.info["smiles"], str):
+        atoms.info["smiles"] = "F"
+    return atoms
+
+
 def _read_xyz(path: Path, seed: int) -> Iterator[tuple[str, ase.Atoms]]:
     del seed
-    try:
-        lines = path.read_text().splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no text file ({error.reason}); expected XYZ") from None
-    start = index = 0
-    while start < len(lines):
-        if not lines[start].strip():
-            start += 1  # blank lines may stand between structures
-            continue
-        where = f"{path}: structure {index} (line {start + 1})"
-        count = lines[start].strip()
-        if not count.isdigit():
-            raise DataError(f"{path}: line {start + 1} should be a number of atoms, found {count[:60]!r}; is this XYZ?")
-        stop = start + 2 + int(count)
-        if stop > len(lines):
-            raise DataError(
-                f"{where}: should have {count} atoms up to line {stop}, but the file ends at line {len(lines)}; it is "
-                "cut off, or the number is wrong"
-            )
-        yield where, _xyz_structure(path, lines[start:stop], start)
-        start, index = stop, index + 1
+    for frame in xyz_frames(path):
+        extended = _EXTENDED.search(frame.lines[1])
+        yield frame.where, extended_xyz(frame) if extended else _plain_xyz(path, frame)
 
 
-def _xyz_structure(path: Path, lines: Sequence[str], start: int) -> ase.Atoms:
-    comment = lines[1]
-    if _EXTENDED.search(comment):
-        try:
-            atoms: Any = ase.io.read(io.StringIO("\n".join(lines) + "\n"), format="extxyz")
-            # ASE takes the SMILES of hydrogen fluoride, "F", for a truth value.
-            if "smiles" in atoms.info and not isinstance(atoms.info["smiles"], str):
-                atoms.info["smiles"] = "F"
-            return atoms
-        except (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, StopIteration) as error:
-            raise DataError(
-                f"{path}: line {start + 1}: structure is not understood ({error}); expected elements, positions "
-                "and the columns that Properties names, and a Lattice of nine numbers if there is one"
-            ) from None
+def _plain_xyz(path: Path, frame: XyzFrame) -> ase.Atoms:
     symbols: list[int] = []
     positions: list[list[float]] = []
-    for number, line in enumerate(lines[2:], start + 3):
+    for number, line in enumerate(frame.lines[2:], frame.first_line + 2):
         words = line.split()
         if len(words) < 4:
             raise DataError(f"{path}: line {number}: expected element, x, y and z, found {line.strip()[:60]!r}")
@@ -240,7 +281,7 @@ def _xyz_structure(path: Path, lines: Sequence[str], start: int) -> ase.Atoms:
                 f"{path}: line {number}: {' '.join(words[1:4])!r} are not three numbers; expected x, y, z in Angstrom"
             ) from None
         symbols.append(element)
-    return ase.Atoms(symbols, np.reshape(positions, (-1, 3)), info=_comment_values(comment))
+    return ase.Atoms(symbols, np.reshape(positions, (-1, 3)), info=_comment_values(frame.lines[1]))
 
 
 def _comment_values(comment: str) -> dict[str, Any]:

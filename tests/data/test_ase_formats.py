@@ -145,7 +145,7 @@ def test_blank_lines_end_nothing(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "set.xyz").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(DataError, match=r"set.xyz: is no text file .*; expected extended XYZ"):
+    with pytest.raises(DataError, match=r"set.xyz: is no text file .*; expected XYZ or extended XYZ"):
         read_extxyz(tmp_path / "set.xyz", ENERGY)
 
 
@@ -153,15 +153,19 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     ("text", "wanted", "message"),
     [
         ("", ENERGY, "holds no structures"),
-        ("hello\n", ENERGY, "line 1 should be the number of atoms of molecule 0, found 'hello'"),
-        (GOOD + "nonsense\n", ENERGY, "line 5 should be the number of atoms of molecule 1"),
-        (GOOD + GOOD[:-12], ENERGY, "ends at line 7, inside molecule 1, which should have 2 atoms from line 7"),
-        (GOOD + GOOD.replace("H 0 0 0\n", "H 0 0\n"), ENERGY, "molecule 1, which begins at line 5, is not understood"),
-        (GOOD + GOOD.replace("H 0 0 0\n", "Jx 0 0 0\n"), ENERGY, "molecule 1, which begins at line 5.*Jx"),
+        ("hello\n", ENERGY, "line 1 should be the number of atoms of structure 0, found 'hello'"),
+        (GOOD + "nonsense\n", ENERGY, "line 5 should be the number of atoms of structure 1"),
+        (
+            GOOD + GOOD[:-12],
+            ENERGY,
+            r"structure 1 \(line 5\): should have 2 atoms up to line 8, but .* ends at line 7",
+        ),
+        (GOOD + GOOD.replace("H 0 0 0\n", "H 0 0\n"), ENERGY, r"structure 1 \(line 5\): is not understood"),
+        (GOOD + GOOD.replace("H 0 0 0\n", "Jx 0 0 0\n"), ENERGY, r"structure 1 \(line 5\): .*Jx"),
         (GOOD + GOOD.replace("H 0 0 0\n", "X 0 0 0\n"), ENERGY, "molecule 1, atom 0 has atomic number 0"),
         (GOOD + GOOD.replace("H 0 0 0\n", "H 0 nan 0\n"), ENERGY, "molecule 1, atom 0 has position"),
-        (GOOD + GOOD.replace("H 0 0 0\n", "\nH 0 0 0\n"), ENERGY, "molecule 1, which begins at line 5, is not under"),
-        (GOOD + "0\n\n", ENERGY, "line 5: molecule 1 has no atoms"),
+        (GOOD + GOOD.replace("H 0 0 0\n", "\nH 0 0 0\n"), ENERGY, r"structure 1 \(line 5\): is not under"),
+        (GOOD + "0\n\n", ENERGY, r"structure 1 \(line 5\): has no atoms"),
         (GOOD.replace("-31.0", "low"), ENERGY, "energy of molecule 0 is 'low'; expected a number"),
         (GOOD, {"energie": PropertyConfig(unit="eV")}, "no structure has 'energie'; did you mean 'energy'"),
         (GOOD, {"E": PropertyConfig(source="energy_dft")}, "data.properties.E: has no unit"),

@@ -1,7 +1,5 @@
 """Extended XYZ files and ASE databases, with the user's own property names and units."""
 
-import io
-import itertools
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,22 +8,19 @@ from typing import Any
 
 import ase
 import ase.db
-import ase.io
 import numpy as np
 
 from neural_polarization.data.cache import Array
 from neural_polarization.data.columns import KNOWN, PropertyConfig
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
-from neural_polarization.errors import DataError, nearest
+from neural_polarization.errors import UNREADABLE, DataError, nearest, reason
 from neural_polarization.properties import Property
+from neural_polarization.structures import extended_xyz, xyz_frames
 from neural_polarization.units import factor
 
 _PER_ATOM = frozenset({"forces", "charges", "magmoms", "energies"})
 """Results of ASE's calculators that have one value per atom."""
-
-_BROKEN = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, StopIteration)
-"""What ASE's readers raise for files that they do not understand."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +76,8 @@ def read_ase_database(
 def _extxyz_records(path: Path) -> Iterator[_Record]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; expected an extended XYZ file")
-    for k, (line, frame) in enumerate(_frames(path)):
-        try:
-            atoms: Any = ase.io.read(io.StringIO(frame), format="extxyz")
-        except _BROKEN as error:
-            raise DataError(
-                f"{path}: molecule {k}, which begins at line {line}, is not understood ({_told(error)}); expected "
-                "elements, positions and the columns that its Properties name"
-            ) from None
+    for frame in xyz_frames(path):
+        atoms: Any = extended_xyz(frame)
         results = dict(atoms.calc.results) if atoms.calc is not None else {}
         columns = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
         yield _Record(
@@ -96,46 +85,6 @@ def _extxyz_records(path: Path) -> Iterator[_Record]:
             {**atoms.info, **{key: value for key, value in results.items() if key not in _PER_ATOM}},
             {**columns, **{key: value for key, value in results.items() if key in _PER_ATOM}},
         )
-
-
-def _frames(path: Path) -> Iterator[tuple[int, str]]:
-    """First line (from 1) and text of each structure; finds files that are cut off or of another kind.
-
-    ASE is given one structure at a time: it takes a blank line between two of them for the end of the file.
-    """
-    found = number = 0  # structures, and the line read last
-    try:
-        with path.open() as lines:
-            for line in lines:
-                number += 1
-                if not line.strip():
-                    continue  # blank lines may stand between structures and at the end
-                frame = [line, *itertools.islice(lines, _atoms(path, number, found, line) + 1)]
-                if len(frame) < int(line) + 2:
-                    raise DataError(
-                        f"{path}: ends at line {number + len(frame) - 1}, inside molecule {found}, which should have "
-                        f"{int(line)} atoms from line {number + 2} on; the file is cut off"
-                    )
-                yield number, "".join(frame)
-                number += len(frame) - 1
-                found += 1
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no text file ({error.reason}); expected extended XYZ") from None
-    if not found:
-        raise DataError(f"{path}: holds no structures; expected at least one")
-
-
-def _atoms(path: Path, number: int, found: int, line: str) -> int:
-    """Number of atoms that the first line of a structure states."""
-    count = line.strip()
-    if not count.isdigit():
-        raise DataError(
-            f"{path}: line {number} should be the number of atoms of molecule {found}, found {count[:60]!r}; is this "
-            "extended XYZ?"
-        )
-    if int(count) == 0:
-        raise DataError(f"{path}: line {number}: molecule {found} has no atoms; leave it out")
-    return int(count)
 
 
 def _database_records(path: Path) -> Iterator[_Record]:
@@ -157,14 +106,10 @@ def _database_records(path: Path) -> Iterator[_Record]:
                     {**own, **{key: value for key, value in results.items() if key not in _PER_ATOM}},
                     {key: value for key, value in results.items() if key in _PER_ATOM},
                 )
-    except (*_BROKEN, sqlite3.DatabaseError) as error:
+    except (*UNREADABLE, sqlite3.DatabaseError) as error:
         raise DataError(
-            f"{path}: cannot be read after row {row_id} ({_told(error)}); expected an ASE database (.db or .json)"
+            f"{path}: cannot be read after row {row_id} ({reason(error)}); expected an ASE database (.db or .json)"
         ) from None
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _dataset(

@@ -13,8 +13,8 @@ from torch import Tensor
 from neural_polarization.data.cache import WORTH_KEEPING, Array, Arrays, cached
 from neural_polarization.data.flat import FlatMolecules, ragged_rows, starts_of
 from neural_polarization.errors import DataError
-from neural_polarization.geometry import all_pairs, periodic_neighbours
-from neural_polarization.molecules import CLASH, MANY_ATOMS, Molecules
+from neural_polarization.geometry import all_pairs
+from neural_polarization.molecules import CLASH, MANY_ATOMS, Molecules, neighbours
 from neural_polarization.properties import Property
 
 
@@ -235,12 +235,7 @@ def _search(name: str, molecules: FlatMolecules, cutoff: float) -> Arrays:
 def _search_one(molecules: FlatMolecules, k: int, cutoff: float) -> tuple[Array, Array]:
     first, size = int(molecules.starts[k]), int(molecules.n_atoms[k])
     positions = torch.from_numpy(molecules.positions[first : first + size])
-    periodic = bool(molecules.periodic[k])
-    if not periodic and size < MANY_ATOMS:
-        index = all_pairs(positions, torch.zeros(size, dtype=torch.long), cutoff).numpy()
-        return index, np.zeros((index.shape[1], 3))
-    cell = torch.eye(3, dtype=torch.float64)
-    if molecules.cells is not None and periodic:
-        cell = torch.from_numpy(molecules.cells[k])
-    index, shifts = periodic_neighbours(positions, cell, periodic, cutoff)
+    cells = molecules.cells
+    cell = torch.from_numpy(cells[k]) if cells is not None and molecules.periodic[k] else None
+    index, shifts = neighbours(positions, cell, cutoff)
     return index.numpy(), shifts.numpy()
