@@ -21,7 +21,7 @@ from neural_polarization.evaluation.matching import deeper, parameters, step_sec
 from neural_polarization.evaluation.tables import Table, make_table, write_table
 from neural_polarization.files import write_json, write_text
 from neural_polarization.settings import differences, plain
-from neural_polarization.training.callbacks import duration
+from neural_polarization.text import duration
 from neural_polarization.training.task import prepare
 
 _POLL = 0.2  # seconds between two looks at the running trainings

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from neural_polarization.text import table
+
 PARTS = ("train", "validation", "test", "all")
 """Parts of the data in the order in which they are shown."""
 
@@ -22,5 +24,4 @@ def errors_table(result: Mapping[str, Any]) -> str:
             error = result[part].get(name)
             cells += ["-", "-"] if error is None else [f"{error['mae']:.4g}", f"{error['rmse']:.4g}"]
         lines.append(cells)
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return table(lines)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neural_polarization.files import write_json, write_text
+from neural_polarization.text import markdown_table
 
 MANY = 4
 """With more properties than this the table is turned: a row per property instead of one per variant."""
@@ -91,11 +92,6 @@ class Table:
         if len(self.units) > MANY:
             turned = [list(line) for line in zip(columns, *body, strict=True)]
             columns, body = turned[0], turned[1:]
-        widths = [max(len(line[k]) for line in [columns, *body]) for k in range(len(columns))]
-        lines = [
-            "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-            for line in [columns, ["-" * width for width in widths], *body]
-        ]
         notes = [f"- {row.name}: {row.sizes}" for row in self.rows if row.sizes]
         return "\n".join(
             [
@@ -104,7 +100,7 @@ class Table:
                 f"{self.part.capitalize()} errors (MAE, mean over seeds; in brackets the ratio to "
                 f"`{self.reference}` seed by seed, mean ± standard deviation).",
                 "",
-                *lines,
+                markdown_table([columns, *body]),
                 *(["", "Found sizes:", "", *notes] if notes else []),
                 "",
             ]

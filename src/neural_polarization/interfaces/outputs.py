@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from neural_polarization.files import write_text
 from neural_polarization.interfaces.prediction import DISPLACEMENT, Prediction, internal_unit
+from neural_polarization.text import table as text_table
 from neural_polarization.units import factor
 
 AXES = "xyz"
@@ -58,8 +59,7 @@ def table(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str:
     if not rows:
         return ""
     lines = [list(rows[0]), *([_short(value) for value in row.values()] for row in rows)]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return text_table(lines)
 
 
 def _rows(predictions: Sequence[Prediction], units: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import ase
 
+from ..text import duration
 from .calculation import Labels, Request, WarmStart, compute
 from .store import LabelStore, structure_key
 
@@ -119,7 +120,7 @@ def run(
             tell(
                 f"{finished}/{len(jobs)} {atoms.get_chemical_formula()} {outcome.seconds:.1f} s"
                 + (f" FAILED: {outcome.reason}" if outcome.reason else "")
-                + f", {_duration(left)} left"
+                + f", {duration(left)} left"
             )
         labelled = sum(store.labelled(key) for key in keys)
     return Summary(done, failed, skipped, labelled)
@@ -227,12 +228,6 @@ def _worker(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 def _to_stderr(line: str) -> None:

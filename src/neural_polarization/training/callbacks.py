@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from neural_polarization.text import duration
 from neural_polarization.training.module import Learner
 
 Row: TypeAlias = "dict[str, int | float]"
@@ -290,21 +291,6 @@ class Progress(Callback):
         line = f"epoch {epoch}/{self.total_epochs} ({100 * done / max(total, 1):.0f} %)  {self._text}"
         sys.stderr.write(f"{before}{line}  {duration(elapsed)} gone, {duration(left)} left{after}")
         sys.stderr.flush()
-
-
-def duration(seconds: float) -> str:
-    """A time for people.
-
-    Example:
-        >>> duration(75.2), duration(3725.0), duration(4.0)
-        ('1 min 15 s', '1 h 02 min', '4 s')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _learner(module: LightningModule) -> Learner:

@@ -12,6 +12,7 @@ from neural_polarization.evaluation.expressiveness.suite import CHOICES, SEPARAT
 from neural_polarization.evaluation.expressiveness.symmetry import SymmetryErrors
 from neural_polarization.files import replacing, write_text
 from neural_polarization.polarization import Messages
+from neural_polarization.text import markdown_table
 
 IMPOSSIBLE = ("4-body-chiral", "2-star-turned", "3-star-turned", "enantiomers")
 """Cases that symmetry forbids to tell apart, whatever the network."""
@@ -33,20 +34,20 @@ def table(results: Results) -> str:
     """Least number of layers per network and case, plain / riding / both views, as markdown."""
     cases = all_cases()
     head = ["network", *(case.name for case in cases)]
-    lines = [head, ["---"] * len(head)]
+    lines = [head]
     lines += [[name, *(_cell(results, name, case.name) for case in cases)] for name in backbones_of(results)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(lines)
 
 
 def symmetry_table(results: Results) -> str:
     """Largest errors of symmetries per network over all of its sizes and choices, as markdown."""
     head = ["network", "rotation", "reflection", "out of plane", "at inversion centre"]
-    lines = [head, ["---"] * len(head)]
+    lines = [head]
     for name in backbones_of(results):
         errors = [cell.symmetry for (backbone, _, _), cell in results.items() if backbone == name]
         worst = dataclasses.astuple(SymmetryErrors.worst(errors))
         lines.append([name, *(f"{value:.0e}" for value in worst)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(lines)
 
 
 def theory(cases: Sequence[Case]) -> str:

@@ -1,0 +1,50 @@
+"""Numbers and tables as text for people."""
+
+from collections.abc import Sequence
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    Example:
+        >>> duration(75.2), duration(3725.0), duration(4.0)
+        ('1 min 15 s', '1 h 02 min', '4 s')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells in columns that are as wide as their widest cell.
+
+    Args:
+        lines: the head first; as many cells in each.
+
+    Example:
+        >>> print(table([["property", "MAE"], ["energy", "3.1"]]))
+        property  MAE
+        energy    3.1
+    """
+    return "\n".join("  ".join(cells) for cells in _padded(lines))
+
+
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """The same as a table of Markdown, which is readable as it stands too.
+
+    Example:
+        >>> print(markdown_table([["property", "MAE"], ["energy", "3.1"]]))
+        | property | MAE |
+        | -------- | --- |
+        | energy   | 3.1 |
+    """
+    head, *body = _padded(lines)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["-" * len(cell) for cell in head], *body))
+
+
+def _padded(lines: Sequence[Sequence[str]]) -> list[list[str]]:
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    return [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
