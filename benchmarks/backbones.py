@@ -16,6 +16,7 @@ import torch
 from ase.build import molecule
 
 from neural_polarization.architectures import ARCHITECTURES, BackboneConfig
+from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 
@@ -44,7 +45,9 @@ def make_batch(count: int, cutoff: float, device: str) -> Molecules:
 def make_model(name: str, preset: str, messages: str, device: str) -> Model:
     """An energy with forces."""
     backbone, heads = BackboneConfig(name, preset=preset), {"energy": HeadConfig("extensive", forces=True)}
-    return Model(ModelConfig(("H", "C", "O"), heads, backbone, PolarizationConfig(messages))).to(device).train()
+    return (
+        Model(ModelConfig(("H", "C", "O"), heads, backbone, PolarizationConfig(Messages(messages)))).to(device).train()
+    )
 
 
 def step(model: Model, molecules: Molecules) -> float:

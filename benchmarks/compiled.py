@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.messages import Lengths, Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.training.compiled import compile_training
@@ -58,7 +59,7 @@ def make_model(messages: str, arguments: argparse.Namespace) -> Model:
         ("H", "C", "O"),
         {"energy": HeadConfig("extensive", forces=not arguments.energies)},
         BackboneConfig("painn", arguments.channels, arguments.layers),
-        PolarizationConfig(messages, lengths=arguments.lengths),
+        PolarizationConfig(Messages(messages), lengths=Lengths(arguments.lengths)),
     )
     return Model(config).to(arguments.device).train()
 

@@ -31,8 +31,9 @@ from torch import Tensor, nn
 
 from neural_polarization.backbones import PaiNN
 from neural_polarization.layers import mlp, sum_by_index
+from neural_polarization.messages import Lengths, Messages
 from neural_polarization.molecules import Molecules
-from neural_polarization.polarization import Lengths, Messages, NeuralPolarization
+from neural_polarization.polarization import NeuralPolarization
 
 ELEMENTS = ("H", "C", "N", "O", "F")
 CHOICES = {
@@ -108,7 +109,7 @@ class Ours(nn.Module):
         self, messages: Messages, lengths: Lengths, channels: int, num_layers: int, cutoff: float, num_basis: int
     ) -> None:
         super().__init__()
-        points = 2 if messages.two_points else 1
+        points = messages.points
         backbone = PaiNN(points * len(ELEMENTS), channels, num_layers, cutoff, num_basis)
         self.network: NeuralPolarization[Any] = NeuralPolarization(backbone, ELEMENTS, messages, lengths=lengths)
         self.readout = mlp([points * channels, channels // 2, 1])

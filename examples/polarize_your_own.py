@@ -6,7 +6,7 @@ python -m pytest examples/polarize_your_own.py
 import torch
 from torch import Tensor, nn
 
-from neural_polarization.backbones import Split
+from neural_polarization.backbones import PointFeatures
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import BesselBasis, mlp
 from neural_polarization.testing import BackboneContract
@@ -21,7 +21,7 @@ class Layer(nn.Module):
         self.send = nn.Linear(channels, 2 * channels)
         self.update = mlp([2 * channels, channels, channels])
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         """Features after messages along the edges."""
         assert features.vectors is not None
         weights = self.radial(edges.lengths) * edges.envelope.unsqueeze(-1)  # the envelope makes energies smooth
@@ -30,7 +30,7 @@ class Layer(nn.Module):
         scalars = features.scalars.index_add(0, edges.receivers, to_scalars)
         vectors = features.vectors.index_add(0, edges.receivers, directions * along_edge.unsqueeze(1))
         # Squares, not lengths, of vectors: they are smooth where a vector is zero.
-        return Split(scalars + self.update(torch.cat([scalars, vectors.square().sum(1)], -1)), vectors)
+        return PointFeatures(scalars + self.update(torch.cat([scalars, vectors.square().sum(1)], -1)), vectors)
 
 
 class MyNetwork(nn.Module):
@@ -43,15 +43,17 @@ class MyNetwork(nn.Module):
         self.embedding = nn.Embedding(num_species, channels)
         self.layers = nn.ModuleList(Layer(channels, cutoff) for _ in range(num_layers))
 
-    def embed(self, species: Tensor) -> Split:
+    def embed(self, species: Tensor) -> PointFeatures:
         """Scalars of each species; no vectors yet."""
-        return Split(self.embedding(species), self.embedding.weight.new_zeros(len(species), 3, self.vector_channels))
+        return PointFeatures(
+            self.embedding(species), self.embedding.weight.new_zeros(len(species), 3, self.vector_channels)
+        )
 
-    def split(self, features: Split) -> Split:
+    def split(self, features: PointFeatures) -> PointFeatures:
         """The scalars and vectors among the features: here that is all of them."""
         return features
 
-    def join(self, features: Split, split: Split) -> Split:
+    def join(self, features: PointFeatures, split: PointFeatures) -> PointFeatures:
         """The same features with these scalars and vectors in place of their own."""
         return split
 

@@ -3,9 +3,10 @@
 import torch
 
 from neural_polarization.architectures import ARCHITECTURES
+from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig
 from neural_polarization.molecules import Molecules
-from neural_polarization.polarization import Messages, NeuralPolarization
+from neural_polarization.polarization import NeuralPolarization
 from neural_polarization.testing import ELEMENTS, TinyModel, distorted
 
 EVERY_HEAD = {

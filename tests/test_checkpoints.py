@@ -10,10 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.checkpoints import FORMAT, load_model, save_model
+from neural_polarization.messages import Lengths, Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 
-RIDING = PolarizationConfig("riding")
+RIDING = PolarizationConfig(Messages.RIDING)
 
 
 def make_model(polarization: PolarizationConfig = RIDING) -> Model:
@@ -22,7 +23,9 @@ def make_model(polarization: PolarizationConfig = RIDING) -> Model:
     return Model(ModelConfig(("H", "O"), heads, BackboneConfig("painn", 8, 2), polarization)).eval()
 
 
-@pytest.mark.parametrize("polarization", [RIDING, PolarizationConfig("both_views", 0.3, "edges", "nuclear")])
+@pytest.mark.parametrize(
+    "polarization", [RIDING, PolarizationConfig(Messages.BOTH_VIEWS, 0.3, "edges", Lengths.NUCLEAR)]
+)
 def test_what_is_loaded_predicts_the_same(tmp_path: Path, polarization: PolarizationConfig) -> None:
     model = make_model(polarization)
     model.head("energy").baseline.references.copy_(torch.tensor([-13.123456789012, -2043.210987654321]))

@@ -1,7 +1,5 @@
 """Norms, bounds and envelopes with their derivatives at zero; neighbour lists against ASE's."""
 
-import math
-
 import ase
 import numpy as np
 import pytest
@@ -21,7 +19,6 @@ from neural_polarization.geometry import (
     periodic_neighbours,
     polynomial_envelope,
     safe_norm,
-    soft_unit,
 )
 
 LENGTHS = st.floats(0.0, 1e3, allow_subnormal=False)
@@ -31,7 +28,6 @@ def _smooth_functions() -> dict[str, object]:
     return {
         "safe_norm": lambda v: safe_norm(v, 0.1),
         "safe_norm across": lambda v: safe_norm(v, 0.1, dim=0),
-        "soft_unit": lambda v: soft_unit(v, 0.1),
         "bound": lambda v: bound(v, 0.5),
     }
 
@@ -173,9 +169,3 @@ def test_cell_lists_of_a_molecule_are_all_pairs() -> None:
 def _rows(table: np.ndarray) -> list[tuple[float, ...]]:
     # Minus zero is zero; the last digit is left to rounding by the comparison on a coarse grid.
     return sorted(tuple(float(x) + 0.0 for x in row) for row in table.round(2))
-
-
-def test_soft_unit_fades_with_the_vector() -> None:
-    v = torch.tensor([[3.0, 4.0, 0.0], [0.0, 0.0, 0.1], [0.0, 0.0, 0.0]], dtype=torch.float64)
-    lengths = soft_unit(v, 0.1).norm(dim=-1)
-    assert lengths.tolist() == pytest.approx([1.0, math.sqrt(0.5), 0.0], abs=1e-3)

@@ -6,6 +6,7 @@ from ase.build import bulk, molecule
 from torch import Tensor
 
 from neural_polarization.architectures import ARCHITECTURES, BackboneConfig
+from neural_polarization.messages import Lengths, Messages
 from neural_polarization.models import (
     HeadConfig,
     Model,
@@ -14,7 +15,6 @@ from neural_polarization.models import (
 )
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
-from neural_polarization.polarization import Lengths, Messages
 from neural_polarization.settings import ConfigError, Source, build
 from neural_polarization.training.config import ModelSection
 
@@ -25,7 +25,7 @@ HEADS = {"energy": HeadConfig("extensive", forces=True), "mu": HeadConfig("dipol
 
 def make_model(messages: str = "both_views", backbone: BackboneConfig = SMALL) -> Model:
     torch.manual_seed(0)
-    model = Model(ModelConfig(ELEMENTS, HEADS, backbone, PolarizationConfig(messages)))
+    model = Model(ModelConfig(ELEMENTS, HEADS, backbone, PolarizationConfig(Messages(messages))))
     with torch.no_grad():
         for parameter in model.representation.moves.parameters():
             parameter.mul_(20.0)
@@ -221,7 +221,6 @@ def test_a_head_without_labels_is_an_error() -> None:
             ModelConfig(ELEMENTS, {"a": HeadConfig("extensive", True), "b": HeadConfig("extensive", True)}),
             r"forces are asked of a, b; only one",
         ),
-        (ModelConfig(ELEMENTS, HEADS, SMALL, PolarizationConfig("both")), r"'both' is not"),
         (
             ModelConfig(ELEMENTS, {"mu": HeadConfig("dipole", forces=True)}, SMALL),
             r"heads.mu.forces: forces are the gradient of one number per molecule, and a dipole is \(3,\)",
@@ -263,7 +262,7 @@ def test_names_that_no_head_can_have(name: str, message: str) -> None:
     ("name", "kind"), [("default", VectorMove), ("vectors", VectorMove), ("edges", EdgeMove), ("still", Still)]
 )
 def test_the_choices_of_polarization_reach_the_network(name: str, kind: type[Move]) -> None:
-    choices = PolarizationConfig("both_views", limit=0.3, move=name, lengths="nuclear")
+    choices = PolarizationConfig(Messages.BOTH_VIEWS, limit=0.3, move=name, lengths=Lengths.NUCLEAR)
     network = Model(ModelConfig(ELEMENTS, HEADS, SMALL, choices)).representation
     assert (network.messages, network.limit, network.lengths) == (Messages.BOTH_VIEWS, 0.3, Lengths.NUCLEAR)
     assert [type(move) for move in network.moves] == [kind, kind]

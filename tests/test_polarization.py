@@ -8,29 +8,20 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk, molecule
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from neural_polarization.backbones import EGNN, Backbone, PaiNN, SchNet
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
+from neural_polarization.messages import CONNECTIONS, VIEWS, Lengths, Messages, MovingLengths, NuclearLengths
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import EdgeMove, Move, SelfCouple, Still, VectorMove
-from neural_polarization.polarization import FIXED, MOVING, Connection, Lengths, Messages, NeuralPolarization, Polarized
+from neural_polarization.polarization import NeuralPolarization, Polarized
 from neural_polarization.testing import ELEMENTS, TinyModel, distorted, structure
 
 CUTOFF = 4.0
 
-TABLE = {
-    Messages.PLAIN: {(FIXED, FIXED)},
-    Messages.RIDING: {(MOVING, MOVING)},
-    Messages.MOVING_VIEW: {(MOVING, MOVING)},
-    Messages.BOTH_VIEWS: {(FIXED, FIXED), (MOVING, MOVING)},
-    Messages.CROSSED: {(FIXED, MOVING), (MOVING, FIXED)},
-    Messages.ALL: {(FIXED, FIXED), (FIXED, MOVING), (MOVING, FIXED), (MOVING, MOVING)},
-}
-
+every_connection = pytest.mark.parametrize("lengths", list(Lengths), ids=[choice.value for choice in Lengths])
 every_choice = pytest.mark.parametrize("messages", list(Messages), ids=[choice.value for choice in Messages])
 
 
@@ -49,9 +40,16 @@ def _network(
 class Steady(Still):
     """A tenth of an Angstrom along x, whatever the features are."""
 
-    def forward(self, points: Split, edges: Edges, moving: slice) -> Tensor:
-        zero = super().forward(points, edges, moving)
-        return zero + zero.new_tensor([0.1, 0.0, 0.0])
+    def forward(self, points: PointFeatures, edges: Edges) -> Tensor:
+        return super().forward(points, edges) + points.scalars.new_tensor([0.1, 0.0, 0.0])
+
+
+class Rising(Still):
+    """Every point goes a little further along x than the one before."""
+
+    def forward(self, points: PointFeatures, edges: Edges) -> Tensor:
+        zero = super().forward(points, edges)
+        return zero + 0.01 * torch.arange(len(zero)).to(zero)[:, None]
 
 
 def _energy(network: NeuralPolarization[Any], atoms: ase.Atoms) -> Tensor:
@@ -62,58 +60,74 @@ def _energy(network: NeuralPolarization[Any], atoms: ase.Atoms) -> Tensor:
 
 
 class TestEdges:
-    def test_the_table_is_complete(self) -> None:
-        assert set(TABLE) == set(Messages)
+    def test_every_choice_has_a_class(self) -> None:
+        assert set(CONNECTIONS) == set(Lengths)
+        assert set(VIEWS) == set(Messages) - {Messages.PLAIN}
 
-    @every_choice
-    def test_who_exchanges_messages(self, messages: Messages) -> None:
-        """The kinds of every pair's edges, and their vectors, envelopes and lengths, against a loop."""
+    def test_edges_of_moving_points(self) -> None:
+        """Every pair of nuclei below the cutoff, with vectors, lengths and envelopes against a loop."""
         molecules = Molecules.from_ase([distorted("CH4"), distorted("H2O")], 1.8, torch.float64)
         displacement = 0.1 * torch.randn_like(molecules.positions)
-        edges = Connection(molecules, messages, 1.8)(displacement)
-        assert set(messages.pairs) == TABLE[messages]
-        n = molecules.num_atoms
-        stride = n if messages.two_points else 0
-        expected: dict[tuple[int, int], Tensor] = {}
-        for sender, receiver in molecules.edge_index.T.tolist():
-            for of_sender, of_receiver in TABLE[messages]:
-                start = molecules.positions[sender] + of_sender * displacement[sender]
-                end = molecules.positions[receiver] + of_receiver * displacement[receiver]
-                expected[sender + of_sender * stride, receiver + of_receiver * stride] = start - end
-        got = list(zip(edges.senders.tolist(), edges.receivers.tolist(), strict=True))
-        assert len(got) == len(set(got)), "an edge appears twice"
-        assert set(got) == set(expected)
-        assert torch.allclose(edges.vectors, torch.stack([expected[edge] for edge in got]), rtol=0.0, atol=1e-12)
+        connect = MovingLengths(molecules, 1.8)
+        edges = connect(displacement)
+        moved = molecules.positions + displacement
+        for edge, (sender, receiver) in enumerate(molecules.edge_index.T.tolist()):
+            assert (edges.senders[edge], edges.receivers[edge]) == (sender, receiver)
+            torch.testing.assert_close(edges.vectors[edge], moved[sender] - moved[receiver])
+            nuclear = molecules.positions[sender] - molecules.positions[receiver]
+            torch.testing.assert_close(connect.nuclear.vectors[edge], nuclear)
+            torch.testing.assert_close(edges.nuclear_lengths[edge], safe_norm(nuclear))
         assert torch.equal(edges.lengths, safe_norm(edges.vectors))
-        nuclear = molecules.positions[edges.senders % n] - molecules.positions[edges.receivers % n]
-        assert torch.allclose(edges.nuclear_lengths, safe_norm(nuclear))
-        assert torch.allclose(edges.envelope, cosine_envelope(safe_norm(nuclear), 1.8))
+        assert torch.equal(connect.nuclear.lengths, edges.nuclear_lengths)
+        assert torch.equal(edges.envelope, cosine_envelope(edges.nuclear_lengths, 1.8))
 
-    @every_choice
-    def test_lengths_may_stay_those_of_the_nuclei(self, messages: Messages) -> None:
+    def test_lengths_may_stay_those_of_the_nuclei(self) -> None:
         """Then vectors have the directions between the points and the lengths between the nuclei."""
         molecules = Molecules.from_ase(distorted("CH4"), CUTOFF, torch.float64)
         displacement = 0.1 * torch.randn_like(molecules.positions)
-        moving = Connection(molecules, messages, CUTOFF)(displacement)
-        edges = Connection(molecules, messages, CUTOFF, Lengths.NUCLEAR)(displacement)
+        moving = MovingLengths(molecules, CUTOFF)(displacement)
+        edges = NuclearLengths(molecules, CUTOFF)(displacement)
         assert torch.equal(edges.lengths, moving.nuclear_lengths)
         assert torch.allclose(safe_norm(edges.vectors), edges.lengths)
         assert torch.allclose(edges.vectors / edges.lengths[:, None], moving.vectors / moving.lengths[:, None])
         assert torch.equal(edges.envelope, moving.envelope)
 
-    @every_choice
-    @pytest.mark.parametrize("lengths", list(Lengths))
-    def test_on_the_nuclei_nothing_is_displaced(self, messages: Messages, lengths: Lengths) -> None:
+    @every_connection
+    def test_on_the_nuclei_nothing_is_displaced(self, lengths: Lengths) -> None:
         molecules = Molecules.from_ase(distorted("CH4"), CUTOFF, torch.float64)
-        connect = Connection(molecules, messages, CUTOFF, lengths)
-        without, zero = connect(None), connect(torch.zeros_like(molecules.positions))
-        assert torch.equal(without.vectors, zero.vectors)
-        assert torch.equal(without.lengths, zero.lengths)
+        connect = CONNECTIONS[lengths](molecules, CUTOFF)
+        zero = connect(torch.zeros_like(molecules.positions))
+        assert torch.equal(connect.nuclear.vectors, zero.vectors)
+        assert torch.equal(connect.nuclear.lengths, zero.lengths)
 
     def test_periodic_edges_are_shifted(self) -> None:
         molecules = Molecules.from_ase(bulk("C", "sc", a=1.5), 2.0, torch.float64)
-        edges = Connection(molecules, Messages.PLAIN, 2.0)(None)
-        assert edges.lengths.tolist() == pytest.approx([1.5] * 6)
+        assert MovingLengths(molecules, 2.0).nuclear.lengths.tolist() == pytest.approx([1.5] * 6)
+
+
+class TestViews:
+    """Who is called with which features and edges, by layers that write down what they get."""
+
+    @every_choice
+    def test_who_exchanges_messages(self, messages: Messages) -> None:
+        network = NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, messages, move=Rising).double()
+        seen: list[tuple[Tensor, Edges]] = []
+        network.backbone.layers[1].register_forward_pre_hook(
+            lambda _, inputs: seen.append((inputs[0].scalars, inputs[1]))
+        )
+        molecules = Molecules.from_ase(distorted("CH4"), CUTOFF, torch.float64)
+        network(molecules)
+        nuclear = MovingLengths(molecules, CUTOFF).nuclear
+        expected = {
+            Messages.PLAIN: ["nuclear"],
+            Messages.RIDING: ["moving"],
+            Messages.MOVING_VIEW: ["moving"],
+            Messages.BOTH_VIEWS: ["nuclear", "moving"],
+        }[messages]
+        got = ["nuclear" if torch.equal(edges.vectors, nuclear.vectors) else "moving" for _, edges in seen]
+        assert got == expected
+        if messages is Messages.BOTH_VIEWS:
+            assert seen[0][0] is not seen[1][0]
 
 
 class TestOutput:
@@ -123,7 +137,7 @@ class TestOutput:
         network = _network(architecture, messages)
         molecules = Molecules.from_ase([structure("CH4"), structure("H2O")], CUTOFF, torch.float64)
         points: Polarized = network(molecules)
-        views = 2 if messages.two_points else 1
+        views = messages.points
         assert points.scalars.shape == (8, 8 * views)
         assert points.trajectory.shape == (3, 8, 3)
         assert (points.trajectory[0] == 0.0).all()
@@ -135,19 +149,6 @@ class TestOutput:
             assert points.vectors is not None and points.vectors.shape == (8, 3, width * views)
         moved = bool((points.displacement != 0.0).any())
         assert moved == (messages is not Messages.PLAIN)
-
-    @pytest.mark.parametrize("architecture", [PaiNN, SchNet, EGNN])
-    def test_views_are_taken_apart_only_for_speed(
-        self, architecture: type[PaiNN] | type[SchNet] | type[EGNN], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """One call of a layer with all points gives what one call per view gives."""
-        network = _network(architecture, Messages.BOTH_VIEWS)
-        molecules = Molecules.from_ase([distorted("CH4"), distorted("H2O")], CUTOFF, torch.float64)
-        apart: Polarized = network(molecules)
-        monkeypatch.setattr(Messages, "mixes_views", True)
-        together: Polarized = network(molecules)
-        assert torch.allclose(apart.scalars, together.scalars, rtol=0.0, atol=1e-12)
-        assert torch.allclose(apart.trajectory, together.trajectory, rtol=0.0, atol=1e-12)
 
     def test_fixed_points_of_the_moving_view_pass_through_no_layer(self) -> None:
         """They hear of the molecule all the same, through the moving point of their atom."""
@@ -212,19 +213,6 @@ class TestOutput:
         one, many = _energy(network, cell), _energy(network, cell * (2, 1, 1))
         assert many.item() == pytest.approx(2.0 * one.item(), rel=1e-10)
 
-    @settings(max_examples=10, deadline=None)
-    @given(st.integers(0, 10_000), st.sampled_from([Messages.CROSSED, Messages.ALL]))
-    def test_other_choices_are_equivariant(self, seed: int, messages: Messages) -> None:
-        """The choices that the contract leaves out: any rotation or reflection of any molecule."""
-        network = _network(PaiNN, messages)
-        atoms = distorted("CH3CH2OH", amount=0.2, seed=seed)
-        matrix = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
-        turned = ase.Atoms(atoms.numbers, atoms.positions @ matrix.T)
-        before: Polarized = network(Molecules.from_ase(atoms, CUTOFF, torch.float64))
-        after: Polarized = network(Molecules.from_ase(turned, CUTOFF, torch.float64))
-        assert (after.scalars - before.scalars).abs().max() < 1e-10
-        assert (after.displacement - before.displacement @ torch.as_tensor(matrix.T)).abs().max() < 1e-10
-
 
 class TestErrors:
     def test_too_few_species(self) -> None:
@@ -264,14 +252,14 @@ def test_trained_moves_are_enlarged_and_held_still_as_a_whole(kind: type[VectorM
     move = kind(8, 4).double()
     torch.nn.init.normal_(move.gate.bias)
     molecules = Molecules.from_ase(distorted("CH4"), CUTOFF, torch.float64)
-    edges, all_points = Connection(molecules, Messages.RIDING, CUTOFF)(None), slice(0, None)
-    points = Split(torch.randn(5, 8, dtype=torch.float64), torch.randn(5, 3, 4, dtype=torch.float64))
-    before = move(points, edges, all_points)
+    edges = MovingLengths(molecules, CUTOFF).nuclear
+    points = PointFeatures(torch.randn(5, 8, dtype=torch.float64), torch.randn(5, 3, 4, dtype=torch.float64))
+    before = move(points, edges)
     assert (before.norm(dim=-1) > 1e-3).all()
     move.enlarge(3.0)
-    torch.testing.assert_close(move(points, edges, all_points), 3.0 * before)
+    torch.testing.assert_close(move(points, edges), 3.0 * before)
     move.hold_still()
-    still = move(points, edges, all_points)
+    still = move(points, edges)
     assert (still == 0.0).all()
     still[0].sum().backward()
     assert move.gate.weight.grad.abs().max() > 1e-4 and move.gate.bias.grad.abs().max() > 1e-4
@@ -281,7 +269,7 @@ def test_the_spring_is_of_the_displacement_in_units_of_its_limit() -> None:
     couple = SelfCouple(4, 0, limit=0.5).double()
     scalars = torch.randn(2, 4, dtype=torch.float64)
     displacement = torch.tensor([[0.0, 0.25, 0.0], [0.3, 0.0, 0.4]], dtype=torch.float64)
-    points = Split(scalars, None)
+    points = PointFeatures(scalars, None)
     after, _ = couple(points, points, displacement)
     expected = scalars + torch.tensor([[0.25], [1.0]], dtype=torch.float64) * couple.spring(scalars)
     torch.testing.assert_close(after.scalars, expected)

@@ -24,6 +24,7 @@ ROOMS = [
     "adapters",
     "architectures",
     "moves",
+    "messages",
     "polarization",
     "response",
     "electronic",

@@ -14,6 +14,7 @@ from torch import Tensor
 import neural_polarization
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.files import replacing
+from neural_polarization.messages import Lengths, Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 
 FORMAT = 4
@@ -130,9 +131,11 @@ def load_model(path: str | Path) -> tuple[Model, Checkpoint]:
 
 def model_config(values: Mapping[str, Any]) -> ModelConfig:
     """A model's configuration from the plain JSON values of `dataclasses.asdict`."""
+    polarization = dict(values["polarization"])
+    polarization |= {"messages": Messages(polarization["messages"]), "lengths": Lengths(polarization["lengths"])}
     return ModelConfig(
         elements=tuple(values["elements"]),
         heads={name: HeadConfig(**head) for name, head in values["heads"].items()},
         backbone=BackboneConfig(**values["backbone"]),
-        polarization=PolarizationConfig(**values["polarization"]),
+        polarization=PolarizationConfig(**polarization),
     )

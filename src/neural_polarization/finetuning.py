@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from neural_polarization.adapters import mace, nequip, pyg, schnetpack, torchmd
 from neural_polarization.adapters.host import Parts
+from neural_polarization.messages import Messages
 from neural_polarization.models import FORCES
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import PairCouple
-from neural_polarization.polarization import Messages, NeuralPolarization
+from neural_polarization.polarization import NeuralPolarization
 
 HOSTS: dict[str, Callable[[nn.Module, Sequence[str], bool], Parts]] = {
     "schnetpack": schnetpack.take_apart,
@@ -41,20 +42,10 @@ class FineTuned(nn.Module):
         elements: chemical symbols, as given to the adapter.
         messages: which points exchange messages.
         limit: bound of the length of a displacement, Angstrom.
-
-    Raises:
-        ValueError: for messages with which every point would receive twice what it was trained on.
     """
 
     def __init__(self, parts: Parts, elements: Sequence[str], messages: Messages | str, limit: float) -> None:
         super().__init__()
-        messages = Messages(messages)
-        if messages is Messages.ALL:
-            kept = ", ".join(choice.value for choice in Messages if choice is not Messages.ALL)
-            raise ValueError(
-                f"messages: with {messages.value!r} every point receives twice the messages that the model was trained "
-                f"on; choose one of {kept}"
-            )
         self.network: NeuralPolarization[Any] = NeuralPolarization(parts.backbone, elements, messages, limit)
         self.readout = parts.readout
         weight = next(self.network.parameters())  # of the backbone: its type and device

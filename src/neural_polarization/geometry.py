@@ -56,14 +56,6 @@ def safe_norm(vectors: Float[Tensor, "..."], epsilon: float = NORM_EPSILON, dim:
     return (vectors.square().sum(dim) + epsilon**2).sqrt()
 
 
-def soft_unit(vectors: Float[Tensor, "... 3"], epsilon: float) -> Float[Tensor, "... 3"]:
-    """Direction that fades to zero with the vector, v / sqrt(|v|^2 + epsilon^2).
-
-    Unlike v/|v| it is smooth at zero; `epsilon` is the length at which it has reached 0.7.
-    """
-    return vectors / safe_norm(vectors, epsilon).unsqueeze(-1)
-
-
 def bound(vectors: Float[Tensor, "... 3"], limit: float) -> Float[Tensor, "... 3"]:
     """Smooth bound of the length, v / sqrt(1 + |v|^2 / limit^2): near zero the identity, always |v| < limit."""
     return vectors * torch.rsqrt(1.0 + vectors.square().sum(-1, keepdim=True) / limit**2)
@@ -97,8 +89,7 @@ def all_pairs(
 ) -> Int[Tensor, "2 edges"]:
     """Neighbour list of many small molecules: every ordered pair within a molecule, kept below the cutoff.
 
-    Measured faster than loops over a neighbour-list library for molecules of tens of atoms; `neighbours` takes
-    cell lists for large or periodic systems.
+    Faster than cell lists for molecules of tens of atoms; `periodic_neighbours` serves large and periodic systems.
 
     Args:
         positions: Angstrom.
@@ -113,7 +104,7 @@ def all_pairs(
     partners = sizes[molecule_index]  # each atom is paired with all of its molecule
     receivers = torch.repeat_interleave(partners)
     first_pair = torch.cumsum(partners, 0) - partners
-    rank = torch.arange(len(receivers), device=positions.device) - first_pair[receivers]
+    rank = torch.arange(receivers.shape[0], device=positions.device) - first_pair[receivers]
     senders = starts[molecule_index[receivers]] + rank
     distance2 = (positions[senders] - positions[receivers]).square().sum(-1)
     keep = (distance2 < cutoff**2) & (senders != receivers)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from neural_polarization.architectures import BackboneConfig, look_up
 from neural_polarization.heads import HEADS, Head, Widths
+from neural_polarization.messages import Lengths, Messages
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
-from neural_polarization.polarization import Messages, NeuralPolarization, Polarized
+from neural_polarization.polarization import NeuralPolarization, Polarized
 
 FORCES = "forces"
 """Name of the predictions, and of the labels, that are minus the gradient of the energy."""
@@ -24,17 +25,17 @@ class PolarizationConfig:
     """How the network is polarized.
 
     Attributes:
-        messages: which points exchange messages, a value of `Messages`; "plain" is the network as it is.
+        messages: which points exchange messages; "plain" is the network as it is.
         limit: bound of the displacements, Angstrom.
         move: one of `MOVES`; "default" fits the backbone, "still" holds the moving points on their nuclei.
         lengths: whether edges are as long as the points are apart ("moving", for forces and varied geometries) or as
-            their nuclei ("nuclear", for molecules at equilibrium), a value of `Lengths`.
+            their nuclei ("nuclear", for molecules at equilibrium).
     """
 
-    messages: str = "moving_view"
+    messages: Messages = Messages.MOVING_VIEW
     limit: float = 0.5
     move: str = "default"
-    lengths: str = "moving"
+    lengths: Lengths = Lengths.MOVING
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class Model(nn.Module):
         config = replace(config, backbone=config.backbone.resolved())
         self.config = config
         messages = Messages(config.polarization.messages)
-        species = len(config.elements) * (2 if messages.two_points else 1)
+        species = len(config.elements) * messages.points
         backbone = config.backbone.build(species)
         self.representation = NeuralPolarization(
             backbone,
@@ -149,7 +150,7 @@ class Model(nn.Module):
             look_up(MOVES, config.polarization.move, "polarization.move"),
             config.polarization.lengths,
         )
-        copies = 2 if messages.two_points else 1
+        copies = messages.points
         widths = Widths(copies * backbone.scalar_channels, copies * backbone.vector_channels)
         self.heads = nn.ModuleDict(
             {

@@ -48,7 +48,7 @@ class Molecules:
     @property
     def num_atoms(self) -> int:
         """Number of atoms in all molecules together."""
-        return len(self.atomic_numbers)
+        return self.atomic_numbers.shape[0]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Molecules":
         """The same molecules on another device or in another floating-point type."""

@@ -1,4 +1,4 @@
-"""The bricks of the method: what displaces a moving point, and what couples it to its fixed one."""
+"""What displaces a moving point, and what couples it to its fixed point."""
 
 from abc import ABC, abstractmethod
 
@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import sum_by_index
 
@@ -40,8 +40,8 @@ class Move(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def forward(self, points: Split, edges: Edges, moving: slice) -> Float[Tensor, "atoms 3"]:
-        """Displacement (Angstrom) of the points that `moving` selects."""
+    def forward(self, points: PointFeatures, edges: Edges) -> Float[Tensor, "atoms 3"]:
+        """Step of each point, Angstrom."""
 
     @abstractmethod
     def hold_still(self) -> None:
@@ -55,9 +55,9 @@ class Move(nn.Module, ABC):
 class Still(Move):
     """Nothing moves: the moving points stay on their nuclei."""
 
-    def forward(self, points: Split, edges: Edges, moving: slice) -> Float[Tensor, "atoms 3"]:
+    def forward(self, points: PointFeatures, edges: Edges) -> Float[Tensor, "atoms 3"]:
         """Zero."""
-        return points.scalars.new_zeros(len(points.scalars[moving]), 3)
+        return points.scalars.new_zeros(points.scalars.shape[0], 3)
 
     def hold_still(self) -> None:
         """It does already."""
@@ -78,12 +78,12 @@ class VectorMove(Move):
         self.gate = nn.Linear(scalar_channels, _MIXES)
         _start_small(self.gate, _MIXES)
 
-    def forward(self, points: Split, edges: Edges, moving: slice) -> Float[Tensor, "atoms 3"]:
-        """Displacement (Angstrom) of the points that `moving` selects."""
+    def forward(self, points: PointFeatures, edges: Edges) -> Float[Tensor, "atoms 3"]:
+        """Step of each point, Angstrom."""
         assert points.vectors is not None
         # Scalars first: one weight per channel is a smaller array than eight mixes of vectors and their products.
-        weights = self.gate(_of(points.scalars, moving)) @ (STEP * self.mix.weight)
-        return (_of(points.vectors, moving) * weights.unsqueeze(1)).sum(-1)
+        weights = self.gate(points.scalars) @ (STEP * self.mix.weight)
+        return (points.vectors * weights.unsqueeze(1)).sum(-1)
 
     def hold_still(self) -> None:
         """Sets the gates to zero."""
@@ -113,8 +113,8 @@ class EdgeMove(Move):
         self.gate = nn.Linear(scalar_channels, 1)
         _start_small(self.gate, scalar_channels)
 
-    def forward(self, points: Split, edges: Edges, moving: slice) -> Float[Tensor, "atoms 3"]:
-        """Displacement (Angstrom) of the points that `moving` selects."""
+    def forward(self, points: PointFeatures, edges: Edges) -> Float[Tensor, "atoms 3"]:
+        """Step of each point, Angstrom."""
         hidden = (
             self.of_receiver(points.scalars)[edges.receivers]
             + self.of_sender(points.scalars)[edges.senders]
@@ -122,7 +122,7 @@ class EdgeMove(Move):
         )
         gates = self.gate(nn.functional.silu(hidden)) * (PUSH * edges.envelope / (edges.lengths + 1.0)).unsqueeze(-1)
         steps = gates * edges.vectors
-        return _of(sum_by_index(steps, edges.receivers, len(points.scalars)), moving)
+        return sum_by_index(steps, edges.receivers, points.scalars.shape[0])
 
     def hold_still(self) -> None:
         """Sets the gates to zero."""
@@ -152,7 +152,9 @@ class Couple(nn.Module, ABC):
         self.limit = limit
 
     @abstractmethod
-    def forward(self, fixed: Split, moving: Split, displacement: Float[Tensor, "atoms 3"]) -> tuple[Split, Split]:
+    def forward(
+        self, fixed: PointFeatures, moving: PointFeatures, displacement: Float[Tensor, "atoms 3"]
+    ) -> tuple[PointFeatures, PointFeatures]:
         """Features of the fixed and the moving points after the coupling; one object where they are one."""
 
     def stretch(self, displacement: Float[Tensor, "atoms 3"]) -> Float[Tensor, "atoms 1"]:
@@ -172,10 +174,12 @@ class SelfCouple(Couple):
         super().__init__(scalar_channels, vector_channels, limit)
         self.spring = nn.Linear(scalar_channels, scalar_channels)
 
-    def forward(self, fixed: Split, moving: Split, displacement: Float[Tensor, "atoms 3"]) -> tuple[Split, Split]:
+    def forward(
+        self, fixed: PointFeatures, moving: PointFeatures, displacement: Float[Tensor, "atoms 3"]
+    ) -> tuple[PointFeatures, PointFeatures]:
         """Features after the coupling."""
         scalars = torch.addcmul(moving.scalars, self.stretch(displacement), self.spring(moving.scalars))
-        points = Split(scalars, moving.vectors)
+        points = PointFeatures(scalars, moving.vectors)
         return points, points
 
 
@@ -194,7 +198,9 @@ class PairCouple(Couple):
         self.vectors_to_fixed = nn.Parameter(_weights(vector_channels)) if vector_channels else None
         self.vectors_to_moving = nn.Parameter(_weights(vector_channels)) if vector_channels else None
 
-    def forward(self, fixed: Split, moving: Split, displacement: Float[Tensor, "atoms 3"]) -> tuple[Split, Split]:
+    def forward(
+        self, fixed: PointFeatures, moving: PointFeatures, displacement: Float[Tensor, "atoms 3"]
+    ) -> tuple[PointFeatures, PointFeatures]:
         """Features after the coupling."""
         stretch = self.stretch(displacement)
         to_fixed = self.to_fixed(torch.cat([moving.scalars, stretch], -1))
@@ -206,18 +212,15 @@ class PairCouple(Couple):
                 fixed_vectors + self.vectors_to_fixed * moving_vectors,
                 moving_vectors + self.vectors_to_moving * fixed_vectors,
             )
-        return Split(fixed.scalars + to_fixed, fixed_vectors), Split(moving.scalars + to_moving, moving_vectors)
+        return PointFeatures(fixed.scalars + to_fixed, fixed_vectors), PointFeatures(
+            moving.scalars + to_moving, moving_vectors
+        )
 
     def silence(self) -> None:
         """The two points tell each other nothing; gradients by which that changes remain."""
         with torch.no_grad():
             for weights in self.parameters():
                 weights.zero_()
-
-
-def _of(points: Float[Tensor, "points ..."], moving: slice) -> Float[Tensor, "moving ..."]:
-    """What `moving` selects; where that is all, no slice is taken: its gradient would fill and copy an array."""
-    return points if moving == slice(0, None) else points[moving]
 
 
 def _weights(channels: int) -> Float[Tensor, " channels"]:

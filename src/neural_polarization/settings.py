@@ -5,6 +5,7 @@ import difflib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -184,7 +185,7 @@ def plain(value: object) -> Any:
         return {str(k): plain(v) for k, v in cast(Mapping[object, object], value).items()}
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in cast(Sequence[object], value)]
-    return value
+    return value.value if isinstance(value, StrEnum) else value
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -251,6 +252,8 @@ def _value(hint: Any, value: object, key: str, source: Source, known: list[str])
 def _leaf(hint: Any, value: object, key: str, source: Source) -> Any:
     import jsonargparse
 
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return _choice(hint, value, key, source)
     value = _settled(hint, value)
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("--value", type=_concrete(hint))
@@ -260,6 +263,16 @@ def _leaf(hint: Any, value: object, key: str, source: Source) -> Any:
         if not isinstance(error, (jsonargparse.ArgumentError, TypeError, ValueError)):
             raise
         raise ConfigError(f"{source.at(key)}: {key} must be {_described(hint)}, not {value!r}") from None
+
+
+def _choice(kind: type[StrEnum], value: object, key: str, source: Source) -> StrEnum:
+    """The member of that value; jsonargparse would take the names of members instead."""
+    known = [choice.value for choice in kind]
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"{source.at(key)}: {key} must be one of {', '.join(known)}, not {value!r}{hint}")
+    return kind(value)
 
 
 def _settled(hint: Any, value: object) -> object:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from neural_polarization.adapters import mace, nequip, pyg, schnetpack, torchmd
 from neural_polarization.adapters.host import Columns, EnergyReadout, Parts, PointTable, check_neighbours, numbers_of
-from neural_polarization.backbones import EGNN, PaiNN, Split
+from neural_polarization.backbones import EGNN, PaiNN, PointFeatures
 from neural_polarization.finetuning import HOSTS, FineTuned, polarize
 from neural_polarization.layers import mlp, sum_by_index
+from neural_polarization.messages import Messages
 from neural_polarization.molecules import Molecules
-from neural_polarization.polarization import Messages, NeuralPolarization
+from neural_polarization.polarization import NeuralPolarization
 from neural_polarization.testing import ELEMENTS
 
 CUTOFF = 4.0
@@ -26,7 +27,7 @@ class Readout(EnergyReadout):
         super().__init__()
         self.of_atoms = mlp([channels, 8, 1])
 
-    def forward(self, points: Split, molecules: Molecules) -> Tensor:
+    def forward(self, points: PointFeatures, molecules: Molecules) -> Tensor:
         energies = self.of_atoms(points.scalars).squeeze(-1)
         return sum_by_index(energies, molecules.molecule_index, molecules.num_molecules)
 
@@ -48,7 +49,7 @@ def fine_tuned(messages: str, architecture: type[PaiNN] | type[EGNN] = PaiNN, se
 
 
 class TestFineTuned:
-    @pytest.mark.parametrize("messages", ["plain", "riding", "moving_view", "both_views", "crossed"])
+    @pytest.mark.parametrize("messages", ["plain", "riding", "moving_view", "both_views"])
     @pytest.mark.parametrize("architecture", [PaiNN, EGNN])
     def test_starts_as_it_was(self, architecture: type[PaiNN] | type[EGNN], messages: str) -> None:
         molecules = batch(CUTOFF)
@@ -73,11 +74,7 @@ class TestFineTuned:
         assert hessian.abs().max() > 1e-3
         torch.testing.assert_close(hessian, hessian.T)
 
-    def test_all_messages_are_twice_too_many(self) -> None:
-        with pytest.raises(ValueError, match=r"'all' every point receives twice .* choose one of plain, riding"):
-            fine_tuned("all")
-
-    @pytest.mark.parametrize("messages", ["riding", "moving_view", "both_views", "crossed"])
+    @pytest.mark.parametrize("messages", ["riding", "moving_view", "both_views"])
     def test_learns(self, messages: str) -> None:
         assert_learns(fine_tuned(messages), batch(CUTOFF))
 
@@ -195,7 +192,7 @@ class TestBricks:
         split = columns.take(features)
         assert split.vectors is not None
         assert torch.equal(split.vectors[:, :, 1], features[:, 8:11])
-        put = columns.put(features, Split(split.scalars + 1.0, split.vectors * 2.0))
+        put = columns.put(features, PointFeatures(split.scalars + 1.0, split.vectors * 2.0))
         assert torch.equal(put[:, :3], features[:, :3] + 1.0)
         assert torch.equal(put[:, 3:5], features[:, 3:5])
         assert torch.equal(put[:, 5:11], features[:, 5:11] * 2.0)

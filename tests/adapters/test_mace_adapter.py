@@ -118,7 +118,7 @@ class TestMACE(BackboneContract):
 
 
 class TestPolarized:
-    @pytest.mark.parametrize("messages", ["plain", "riding", "moving_view", "both_views", "crossed"])
+    @pytest.mark.parametrize("messages", ["plain", "riding", "moving_view", "both_views"])
     def test_starts_with_the_same_predictions(self, messages: str) -> None:
         trained, molecules = model(), batch(CUTOFF)
         energy, forces = predictions(trained, molecules)

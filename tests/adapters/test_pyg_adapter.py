@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from neural_polarization.adapters import pyg as adapter
 from neural_polarization.finetuning import FineTuned, polarize
 from neural_polarization.geometry import all_pairs
+from neural_polarization.messages import Messages
 from neural_polarization.molecules import Molecules
-from neural_polarization.polarization import Messages
 from neural_polarization.testing import ELEMENTS, BackboneContract
 
 if find_spec("torch_geometric") is None:
@@ -145,7 +145,7 @@ class TestViSNetOfDegree2(TestViSNet):
 
 
 class TestPolarized:
-    @pytest.mark.parametrize("messages", ["plain", "riding", "moving_view", "both_views", "crossed"])
+    @pytest.mark.parametrize("messages", ["plain", "riding", "moving_view", "both_views"])
     @pytest.mark.parametrize("name", ["schnet", "visnet"])
     def test_starts_with_the_same_predictions(self, name: str, messages: str) -> None:
         trained, molecules = model(name), batch(CUTOFF)
@@ -197,7 +197,7 @@ def limited(name: str, most: int) -> Any:
 
 
 class TestErrors:
-    @pytest.mark.parametrize("messages", ["plain", "both_views", "crossed"])
+    @pytest.mark.parametrize("messages", ["plain", "both_views"])
     @pytest.mark.parametrize("name", ["schnet", "visnet"])
     def test_more_neighbours_than_the_model_keeps(self, name: str, messages: str) -> None:
         """Its search would leave some out: without an error, predictions would be others than the trained ones."""

@@ -112,7 +112,7 @@ class TestSO3net(BackboneContract):
 
 
 class TestPolarized:
-    @pytest.mark.parametrize("messages", ["plain", "riding", "moving_view", "both_views", "crossed"])
+    @pytest.mark.parametrize("messages", ["plain", "riding", "moving_view", "both_views"])
     @pytest.mark.parametrize("name", NAMES)
     def test_starts_with_the_same_predictions(self, name: str, messages: str) -> None:
         model, molecules = potential(name), batch(CUTOFF)

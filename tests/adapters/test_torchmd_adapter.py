@@ -20,8 +20,8 @@ from torch import Tensor
 
 from neural_polarization.adapters import torchmd as adapter
 from neural_polarization.finetuning import FineTuned, polarize
+from neural_polarization.messages import Messages
 from neural_polarization.molecules import Molecules
-from neural_polarization.polarization import Messages
 from neural_polarization.testing import ELEMENTS, BackboneContract
 
 if find_spec("torchmdnet") is None:
@@ -125,7 +125,7 @@ class TestETWithoutVectorCutoff(BackboneContract):
 
 
 class TestPolarized:
-    @pytest.mark.parametrize("messages", ["plain", "riding", "moving_view", "both_views", "crossed"])
+    @pytest.mark.parametrize("messages", ["plain", "riding", "moving_view", "both_views"])
     @pytest.mark.parametrize("vector_cutoff", [False, True])
     def test_starts_with_the_same_predictions(self, vector_cutoff: bool, messages: str) -> None:
         trained, molecules = model(vector_cutoff=vector_cutoff), batch(CUTOFF)

@@ -12,6 +12,7 @@ import torch
 from ase.build import molecule
 
 from neural_polarization.architectures import ARCHITECTURES, BackboneConfig
+from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.testing.base import STANDARD
@@ -28,7 +29,7 @@ HEADS = {
 def model_of(name: str, messages: str) -> Model:
     """A small one, its weights set by their names: of the size of a linear layer's there, and of one elsewhere."""
     backbone = BackboneConfig(name, preset="small")
-    model = Model(ModelConfig(("H", "C", "O"), HEADS, backbone, PolarizationConfig(messages))).double()
+    model = Model(ModelConfig(("H", "C", "O"), HEADS, backbone, PolarizationConfig(Messages(messages)))).double()
     with torch.no_grad():
         for path, module in model.named_modules():
             linear = isinstance(module, torch.nn.Linear)

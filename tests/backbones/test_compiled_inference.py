@@ -13,7 +13,7 @@ import pytest
 SCRIPT = """
 import torch
 from neural_polarization.backbones import PaiNN
-from neural_polarization.polarization import Messages
+from neural_polarization.messages import Messages
 from neural_polarization.testing import BackboneContract
 
 torch.set_num_threads(1)

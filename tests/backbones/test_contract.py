@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from neural_polarization.backbones import EGNN, PaiNN, SchNet
+from neural_polarization.messages import Lengths
 from neural_polarization.molecules import Molecules
-from neural_polarization.polarization import Lengths, NeuralPolarization
+from neural_polarization.polarization import NeuralPolarization
 from neural_polarization.testing import ELEMENTS, BackboneContract, structure
 
 

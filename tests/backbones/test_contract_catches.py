@@ -11,66 +11,66 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from neural_polarization.backbones import Backbone, PaiNN, Split
+from neural_polarization.backbones import Backbone, PaiNN, PointFeatures
 from neural_polarization.geometry import Edges
-from neural_polarization.polarization import Messages
+from neural_polarization.messages import Messages
 from neural_polarization.testing import ELEMENTS, BackboneContract
 
 
 class Broken(nn.Module):
     """A layer of PaiNN with something wrong around it."""
 
-    def __init__(self, layer: Callable[[Split, Edges], Split]) -> None:
+    def __init__(self, layer: Callable[[PointFeatures, Edges], PointFeatures]) -> None:
         super().__init__()
         self.layer = layer
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         return self.layer(features, edges)
 
 
 class KnowsDirections(Broken):
     """Prefers the x axis."""
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         return self.layer(features, replace(edges, lengths=edges.lengths + 0.1 * edges.vectors[:, 0].abs()))
 
 
 class HasHandedness(Broken):
     """Adds pseudovectors to vectors: right under rotations, wrong under reflections."""
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         out = self.layer(features, edges)
         assert out.vectors is not None
-        return Split(out.scalars, out.vectors + torch.linalg.cross(out.vectors, out.vectors.roll(1, -1), dim=1))
+        return PointFeatures(out.scalars, out.vectors + torch.linalg.cross(out.vectors, out.vectors.roll(1, -1), dim=1))
 
 
 class AveragesTheBatch(Broken):
     """Lets molecules of a batch know of each other."""
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         out = self.layer(features, edges)
-        return Split(out.scalars + out.scalars.mean(0), out.vectors)
+        return PointFeatures(out.scalars + out.scalars.mean(0), out.vectors)
 
 
 class CountsAtoms(Broken):
     """Depends on the order of atoms."""
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         out = self.layer(features, edges)
-        return Split(out.scalars + torch.arange(len(out.scalars)).to(out.scalars).unsqueeze(-1), out.vectors)
+        return PointFeatures(out.scalars + torch.arange(len(out.scalars)).to(out.scalars).unsqueeze(-1), out.vectors)
 
 
 class CutsOff(Broken):
     """Ignores the envelope."""
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         return self.layer(features, replace(edges, envelope=torch.ones_like(edges.envelope)))
 
 
 class FadesWithMovingPoints(Broken):
     """Takes the envelope from the moved distance, where the edge may end before it has faded."""
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         envelope = 0.5 * (1.0 + torch.cos(edges.lengths * torch.pi / 4.0))
         return self.layer(features, replace(edges, envelope=envelope))
 
@@ -85,7 +85,7 @@ class SeesTheNearest(Broken):
 
     nearest = 16
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         nearer = edges.nuclear_lengths < edges.nuclear_lengths.unsqueeze(-1)
         rank = (nearer & (edges.receivers == edges.receivers.unsqueeze(-1))).sum(-1)
         return self.layer(features, _only(edges, rank < self.nearest))
@@ -102,36 +102,36 @@ class SeesTheNearest32(SeesTheNearest):
 class ForgetsImages(Broken):
     """Takes an atom's image in the next cell for the atom itself."""
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         return self.layer(features, _only(edges, edges.senders != edges.receivers))
 
 
 class KnowsNoElements(PaiNN):
     """Has one row for all species."""
 
-    def embed(self, species: Tensor) -> Split:
+    def embed(self, species: Tensor) -> PointFeatures:
         return super().embed(torch.zeros_like(species))
 
 
 class KnowsFixedPointsOnly(PaiNN):
     """Takes a moving point for its nucleus."""
 
-    def embed(self, species: Tensor) -> Split:
+    def embed(self, species: Tensor) -> PointFeatures:
         return super().embed(species % len(ELEMENTS))
 
 
 class TalksAboutNothing(Broken):
     """Sends the same whatever the sender is."""
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         out = self.layer(replace(features, scalars=torch.ones_like(features.scalars)), edges)
-        return Split(features.scalars + out.scalars - 1.0, out.vectors)
+        return PointFeatures(features.scalars + out.scalars - 1.0, out.vectors)
 
 
 class Remembers(Broken):
     """Keeps the first geometry that it saw."""
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         if not hasattr(self, "first") or len(self.first.senders) != len(edges.senders):
             self.first = edges
         return self.layer(features, self.first)
@@ -140,16 +140,16 @@ class Remembers(Broken):
 class TakesNorms(Broken):
     """Takes a norm that has no derivative at zero."""
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         out = self.layer(features, edges)
         assert out.vectors is not None
-        return Split(out.scalars + out.vectors.square().sum(1).sqrt(), out.vectors)
+        return PointFeatures(out.scalars + out.vectors.square().sum(1).sqrt(), out.vectors)
 
 
 class HasDeadWeights(Broken):
     """Has a parameter that does nothing."""
 
-    def __init__(self, layer: Callable[[Split, Edges], Split]) -> None:
+    def __init__(self, layer: Callable[[PointFeatures, Edges], PointFeatures]) -> None:
         super().__init__(layer)
         self.dead = nn.Parameter(torch.zeros(3))
 

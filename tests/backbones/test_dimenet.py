@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from neural_polarization.backbones.dimenet import DimeNetFeatures, DimeNetPP
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
 from neural_polarization.molecules import Molecules
 from neural_polarization.testing import BackboneContract, distorted, structure
@@ -46,12 +46,12 @@ def test_joined_scalars_reach_the_messages() -> None:
 
     added = torch.zeros_like(features.scalars)
     added[0] = 0.1
-    told: DimeNetFeatures = second(backbone.join(features, Split(features.scalars + added, None)), edges)
+    told: DimeNetFeatures = second(backbone.join(features, PointFeatures(features.scalars + added, None)), edges)
     change = (told.scalars - added - plain.scalars).abs().amax(1)
     assert (change[1:] > 1e-6).all()
 
-    twice = backbone.join(features, Split(features.scalars + 0.3 * added, None))
-    twice = backbone.join(twice, Split(features.scalars + added, None))
+    twice = backbone.join(features, PointFeatures(features.scalars + 0.3 * added, None))
+    twice = backbone.join(twice, PointFeatures(features.scalars + added, None))
     again: DimeNetFeatures = second(twice, edges)
     assert torch.allclose(again.scalars, told.scalars, rtol=0.0, atol=1e-12)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from neural_polarization.backbones.gvp import GVP, GeometricVectorPerceptron, VectorLayerNorm
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
 from neural_polarization.testing import ELEMENTS, BackboneContract, structure
@@ -23,7 +23,7 @@ def test_norm_keeps_small_vectors_and_bounds_large_ones() -> None:
     vectors = torch.randn(5, 3, 2, dtype=torch.float64)
 
     def normalized(scale: float) -> torch.Tensor:
-        out: Split = norm(Split(torch.randn(5, 4, dtype=torch.float64), scale * vectors))
+        out: PointFeatures = norm(PointFeatures(torch.randn(5, 4, dtype=torch.float64), scale * vectors))
         assert out.vectors is not None
         return out.vectors
 

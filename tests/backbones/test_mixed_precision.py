@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from neural_polarization.architectures import ARCHITECTURES
-from neural_polarization.polarization import Messages
+from neural_polarization.messages import Messages
 from small import tiny
 
 

@@ -11,14 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.cli import main
 from neural_polarization.evaluation.expressiveness.cases import Case, all_cases
 from neural_polarization.evaluation.expressiveness.report import IMPOSSIBLE, ROUNDING, violations, write_report
 from neural_polarization.evaluation.expressiveness.suite import Cell, Settings, least_layers, make_network, measure
 from neural_polarization.evaluation.expressiveness.symmetry import SymmetryErrors, symmetry_errors
+from neural_polarization.messages import Messages
 from neural_polarization.molecules import Molecules
-from neural_polarization.polarization import Messages, Polarized
+from neural_polarization.polarization import Polarized
 
 CASES = {case.name: case for case in all_cases()}
 
@@ -116,18 +117,20 @@ def test_violations_are_found(results: dict[tuple[str, str, int], Cell]) -> None
 
 
 def _tilted(points: Polarized, molecules: Molecules) -> Polarized:
-    return replace(points, fixed=Split(points.fixed.scalars + 1e-3 * molecules.positions[:, :1], points.fixed.vectors))
+    return replace(
+        points, fixed=PointFeatures(points.fixed.scalars + 1e-3 * molecules.positions[:, :1], points.fixed.vectors)
+    )
 
 
 def _handed(points: Polarized, molecules: Molecules) -> Polarized:
     x = molecules.positions
     volume = torch.linalg.det(x[1:4] - x[0])
-    return replace(points, fixed=Split(points.fixed.scalars + 1e-3 * volume, points.fixed.vectors))
+    return replace(points, fixed=PointFeatures(points.fixed.scalars + 1e-3 * volume, points.fixed.vectors))
 
 
 def _fixed_vectors(points: Polarized, _: Molecules) -> Polarized:
     assert points.fixed.vectors is not None
-    return replace(points, fixed=Split(points.fixed.scalars, points.fixed.vectors + 1e-3))
+    return replace(points, fixed=PointFeatures(points.fixed.scalars, points.fixed.vectors + 1e-3))
 
 
 def _out_of_plane(points: Polarized, molecules: Molecules) -> Polarized:

@@ -14,9 +14,9 @@ from neural_polarization.architectures import ARCHITECTURES, BackboneConfig
 from neural_polarization.checkpoints import load_model
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.prediction import predict
+from neural_polarization.messages import Messages
 from neural_polarization.models import Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
-from neural_polarization.polarization import Messages
 from neural_polarization.settings import Source, build
 from neural_polarization.testing import TinyModel, distorted
 from neural_polarization.testing.base import every_choice
@@ -81,7 +81,11 @@ def test_mixed_precision(name: str, dtype: torch.dtype) -> None:
 
 def full_model(messages: str) -> Model:
     backbone = BackboneConfig(channels=16, num_layers=2)
-    return Model(ModelConfig(("H", "C", "O"), EVERY_HEAD, backbone, PolarizationConfig(messages))).double().eval()
+    return (
+        Model(ModelConfig(("H", "C", "O"), EVERY_HEAD, backbone, PolarizationConfig(Messages(messages))))
+        .double()
+        .eval()
+    )
 
 
 @every_choice

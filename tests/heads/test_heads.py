@@ -11,8 +11,9 @@ from ase.build import molecule
 from torch import Tensor
 
 from neural_polarization.architectures import BackboneConfig
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.heads import HEADS, Dipole, Extensive, Head, Intensive, Polarizability, SpatialExtent, Widths
+from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import Polarized
@@ -25,7 +26,10 @@ def make_model(kind: str, messages: str = "both_views", backbone: str = "painn")
     """A small double-precision model with one head, whose moves are large enough to matter."""
     torch.manual_seed(1)
     config = ModelConfig(
-        ELEMENTS, {"p": HeadConfig(kind)}, BackboneConfig(backbone, 8, 2, 4.0, 6), PolarizationConfig(messages)
+        ELEMENTS,
+        {"p": HeadConfig(kind)},
+        BackboneConfig(backbone, 8, 2, 4.0, 6),
+        PolarizationConfig(Messages(messages)),
     )
     model = Model(config).double()
     with torch.no_grad():
@@ -45,7 +49,7 @@ def batch() -> Molecules:
 def features(molecules: Molecules) -> Polarized:
     """Random ones of every atom: four scalars, two vectors, and a displacement."""
     n = molecules.num_atoms
-    points = Split(torch.randn(n, 4, dtype=torch.float64), torch.randn(n, 3, 2, dtype=torch.float64))
+    points = PointFeatures(torch.randn(n, 4, dtype=torch.float64), torch.randn(n, 3, 2, dtype=torch.float64))
     return Polarized(points, points, torch.randn(1, n, 3, dtype=torch.float64))
 
 

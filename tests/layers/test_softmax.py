@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from neural_polarization.layers.softmax import Heads, edge_softmax
+from neural_polarization.layers.softmax import AttentionHeads, edge_softmax
 
 RECEIVERS = torch.tensor([0, 2, 0, 3, 0, 2])
 
@@ -63,10 +63,10 @@ def test_no_edges() -> None:
 
 def test_heads_share_channels() -> None:
     """Each head has some of the channels of every block, with all components, and joining undoes splitting."""
-    heads = Heads([(4, 1), (2, 3)], 2)
+    heads = AttentionHeads([(4, 1), (2, 3)], 2)
     features = torch.arange(20.0).unflatten(0, (2, 10))
     split = heads.split(features)
     assert split[0].tolist() == [[0, 1, 4, 5, 6], [2, 3, 7, 8, 9]]
     assert torch.equal(heads.join(split), features)
     with pytest.raises(ValueError, match="choose a divisor"):
-        Heads([(4, 1), (3, 3)], 2)
+        AttentionHeads([(4, 1), (3, 3)], 2)

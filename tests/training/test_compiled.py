@@ -10,6 +10,7 @@ from torch.fx import GraphModule
 
 import neural_polarization.training.compiled as module
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.training.compiled import Capacity, CompiledModel, compile_training, inputs, trace
@@ -49,7 +50,7 @@ def small(messages: str, backbone: str = "painn", heads: dict[str, HeadConfig] |
         ("H", "O"),
         heads or {"energy": HeadConfig("extensive", forces=True)},
         BackboneConfig(backbone, channels=4, num_layers=2, cutoff=4.0, num_basis=4),
-        PolarizationConfig(messages),
+        PolarizationConfig(Messages(messages)),
     )
     model = Model(config).double()
     model.head("energy").baseline.references.copy_(torch.tensor([-13.6, -2043.0]))

@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from neural_polarization.backbones.protocol import Backbone, Split
+from neural_polarization.backbones.protocol import Backbone, PointFeatures
 from neural_polarization.molecules import Molecules
 
 
@@ -20,7 +20,7 @@ class EnergyReadout(nn.Module, ABC):
     """The readout of a trained model, made of the model's own modules: from features of points to energies."""
 
     @abstractmethod
-    def forward(self, points: Split, molecules: Molecules) -> Float[Tensor, " molecules"]:
+    def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
         """Energy of each molecule in the model's own unit, from one set of features per atom."""
 
 
@@ -134,12 +134,12 @@ class Columns:
         vectors = 0 if self.vectors is None else (self.vectors.stop - self.vectors.start) // 3
         return self.scalars.stop - self.scalars.start, vectors
 
-    def take(self, features: Float[Tensor, "points irreps"]) -> Split:
+    def take(self, features: Float[Tensor, "points irreps"]) -> PointFeatures:
         """The scalars and the vectors of features."""
         vectors = None if self.vectors is None else features[:, self.vectors].unflatten(-1, (-1, 3)).transpose(1, 2)
-        return Split(features[:, self.scalars], vectors)
+        return PointFeatures(features[:, self.scalars], vectors)
 
-    def put(self, features: Float[Tensor, "points irreps"], split: Split) -> Float[Tensor, "points irreps"]:
+    def put(self, features: Float[Tensor, "points irreps"], split: PointFeatures) -> Float[Tensor, "points irreps"]:
         """The same features with these scalars and vectors; vectors that have no place here are left out."""
         joined = features.clone()
         joined[:, self.scalars] = split.scalars

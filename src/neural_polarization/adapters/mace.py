@@ -18,7 +18,7 @@ from neural_polarization.adapters.host import (
     numbers_of,
     unsupported,
 )
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.geometry import Edges, safe_norm
 from neural_polarization.layers import sum_by_index
 from neural_polarization.molecules import Molecules
@@ -82,7 +82,7 @@ class MACELayer(nn.Module):
         basis, cutoff = self._radial(features, edges, edge_index)
         node, own = self.interaction(
             node_attrs=features.elements,
-            node_feats=self.before.put(features.node, Split(features.scalars, features.vectors)),
+            node_feats=self.before.put(features.node, PointFeatures(features.scalars, features.vectors)),
             edge_attrs=self.spherical_harmonics(-edges.vectors),  # MACE's vectors point to the receiver
             edge_feats=basis,
             edge_index=edge_index,
@@ -91,7 +91,7 @@ class MACELayer(nn.Module):
         node = self.product(node_feats=node, sc=own, node_attrs=features.elements)
         energy = features.energy
         if self.readout is not None:
-            heads = torch.full((len(node),), self.head, device=node.device)
+            heads = torch.full((node.shape[0],), self.head, device=node.device)
             energy = energy + self.readout(node, heads)[:, self.head : self.head + 1]
         split = self.after.take(node)
         vectors = features.vectors if split.vectors is None else split.vectors
@@ -169,17 +169,17 @@ class MACEBackbone(nn.Module):
         channels = self.vector_channels
         return MACEFeatures(
             scalars=scalars,
-            vectors=scalars.new_zeros(len(species), 3, channels) if channels else None,
+            vectors=scalars.new_zeros(species.shape[0], 3, channels) if channels else None,
             node=scalars,
-            energy=scalars.new_zeros(len(species), 1),
+            energy=scalars.new_zeros(species.shape[0], 1),
             elements=self._one_hot[species % len(self._one_hot)],
         )
 
-    def split(self, features: MACEFeatures) -> Split:
+    def split(self, features: MACEFeatures) -> PointFeatures:
         """The scalars followed by the energies, and the vectors."""
-        return Split(torch.cat([features.scalars, features.energy], -1), features.vectors)
+        return PointFeatures(torch.cat([features.scalars, features.energy], -1), features.vectors)
 
-    def join(self, features: MACEFeatures, split: Split) -> MACEFeatures:
+    def join(self, features: MACEFeatures, split: PointFeatures) -> MACEFeatures:
         """These scalars, energies and vectors."""
         return replace(features, scalars=split.scalars[:, :-1], energy=split.scalars[:, -1:], vectors=split.vectors)
 
@@ -198,7 +198,7 @@ class MACEReadout(EnergyReadout):
         self.register_buffer("atomic_numbers", model.atomic_numbers, persistent=False)
         self.head = head
 
-    def forward(self, points: Split, molecules: Molecules) -> Float[Tensor, " molecules"]:
+    def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
         """Energy of each molecule, eV where the model was trained on that."""
         energy = points.scalars[:, -1]
         elements = (molecules.atomic_numbers.unsqueeze(-1) == self.atomic_numbers).to(energy)

@@ -18,7 +18,7 @@ from neural_polarization.adapters.host import (
     numbers_of,
     unsupported,
 )
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.geometry import Edges, safe_norm
 from neural_polarization.molecules import Molecules
 
@@ -71,7 +71,7 @@ class NequIPLayer(nn.Module):
         data: dict[str, Tensor] = {
             keys.ATOM_TYPE_KEY: features.types,
             keys.NODE_ATTRS_KEY: features.attributes,
-            keys.NODE_FEATURES_KEY: self.before.put(features.node, Split(features.scalars, features.vectors)),
+            keys.NODE_FEATURES_KEY: self.before.put(features.node, PointFeatures(features.scalars, features.vectors)),
             keys.EDGE_INDEX_KEY: torch.stack([edges.receivers, edges.senders]),  # the order of the package
             keys.EDGE_VECTORS_KEY: edges.vectors,
             # A network made in one floating-point type and cast to another still makes harmonics of the first.
@@ -149,17 +149,17 @@ class NequIPBackbone(nn.Module):
         channels = self.vector_channels
         return NequIPFeatures(
             scalars=scalars,
-            vectors=scalars.new_zeros(len(species), 3, channels) if channels else None,
+            vectors=scalars.new_zeros(species.shape[0], 3, channels) if channels else None,
             node=scalars,
             attributes=scalars,
             types=self._types[species % len(self._types)],
         )
 
-    def split(self, features: NequIPFeatures) -> Split:
+    def split(self, features: NequIPFeatures) -> PointFeatures:
         """The scalars and the vectors; before the first layer there may be fewer or more scalars than after it."""
-        return Split(features.scalars, features.vectors)
+        return PointFeatures(features.scalars, features.vectors)
 
-    def join(self, features: NequIPFeatures, split: Split) -> NequIPFeatures:
+    def join(self, features: NequIPFeatures, split: PointFeatures) -> NequIPFeatures:
         """These scalars and vectors."""
         return replace(features, scalars=split.scalars, vectors=split.vectors)
 
@@ -179,7 +179,7 @@ class NequIPReadout(EnergyReadout):
         type_of[torch.tensor(numbers)] = torch.arange(len(numbers))
         self.register_buffer("_type_of", type_of.to(modules["type_embed"].embed_module.weight.device), persistent=False)
 
-    def forward(self, points: Split, molecules: Molecules) -> Float[Tensor, " molecules"]:
+    def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
         """Energy of each molecule, float64, in the unit that the model was trained on."""
         keys = _keys()
         senders, receivers = molecules.edge_index

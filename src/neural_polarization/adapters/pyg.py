@@ -17,7 +17,8 @@ from neural_polarization.adapters.host import (
     numbers_of,
     unsupported,
 )
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
+from neural_polarization.backbones.scalars_vectors import WithPointFeatures
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import sum_by_index
 from neural_polarization.molecules import Molecules
@@ -59,16 +60,16 @@ class PyGSchNetLayer(nn.Module):
         self.distance_expansion: nn.Module = network.distance_expansion
         self.interaction: nn.Module = network.interactions[number]
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         """Features after the messages."""
         check_neighbours(edges.receivers, self.most_neighbours, "SchNet")
         edge_index = torch.stack([edges.senders, edges.receivers])
         # Its interaction reads the distance for nothing but the cutoff function.
         basis, distance = self.distance_expansion(edges.lengths), edges.nuclear_lengths
-        return Split(features.scalars + self.interaction(features.scalars, edge_index, distance, basis), None)
+        return PointFeatures(features.scalars + self.interaction(features.scalars, edge_index, distance, basis), None)
 
 
-class PyGSchNet(nn.Module):
+class PyGSchNet(WithPointFeatures, nn.Module):
     """`torch_geometric.nn.models.SchNet` as a backbone.
 
     Args:
@@ -95,17 +96,9 @@ class PyGSchNet(nn.Module):
         self.num_species = self.embedding.table.num_species
         self.layers = nn.ModuleList(PyGSchNetLayer(model, k) for k in range(len(model.interactions)))
 
-    def embed(self, species: Int[Tensor, " points"]) -> Split:
+    def embed(self, species: Int[Tensor, " points"]) -> PointFeatures:
         """Scalars from the embedding."""
-        return Split(self.embedding(species), None)
-
-    def split(self, features: Split) -> Split:
-        """SchNet's features are scalars already."""
-        return features
-
-    def join(self, features: Split, split: Split) -> Split:
-        """All of the features are replaced."""
-        return split
+        return PointFeatures(self.embedding(species), None)
 
 
 class PyGSchNetReadout(EnergyReadout):
@@ -118,7 +111,7 @@ class PyGSchNetReadout(EnergyReadout):
         self.aggregate: nn.Module = model.readout
         self.mean, self.std, self.scale = model.mean, model.std, model.scale
 
-    def forward(self, points: Split, molecules: Molecules) -> Float[Tensor, " molecules"]:
+    def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
         """Energy of each molecule, the model's unit."""
         energy = self.of_atoms(points.scalars)
         if self.mean is not None and self.std is not None:
@@ -184,10 +177,10 @@ class PyGViSNetLayer(nn.Module):
         scalars, orders, start = features.scalars, features.orders, features.start
         if self.neighbour_filter is not None and self.neighbour_cutoff is not None and self.combine is not None:
             filters = self.neighbour_filter(basis) * self.neighbour_cutoff(edges.nuclear_lengths).unsqueeze(-1)
-            arrived = sum_by_index(filters * start[edges.senders], edges.receivers, len(scalars))
+            arrived = sum_by_index(filters * start[edges.senders], edges.receivers, scalars.shape[0])
             scalars = start = self.combine(torch.cat([scalars, arrived], -1))
-        own = torch.arange(len(scalars), device=scalars.device)
-        nowhere = edges.vectors.new_zeros(len(scalars), 3)
+        own = torch.arange(scalars.shape[0], device=scalars.device)
+        nowhere = edges.vectors.new_zeros(scalars.shape[0], 3)
         edge_index = torch.stack([torch.cat([edges.senders, own]), torch.cat([edges.receivers, own])])
         pairs = self.edge_embedding(edge_index, torch.cat([basis, self.distance_expansion(nowhere[:, 0])]), start)
         to_scalars, to_orders, to_pairs = self.messages(
@@ -244,14 +237,14 @@ class PyGViSNet(nn.Module):
     def embed(self, species: Int[Tensor, " points"]) -> ViSNetFeatures:
         """Scalars from the embedding, all else zero."""
         scalars = self.embedding(species)
-        orders = scalars.new_zeros(len(species), self._orders, self.vector_channels)
+        orders = scalars.new_zeros(species.shape[0], self._orders, self.vector_channels)
         return ViSNetFeatures(scalars, orders, self.neighbour_embedding(species), None)
 
-    def split(self, features: ViSNetFeatures) -> Split:
+    def split(self, features: ViSNetFeatures) -> PointFeatures:
         """The scalars, and the degree 1."""
-        return Split(features.scalars, features.orders[:, :3])
+        return PointFeatures(features.scalars, features.orders[:, :3])
 
-    def join(self, features: ViSNetFeatures, split: Split) -> ViSNetFeatures:
+    def join(self, features: ViSNetFeatures, split: PointFeatures) -> ViSNetFeatures:
         """These scalars and vectors, and the degree 2 as it was."""
         assert split.vectors is not None
         orders = torch.cat([split.vectors, features.orders[:, 3:]], 1)
@@ -275,7 +268,7 @@ class PyGViSNetReadout(EnergyReadout):
         self.register_buffer("mean", model.mean)
         self.register_buffer("std", model.std)
 
-    def forward(self, points: Split, molecules: Molecules) -> Float[Tensor, " molecules"]:
+    def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
         """Energy of each molecule, the model's unit."""
         energy = self.output_model.pre_reduce(points.scalars, points.vectors) * self.std
         if self.prior_model is not None:

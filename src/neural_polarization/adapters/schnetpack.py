@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from neural_polarization.adapters.host import EnergyReadout, Parts, PointTable, host_module, numbers_of, unsupported
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
+from neural_polarization.backbones.scalars_vectors import WithPointFeatures
 from neural_polarization.geometry import Edges
 from neural_polarization.molecules import Molecules
 
@@ -48,7 +49,7 @@ class SchNetPackPaiNNLayer(nn.Module):
         first = 0 if network.share_filters else 3 * network.n_atom_basis * number
         self.columns = slice(first, first + 3 * network.n_atom_basis)
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         """Features after the messages."""
         columns, linear = self.columns, self.filter_net
         filters = F.linear(self.radial_basis(edges.lengths), linear.weight[columns], linear.bias[columns])
@@ -62,13 +63,13 @@ class SchNetPackPaiNNLayer(nn.Module):
             directions,
             edges.receivers,
             edges.senders,
-            len(scalars),
+            scalars.shape[0],
         )
         scalars, vectors = self.mixing(scalars, vectors)
-        return Split(scalars.squeeze(1), vectors)
+        return PointFeatures(scalars.squeeze(1), vectors)
 
 
-class SchNetPackPaiNN(nn.Module):
+class SchNetPackPaiNN(WithPointFeatures, nn.Module):
     """`schnetpack.representation.PaiNN` as a backbone.
 
     Args:
@@ -95,18 +96,10 @@ class SchNetPackPaiNN(nn.Module):
         self.num_species = self.embedding.table.num_species
         self.layers = nn.ModuleList(SchNetPackPaiNNLayer(network, k) for k in range(network.n_interactions))
 
-    def embed(self, species: Int[Tensor, " points"]) -> Split:
+    def embed(self, species: Int[Tensor, " points"]) -> PointFeatures:
         """Scalars from the embedding, vectors zero."""
         scalars = self.embedding(species)
-        return Split(scalars, scalars.new_zeros(len(species), 3, self.vector_channels))
-
-    def split(self, features: Split) -> Split:
-        """PaiNN's features are scalars and vectors already."""
-        return features
-
-    def join(self, features: Split, split: Split) -> Split:
-        """All of the features are replaced."""
-        return split
+        return PointFeatures(scalars, scalars.new_zeros(species.shape[0], 3, self.vector_channels))
 
 
 class SchNetPackSchNetLayer(nn.Module):
@@ -118,14 +111,14 @@ class SchNetPackSchNetLayer(nn.Module):
         self.cutoff_fn: nn.Module = network.cutoff_fn
         self.interaction: nn.Module = network.interactions[number]
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         """Features after the messages."""
         basis, envelope = self.radial_basis(edges.lengths), self.cutoff_fn(edges.nuclear_lengths)
         update = self.interaction(features.scalars, basis, edges.receivers, edges.senders, envelope)
-        return Split(features.scalars + update, None)
+        return PointFeatures(features.scalars + update, None)
 
 
-class SchNetPackSchNet(nn.Module):
+class SchNetPackSchNet(WithPointFeatures, nn.Module):
     """`schnetpack.representation.SchNet` as a backbone.
 
     Args:
@@ -152,17 +145,9 @@ class SchNetPackSchNet(nn.Module):
         self.num_species = self.embedding.table.num_species
         self.layers = nn.ModuleList(SchNetPackSchNetLayer(network, k) for k in range(len(network.interactions)))
 
-    def embed(self, species: Int[Tensor, " points"]) -> Split:
+    def embed(self, species: Int[Tensor, " points"]) -> PointFeatures:
         """Scalars from the embedding."""
-        return Split(self.embedding(species), None)
-
-    def split(self, features: Split) -> Split:
-        """SchNet's features are scalars already."""
-        return features
-
-    def join(self, features: Split, split: Split) -> Split:
-        """All of the features are replaced."""
-        return split
+        return PointFeatures(self.embedding(species), None)
 
 
 class SchNetPackSO3netLayer(nn.Module):
@@ -225,13 +210,13 @@ class SchNetPackSO3net(nn.Module):
     def embed(self, species: Int[Tensor, " points"]) -> Float[Tensor, "points orders channels"]:
         """Scalars from the embedding, all else zero."""
         scalars = self.embedding(species).unsqueeze(1)
-        return torch.cat([scalars, scalars.new_zeros(len(species), self._orders - 1, self.scalar_channels)], 1)
+        return torch.cat([scalars, scalars.new_zeros(species.shape[0], self._orders - 1, self.scalar_channels)], 1)
 
-    def split(self, features: Float[Tensor, "points orders channels"]) -> Split:
+    def split(self, features: Float[Tensor, "points orders channels"]) -> PointFeatures:
         """The degrees 0 and 1; the package stores vectors as (y, z, x)."""
-        return Split(features[:, 0], features[:, 1:4].roll(1, 1))
+        return PointFeatures(features[:, 0], features[:, 1:4].roll(1, 1))
 
-    def join(self, features: Float[Tensor, "points orders channels"], split: Split) -> Tensor:
+    def join(self, features: Float[Tensor, "points orders channels"], split: PointFeatures) -> Tensor:
         """These scalars and vectors, and the higher degrees as they were."""
         assert split.vectors is not None
         return torch.cat([split.scalars.unsqueeze(1), split.vectors.roll(-1, 1), features[:, 4:]], 1)
@@ -255,7 +240,7 @@ class SchNetPackReadout(EnergyReadout):
         self.postprocessors: nn.ModuleList = model.postprocessors
         self.do_postprocessing = bool(model.do_postprocessing)
 
-    def forward(self, points: Split, molecules: Molecules) -> Float[Tensor, " molecules"]:
+    def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
         """Energy of each molecule, the model's unit."""
         properties = _schnetpack("properties")
         senders, receivers = molecules.edge_index

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from neural_polarization.adapters.host import EnergyReadout, Parts, PointTable, host_module, numbers_of, unsupported
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import sum_by_index
 from neural_polarization.molecules import Molecules
@@ -57,8 +57,8 @@ class TorchMDNetETLayer(nn.Module):
         """Features after the messages."""
         basis = self.distance_expansion(edges.lengths)
         scalars, vectors = self._with_neighbours(features, edges, basis), features.vectors
-        own = torch.arange(len(scalars), device=scalars.device)
-        nowhere = edges.vectors.new_zeros(len(scalars), 3)
+        own = torch.arange(scalars.shape[0], device=scalars.device)
+        nowhere = edges.vectors.new_zeros(scalars.shape[0], 3)
         to_scalars, to_vectors = self.attention(
             scalars,
             vectors,
@@ -78,7 +78,7 @@ class TorchMDNetETLayer(nn.Module):
             return features.scalars
         assert features.sent is not None
         filters = self.neighbour_filter(basis) * self.neighbour_cutoff(edges.nuclear_lengths).unsqueeze(-1)
-        arrived = sum_by_index(filters * features.sent[edges.senders], edges.receivers, len(features.scalars))
+        arrived = sum_by_index(filters * features.sent[edges.senders], edges.receivers, features.scalars.shape[0])
         return self.combine(torch.cat([features.scalars, arrived], -1))
 
 
@@ -134,13 +134,13 @@ class TorchMDNetET(nn.Module):
         sent = None
         if self.neighbour_embedding is not None and self.neighbour_table is not None:
             sent = self.neighbour_table(self.neighbour_embedding.weight[self._rows], species)
-        return TorchMDNetFeatures(scalars, scalars.new_zeros(len(species), 3, self.vector_channels), sent)
+        return TorchMDNetFeatures(scalars, scalars.new_zeros(species.shape[0], 3, self.vector_channels), sent)
 
-    def split(self, features: TorchMDNetFeatures) -> Split:
+    def split(self, features: TorchMDNetFeatures) -> PointFeatures:
         """The scalars and the vectors."""
-        return Split(features.scalars, features.vectors)
+        return PointFeatures(features.scalars, features.vectors)
 
-    def join(self, features: TorchMDNetFeatures, split: Split) -> TorchMDNetFeatures:
+    def join(self, features: TorchMDNetFeatures, split: PointFeatures) -> TorchMDNetFeatures:
         """These scalars and vectors."""
         assert split.vectors is not None
         return TorchMDNetFeatures(split.scalars, split.vectors, features.sent)
@@ -159,7 +159,7 @@ class TorchMDNetReadout(EnergyReadout):
     mean: Tensor
     std: Tensor
 
-    def forward(self, points: Split, molecules: Molecules) -> Float[Tensor, " molecules"]:
+    def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
         """Energy of each molecule, the model's unit."""
         numbers, positions, index = molecules.atomic_numbers, molecules.positions, molecules.molecule_index
         priors = cast(Any, [] if self.prior_model is None else self.prior_model)

@@ -8,8 +8,8 @@ from neural_polarization.backbones.dimenet import DimeNetPP
 from neural_polarization.backbones.egnn import EGNN
 from neural_polarization.backbones.gvp import GVP
 from neural_polarization.backbones.painn import PaiNN
-from neural_polarization.backbones.protocol import Backbone, Layer, Split
+from neural_polarization.backbones.protocol import Backbone, Layer, PointFeatures
 from neural_polarization.backbones.schnet import SchNet
 from neural_polarization.backbones.torchmd_et import TorchMDET
 
-__all__ = ["CGCNN", "EGNN", "GVP", "Backbone", "DimeNetPP", "Layer", "PaiNN", "SchNet", "Split", "TorchMDET"]
+__all__ = ["CGCNN", "EGNN", "GVP", "Backbone", "DimeNetPP", "Layer", "PaiNN", "PointFeatures", "SchNet", "TorchMDET"]

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from neural_polarization.backbones.irreps import IrrepsBackbone
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.layers.irreps import SCALAR, Exact, make_irreps
 
 
@@ -76,10 +76,10 @@ class SpeciesBackbone(nn.Module):
         """Scalars from the embedding, and the species."""
         return SpeciesFeatures(self.values.embed(species), species)
 
-    def split(self, features: SpeciesFeatures) -> Split:
+    def split(self, features: SpeciesFeatures) -> PointFeatures:
         """The scalars, and the vectors (zero where there are none yet)."""
         return self.values.split(features.values)
 
-    def join(self, features: SpeciesFeatures, split: Split) -> SpeciesFeatures:
+    def join(self, features: SpeciesFeatures, split: PointFeatures) -> SpeciesFeatures:
         """These scalars and vectors, followed by the other irreps as they were."""
         return replace(features, values=self.values.join(features.values, split))

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.backbones.scalars_vectors import ScalarsVectors
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import GaussianBasis, sum_by_index
@@ -26,7 +26,7 @@ class CGCNNLayer(nn.Module):
         self.of_sender = nn.Linear(channels, 2 * channels, bias=False)
         self.of_length = nn.Linear(num_basis, 2 * channels, bias=False)
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         """Features after the messages."""
         scalars = features.scalars
         filters, cores = (
@@ -35,7 +35,7 @@ class CGCNNLayer(nn.Module):
             + self.of_length(self.basis(edges.lengths))
         ).chunk(2, -1)
         messages = torch.sigmoid(filters) * F.softplus(cores) * edges.envelope.unsqueeze(-1)
-        return Split(scalars + sum_by_index(messages, edges.receivers, len(scalars)), None)
+        return PointFeatures(scalars + sum_by_index(messages, edges.receivers, scalars.shape[0]), None)
 
 
 class CGCNN(ScalarsVectors):

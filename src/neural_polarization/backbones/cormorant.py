@@ -52,7 +52,7 @@ class CormorantLayer(nn.Module):
         features = features[:, : self.irreps_in.dim]
         sent = features[edges.senders]
         products = self.with_neighbours(sent, self.edge_features(features, edges))
-        arrived = sum_by_index(products, edges.receivers, len(features)) / math.sqrt(NEIGHBOURS)
+        arrived = sum_by_index(products, edges.receivers, features.shape[0]) / math.sqrt(NEIGHBOURS)
         return self.mix(torch.cat([arrived, features, self.with_itself(features, features)], -1))
 
     def edge_features(

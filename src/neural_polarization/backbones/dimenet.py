@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.geometry import Edges, polynomial_envelope
 from neural_polarization.layers import BesselBasis, sum_by_index
 from neural_polarization.layers.spherical_bessel import SphericalBesselBasis, legendre
@@ -137,7 +137,7 @@ class InteractionBlock(nn.Module):
         """Messages of every edge."""
         into = F.silu(self.down(F.silu(self.of_into(messages)) * self.of_radial(geometry.radial)))
         met = into[geometry.into] * self.of_angular(geometry.angular)
-        arrived = F.silu(self.up(sum_by_index(met, geometry.onward, len(messages))))
+        arrived = F.silu(self.up(sum_by_index(met, geometry.onward, messages.shape[0])))
         new = self.before(arrived + F.silu(self.of_onward(messages)))
         return self.after(messages + F.silu(self.skip(new)))
 
@@ -175,7 +175,7 @@ class DimeNetPPLayer(nn.Module):
     def forward(self, features: DimeNetFeatures, edges: Edges) -> DimeNetFeatures:
         """Features after the messages."""
         scalars, messages = features.scalars, features.messages
-        points = len(scalars)
+        points = scalars.shape[0]
         geometry = self.basis(edges, points)
         if self.embedding is not None and self.first_output is not None:
             messages = self.embedding(scalars, geometry)
@@ -239,11 +239,11 @@ class DimeNetPP(nn.Module):
         """Scalars from the embedding, no messages yet."""
         return DimeNetFeatures(self.embedding(species), None, None)
 
-    def split(self, features: DimeNetFeatures) -> Split:
+    def split(self, features: DimeNetFeatures) -> PointFeatures:
         """The scalars of points."""
-        return Split(features.scalars, None)
+        return PointFeatures(features.scalars, None)
 
-    def join(self, features: DimeNetFeatures, split: Split) -> DimeNetFeatures:
+    def join(self, features: DimeNetFeatures, split: PointFeatures) -> DimeNetFeatures:
         """These scalars; what is new in them goes into the next messages, too."""
         if features.messages is None:
             return DimeNetFeatures(split.scalars, None, None)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.backbones.scalars_vectors import ScalarsVectors
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import mlp, sum_by_index
@@ -32,11 +32,11 @@ class EGNNLayer(nn.Module):
         self.keep = None if first else mlp([channels, channels, 1])
         self.update = mlp([2 * channels, channels, channels])
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         """Features after the messages."""
         scalars, vectors = features.scalars, features.vectors
         assert vectors is not None
-        points = len(scalars)
+        points = scalars.shape[0]
         lengths = edges.lengths.unsqueeze(-1)
         envelope = edges.envelope.unsqueeze(-1)
         messages = self.message(
@@ -49,7 +49,7 @@ class EGNNLayer(nn.Module):
         velocity = sum_by_index(pushes, edges.receivers, points).unsqueeze(-1)
         if self.keep is not None:
             velocity = velocity + self.keep(scalars).unsqueeze(-1) * vectors
-        return Split(scalars + self.update(torch.cat([scalars, arrived], -1)), velocity)
+        return PointFeatures(scalars + self.update(torch.cat([scalars, arrived], -1)), velocity)
 
 
 class EGNN(ScalarsVectors):

@@ -19,7 +19,7 @@ from neural_polarization.layers.irreps import (
     irreps_of_layers,
     make_irreps,
 )
-from neural_polarization.layers.softmax import Heads, edge_softmax
+from neural_polarization.layers.softmax import AttentionHeads, edge_softmax
 
 _RADIAL_WIDTH = 64
 _HIDDEN = 3  # width of the feed-forward networks, in that of the features
@@ -187,7 +187,7 @@ class GraphAttention(nn.Module):
         self.radial = _radial(num_basis, self.product.num_weights)
         alpha = make_irreps([(channels, SCALAR)])
         self.to_alpha = Linear(self.product.irreps_out, alpha)
-        self.alpha_heads = Heads([(channels, 1)], num_heads)
+        self.alpha_heads = AttentionHeads([(channels, 1)], num_heads)
         self.activation = SmoothLeakyReLU()
         self.alpha = nn.Parameter(torch.empty(num_heads, channels // num_heads))
         nn.init.xavier_uniform_(self.alpha)
@@ -196,7 +196,7 @@ class GraphAttention(nn.Module):
         self.value_product = ChannelwiseProduct(irreps_in, harmonics, irreps_out)
         self.value_weights = nn.Parameter(torch.randn(self.value_product.num_weights))
         self.to_value = Linear(self.value_product.irreps_out, irreps_out)
-        self.value_heads = Heads([(channels, irrep.dim) for channels, irrep in irreps_out], num_heads)
+        self.value_heads = AttentionHeads([(channels, irrep.dim) for channels, irrep in irreps_out], num_heads)
         self.project = Linear(irreps_out, irreps_out)
 
     def forward(
@@ -211,11 +211,11 @@ class GraphAttention(nn.Module):
         products = self.product(mixed, harmonics, self.radial(radial))
         hidden = self.activation(self.alpha_heads.split(self.to_alpha(products)))
         logits = (hidden * self.alpha).sum(-1)
-        alpha = edge_softmax(logits, edges.envelope, edges.receivers, len(features))
+        alpha = edge_softmax(logits, edges.envelope, edges.receivers, features.shape[0])
         messages = self.gate(self.to_gate(products))
-        weights = self.value_weights.expand(len(messages), -1)
+        weights = self.value_weights.expand(messages.shape[0], -1)
         values = self.value_heads.split(self.to_value(self.value_product(messages, harmonics, weights)))
-        arrived = sum_by_index(alpha.unsqueeze(-1) * values, edges.receivers, len(features))
+        arrived = sum_by_index(alpha.unsqueeze(-1) * values, edges.receivers, features.shape[0])
         return self.project(self.value_heads.join(arrived))
 
 
@@ -281,8 +281,8 @@ class EquiformerLayer(nn.Module):
         harmonics, radial = self.harmonics(edges), self.basis(edges.lengths)
         if self.edge_degree is not None:
             scalars = features[:, : self.irreps.count(SCALAR)]
-            padding = scalars.new_zeros(len(scalars), self.irreps.dim - scalars.shape[1])
-            neighbourhood = self.edge_degree(edges, harmonics, radial, len(features))
+            padding = scalars.new_zeros(scalars.shape[0], self.irreps.dim - scalars.shape[1])
+            neighbourhood = self.edge_degree(edges, harmonics, radial, features.shape[0])
             features = torch.cat([scalars, padding], -1) + neighbourhood
         kept = features[:, : self.irreps_out.dim]
         features = kept + self.attention(self.norm(features), edges, harmonics, radial)

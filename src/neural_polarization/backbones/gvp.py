@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.backbones.scalars_vectors import ScalarsVectors
 from neural_polarization.geometry import Edges, safe_norm
 from neural_polarization.layers import GaussianBasis, sum_by_index
@@ -43,13 +43,13 @@ class GeometricVectorPerceptron(nn.Module):
         for mix in (self.hidden, self.of_vectors):
             nn.init.orthogonal_(mix.weight, max(1.0, mix.out_features / mix.in_features) ** 0.5)
 
-    def forward(self, features: Split) -> Split:
+    def forward(self, features: PointFeatures) -> PointFeatures:
         """Scalars and vectors, of points or of edges."""
         assert features.vectors is not None
         hidden = self.hidden(features.vectors)
         scalars = self.of_scalars(torch.cat([features.scalars, safe_norm(hidden, _NORM_EPSILON, dim=1)], -1))
         vectors = self.of_vectors(hidden) * torch.sigmoid(self.gate(scalars)).unsqueeze(1)
-        return Split(F.silu(scalars) if self.activate else scalars, vectors)
+        return PointFeatures(F.silu(scalars) if self.activate else scalars, vectors)
 
 
 class VectorLayerNorm(nn.Module):
@@ -59,11 +59,11 @@ class VectorLayerNorm(nn.Module):
         super().__init__()
         self.of_scalars = nn.LayerNorm(channels)
 
-    def forward(self, features: Split) -> Split:
+    def forward(self, features: PointFeatures) -> PointFeatures:
         """Normalized scalars and vectors."""
         assert features.vectors is not None
         square = features.vectors.square().sum(1, keepdim=True).mean(-1, keepdim=True)
-        return Split(self.of_scalars(features.scalars), features.vectors * torch.rsqrt(1.0 + square))
+        return PointFeatures(self.of_scalars(features.scalars), features.vectors * torch.rsqrt(1.0 + square))
 
 
 class GVPLayer(nn.Module):
@@ -95,27 +95,27 @@ class GVPLayer(nn.Module):
         )
         self.last_norm = VectorLayerNorm(channels)
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         """Features after messages and feed-forward network."""
         features = self.norm(_sum(features, self._arriving(features, edges)))
         return self.last_norm(_sum(features, self.feed_forward(features)))
 
-    def _arriving(self, features: Split, edges: Edges) -> Split:
+    def _arriving(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         """Mean of the messages of every point's neighbours, each counted by its envelope."""
         assert features.vectors is not None
-        senders, receivers, points = edges.senders, edges.receivers, len(features.scalars)
+        senders, receivers, points = edges.senders, edges.receivers, features.scalars.shape[0]
         directions = (edges.vectors / edges.lengths.unsqueeze(-1)).unsqueeze(-1)
-        edge: Split = self.edge(Split(self.basis(edges.lengths), directions))
+        edge: PointFeatures = self.edge(PointFeatures(self.basis(edges.lengths), directions))
         assert edge.vectors is not None
         scalars = torch.cat([features.scalars[senders], features.scalars[receivers], edge.scalars], -1)
         vectors = edge.vectors
         if not self.first:
             vectors = torch.cat([features.vectors[senders], features.vectors[receivers], vectors], -1)
-        messages: Split = self.message(Split(scalars, vectors))
+        messages: PointFeatures = self.message(PointFeatures(scalars, vectors))
         assert messages.vectors is not None
         envelope = edges.envelope.unsqueeze(-1)
         weights = envelope / (1.0 + sum_by_index(envelope, receivers, points))[receivers]
-        return Split(
+        return PointFeatures(
             sum_by_index(messages.scalars * weights, receivers, points),
             sum_by_index(messages.vectors * weights.unsqueeze(-1), receivers, points),
         )
@@ -163,6 +163,6 @@ class GVP(ScalarsVectors):
         )
 
 
-def _sum(first: Split, second: Split) -> Split:
+def _sum(first: PointFeatures, second: PointFeatures) -> PointFeatures:
     assert first.vectors is not None and second.vectors is not None
-    return Split(first.scalars + second.scalars, first.vectors + second.vectors)
+    return PointFeatures(first.scalars + second.scalars, first.vectors + second.vectors)

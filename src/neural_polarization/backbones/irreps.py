@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 
 
 class IrrepsBackbone(nn.Module):
@@ -35,15 +35,15 @@ class IrrepsBackbone(nn.Module):
         """Scalars from the embedding, nothing else."""
         return self.embedding(species)
 
-    def split(self, features: Float[Tensor, "points irreps"]) -> Split:
+    def split(self, features: Float[Tensor, "points irreps"]) -> PointFeatures:
         """The scalars, and the vectors (zero where there are none yet)."""
         channels = self.scalar_channels
         scalars = features[:, :channels]
         if features.shape[1] == channels:
-            return Split(scalars, scalars.new_zeros(len(scalars), 3, channels))
-        return Split(scalars, features[:, channels : 4 * channels].unflatten(-1, (channels, 3)).transpose(1, 2))
+            return PointFeatures(scalars, scalars.new_zeros(scalars.shape[0], 3, channels))
+        return PointFeatures(scalars, features[:, channels : 4 * channels].unflatten(-1, (channels, 3)).transpose(1, 2))
 
-    def join(self, features: Float[Tensor, "points irreps"], split: Split) -> Float[Tensor, "points joined"]:
+    def join(self, features: Float[Tensor, "points irreps"], split: PointFeatures) -> Float[Tensor, "points joined"]:
         """These scalars and vectors, followed by the other irreps as they were."""
         assert split.vectors is not None
         vectors = split.vectors.transpose(1, 2).flatten(1)

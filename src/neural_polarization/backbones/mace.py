@@ -88,7 +88,7 @@ def symmetric_couplings(lmax: int, order: int, degree: int) -> Float[Tensor, "pa
         if (reached, parity) != (degree, (-1) ** degree):
             continue
         flat = tensor.flatten(1)
-        rest = flat.new_zeros(len(flat), len(monomials)).index_add(1, places, flat) / roots
+        rest = flat.new_zeros(flat.shape[0], len(monomials)).index_add(1, places, flat) / roots
         for _ in range(2):  # the second time removes the rounding that the first one leaves
             for other in found:
                 rest = rest - (rest * other).sum() * other
@@ -246,7 +246,7 @@ class MACELayer(nn.Module):
         values, species = features.values[:, : self.irreps_in.dim], features.species
         sent = self.up(values)[edges.senders]
         products = self.product(sent, self.harmonics(edges), self.radial(self.functions(edges)))
-        gathered = self.gather(sum_by_index(products, edges.receivers, len(values)) / NEIGHBOURS)
+        gathered = self.gather(sum_by_index(products, edges.receivers, values.shape[0]) / NEIGHBOURS)
         columns = gathered.split([channels * size for channels, size in self.shapes], -1)
         parts = [part.unflatten(-1, shape) for part, shape in zip(columns, self.shapes, strict=True)]
         return replace(features, values=self._products(torch.cat(parts, -1), values, species))

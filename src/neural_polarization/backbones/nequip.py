@@ -119,7 +119,7 @@ class NequIPLayer(nn.Module):
         radial = (2.0 / self.cutoff) * self.basis(edges.lengths) * envelope.unsqueeze(-1)
         sent = self.before(values)[edges.senders]
         messages = self.product(sent, self.harmonics(edges), self.radial(radial))
-        arrived = self.after(sum_by_index(messages, edges.receivers, len(values)) / math.sqrt(NEIGHBOURS))
+        arrived = self.after(sum_by_index(messages, edges.receivers, values.shape[0]) / math.sqrt(NEIGHBOURS))
         return replace(features, values=self.gated(arrived + self.own(values, features.species)))
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.backbones.scalars_vectors import ScalarsVectors
 from neural_polarization.geometry import Edges, safe_norm
 from neural_polarization.layers import BesselBasis, mlp
@@ -21,11 +21,11 @@ class PaiNNMessage(nn.Module):
         self.context = mlp([channels, channels, 3 * channels])
         self.filter = nn.Linear(num_basis, 3 * channels)
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         """Features after the messages."""
         scalars, vectors = features.scalars, features.vectors
         assert vectors is not None
-        if not len(edges.senders) and not edges.lengths.requires_grad:
+        if not edges.senders.shape[0] and not edges.lengths.requires_grad:
             return features  # nothing arrives, and no gradient has to find its way through nothing
         # Arrays over edges are what this layer costs: the envelope and the bias are folded into the radial basis,
         # and the product of context and vectors is taken on points, before it is sent. The matrix products, forward
@@ -40,7 +40,7 @@ class PaiNNMessage(nn.Module):
         sent = (to_vectors.unsqueeze(1) * vectors).index_select(0, edges.senders)
         directions = edges.vectors / edges.lengths.unsqueeze(-1)
         for_vectors = torch.addcmul(of_vectors.unsqueeze(1) * sent, along_edge.unsqueeze(1), directions.unsqueeze(-1))
-        return Split(
+        return PointFeatures(
             # The casts do nothing except in mixed precision, where messages are shorter than features.
             scalars.index_add(0, edges.receivers, for_scalars.to(scalars.dtype)),
             vectors.index_add(0, edges.receivers, for_vectors.to(vectors.dtype)),
@@ -55,14 +55,14 @@ class PaiNNUpdate(nn.Module):
         self.mix = nn.Linear(channels, 2 * channels, bias=False)
         self.context = mlp([2 * channels, channels, 3 * channels])
 
-    def forward(self, features: Split) -> Split:
+    def forward(self, features: PointFeatures) -> PointFeatures:
         """Features after the update."""
         scalars, vectors = features.scalars, features.vectors
         assert vectors is not None
         v, w = self.mix(vectors).chunk(2, -1)
         context = self.context(torch.cat([scalars, safe_norm(v, _NORM_EPSILON, dim=1)], -1))
         to_scalars, to_vectors, gate = context.chunk(3, -1)
-        return Split(
+        return PointFeatures(
             scalars + to_scalars + gate * (v * w).sum(1),
             vectors + to_vectors.unsqueeze(1) * w,
         )
@@ -76,7 +76,7 @@ class PaiNNLayer(nn.Module):
         self.message = PaiNNMessage(channels, basis, num_basis)
         self.update = PaiNNUpdate(channels)
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         """Features after message and update."""
         return self.update(self.message(features, edges))
 

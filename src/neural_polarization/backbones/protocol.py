@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -14,7 +13,7 @@ Features = TypeVar("Features")
 
 
 @dataclass(frozen=True)
-class Split:
+class PointFeatures:
     """The invariant and the vector part of a network's features, a view without parameters.
 
     Attributes:
@@ -24,21 +23,6 @@ class Split:
 
     scalars: Float[Tensor, "points channels"]
     vectors: Float[Tensor, "points 3 vector_channels"] | None
-
-    def halves(self) -> "tuple[Split, Split]":
-        """The first and the second half of the points."""
-        first, second = self.scalars.chunk(2)
-        if self.vectors is None:
-            return Split(first, None), Split(second, None)
-        first_vectors, second_vectors = self.vectors.chunk(2)
-        return Split(first, first_vectors), Split(second, second_vectors)
-
-    def beside(self, other: "Split") -> "Split":
-        """These points followed by those of `other`: the inverse of `halves`."""
-        scalars = torch.cat([self.scalars, other.scalars])
-        if self.vectors is None or other.vectors is None:
-            return Split(scalars, None)
-        return Split(scalars, torch.cat([self.vectors, other.vectors]))
 
 
 @runtime_checkable
@@ -59,8 +43,8 @@ class Backbone(Protocol[Features]):
     Attributes:
         cutoff: distance below which nuclei exchange messages, Angstrom.
         num_species: number of species that `embed` knows; with moving points, twice the number of elements.
-        scalar_channels: width of `Split.scalars`.
-        vector_channels: width of `Split.vectors`; 0 where the network has none.
+        scalar_channels: width of `PointFeatures.scalars`.
+        vector_channels: width of `PointFeatures.vectors`; 0 where the network has none.
     """
 
     @classmethod
@@ -93,10 +77,10 @@ class Backbone(Protocol[Features]):
         """Features of points of these species, before any message."""
         ...
 
-    def split(self, features: Features) -> Split:
+    def split(self, features: Features) -> PointFeatures:
         """The scalars and vectors among the features."""
         ...
 
-    def join(self, features: Features, split: Split) -> Features:
+    def join(self, features: Features, split: PointFeatures) -> Features:
         """The same features with these scalars and vectors in place of their own."""
         ...

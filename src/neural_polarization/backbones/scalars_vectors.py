@@ -1,12 +1,24 @@
-"""What networks of scalars and vectors share as backbones: their features are a `Split` already."""
+"""What networks of scalars and vectors share as backbones: their features are a `PointFeatures` already."""
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 
 
-class ScalarsVectors(nn.Module):
+class WithPointFeatures:
+    """A backbone's `split` and `join` where its features are scalars and vectors already."""
+
+    def split(self, features: PointFeatures) -> PointFeatures:
+        """The features as they are."""
+        return features
+
+    def join(self, features: PointFeatures, split: PointFeatures) -> PointFeatures:
+        """All of the features are replaced."""
+        return split
+
+
+class ScalarsVectors(WithPointFeatures, nn.Module):
     """Abstract: a backbone whose features are scalars, and vectors if it has any.
 
     Args:
@@ -27,17 +39,9 @@ class ScalarsVectors(nn.Module):
         self.vector_channels = vector_channels
         self.embedding = nn.Embedding(num_species, channels)
 
-    def embed(self, species: Int[Tensor, " points"]) -> Split:
+    def embed(self, species: Int[Tensor, " points"]) -> PointFeatures:
         """Scalars from the embedding, vectors (if there are any) zero."""
         scalars: Float[Tensor, "points channels"] = self.embedding(species)
         if not self.vector_channels:
-            return Split(scalars, None)
-        return Split(scalars, scalars.new_zeros(len(species), 3, self.vector_channels))
-
-    def split(self, features: Split) -> Split:
-        """The features are scalars and vectors already."""
-        return features
-
-    def join(self, features: Split, split: Split) -> Split:
-        """All of the features are replaced."""
-        return split
+            return PointFeatures(scalars, None)
+        return PointFeatures(scalars, scalars.new_zeros(species.shape[0], 3, self.vector_channels))

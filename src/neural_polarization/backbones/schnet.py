@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.backbones.scalars_vectors import ScalarsVectors
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import GaussianBasis, ShiftedSoftplus, mlp, sum_by_index
@@ -18,12 +18,12 @@ class SchNetLayer(nn.Module):
         self.before = nn.Linear(channels, channels, bias=False)
         self.after = mlp([channels, channels, channels], ShiftedSoftplus)
 
-    def forward(self, features: Split, edges: Edges) -> Split:
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         """Features after the messages."""
         scalars = features.scalars
         filters = self.filter(self.basis(edges.lengths)) * edges.envelope.unsqueeze(-1)
         messages = self.before(scalars)[edges.senders] * filters
-        return Split(scalars + self.after(sum_by_index(messages, edges.receivers, len(scalars))), None)
+        return PointFeatures(scalars + self.after(sum_by_index(messages, edges.receivers, scalars.shape[0])), None)
 
 
 class SchNet(ScalarsVectors):

@@ -20,7 +20,7 @@ from neural_polarization.layers.irreps import (
     irreps_of_layers,
     make_irreps,
 )
-from neural_polarization.layers.softmax import Heads, edge_softmax
+from neural_polarization.layers.softmax import AttentionHeads, edge_softmax
 
 _RADIAL_WIDTH = 32  # of the original's radial perceptrons
 
@@ -69,8 +69,8 @@ class SE3Attention(nn.Module):
         self.query = o3.Linear(irreps_in, irreps_in)
         self.key = Kernel(irreps_in, harmonics, irreps_in, num_basis)
         self.value = Kernel(irreps_in, harmonics, irreps_out, num_basis)
-        self.key_heads = Heads([(channels, irrep.dim) for channels, irrep in irreps_in], num_heads)
-        self.value_heads = Heads([(channels, irrep.dim) for channels, irrep in irreps_out], num_heads)
+        self.key_heads = AttentionHeads([(channels, irrep.dim) for channels, irrep in irreps_in], num_heads)
+        self.value_heads = AttentionHeads([(channels, irrep.dim) for channels, irrep in irreps_out], num_heads)
         self.scale = math.sqrt(num_heads / irreps_in.dim)
         self.project = o3.Linear(irreps_out, irreps_out)
         self.own = o3.Linear(irreps_in, irreps_out)
@@ -87,9 +87,9 @@ class SE3Attention(nn.Module):
         queries = self.key_heads.split(self.query(features))[edges.receivers]
         keys = self.key_heads.split(self.key(sent, harmonics, radial))
         logits = (queries * keys).sum(-1) * self.scale
-        alpha = edge_softmax(logits, edges.envelope, edges.receivers, len(features))
+        alpha = edge_softmax(logits, edges.envelope, edges.receivers, features.shape[0])
         values = self.value_heads.split(self.value(sent, harmonics, radial))
-        arrived = sum_by_index(alpha.unsqueeze(-1) * values, edges.receivers, len(features))
+        arrived = sum_by_index(alpha.unsqueeze(-1) * values, edges.receivers, features.shape[0])
         return self.own(features) + self.project(self.value_heads.join(arrived))
 
 

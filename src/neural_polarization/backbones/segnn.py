@@ -111,14 +111,14 @@ class SEGNNLayer(nn.Module):
     def forward(self, features: Float[Tensor, "points irreps_in"], edges: Edges) -> Float[Tensor, "points irreps_out"]:
         """Features after messages and update."""
         of_edges = self.harmonics(edges)
-        of_points = point_attributes(of_edges, edges, len(features))
+        of_points = point_attributes(of_edges, edges, features.shape[0])
         features = features[:, : self.irreps_in.dim]
         if self.embed is not None:
             features = self.embed(features, of_points)
         squares = (edges.lengths / self.cutoff).square().unsqueeze(-1)
         pairs = torch.cat([features[edges.receivers], features[edges.senders], squares], -1)
         messages = self.message2(self.message1(pairs, of_edges), of_edges) * edges.envelope.unsqueeze(-1)
-        arrived = sum_by_index(messages, edges.receivers, len(features)) / math.sqrt(NEIGHBOURS)
+        arrived = sum_by_index(messages, edges.receivers, features.shape[0]) / math.sqrt(NEIGHBOURS)
         update = self.update2(self.update1(torch.cat([features, arrived], -1), of_points), of_points)
         return features[:, : self.irreps_out.dim] + update
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import mlp, sum_by_index
 from neural_polarization.layers.expnormal import ExpNormalBasis
@@ -34,7 +34,7 @@ def invariants(euclidean: Float[Tensor, "items orders"], lmax: int) -> Float[Ten
     return torch.stack([part.square().sum(-1) / math.sqrt(part.shape[-1]) for part in degrees], -1)
 
 
-class Heads(nn.Module):
+class AttentionCoefficients(nn.Module):
     """Attention coefficients of several heads, each with a share of the scalars (Frank et al. 2024).
 
         α_ij = f_ij silu(Q x_i) . (w_ij * silu(K x_j)) / sqrt(size of a share)
@@ -106,8 +106,8 @@ class SO3kratesLayer(nn.Module):
         self.first, self.last = first, last
         self.harmonics, self.basis = harmonics, basis
         self.norm = nn.LayerNorm(channels)
-        self.of_scalars = Heads(num_heads, channels // num_heads)
-        self.of_degrees = Heads(lmax, channels // lmax)
+        self.of_scalars = AttentionCoefficients(num_heads, channels // num_heads)
+        self.of_degrees = AttentionCoefficients(lmax, channels // lmax)
         self.widths = [channels, lmax * (channels // lmax)]
         self.radial = nn.ModuleList(mlp([num_basis, channels, width]) for width in self.widths)
         quarter = max(1, channels // 4)
@@ -127,7 +127,7 @@ class SO3kratesLayer(nn.Module):
         harmonics = self.harmonics(edges)[:, 1:] / math.sqrt(4.0 * math.pi)
         if self.first:
             around = harmonics * edges.envelope.unsqueeze(-1)
-            chi = chi + sum_by_index(around, edges.receivers, len(x)) / NEIGHBOURS
+            chi = chi + sum_by_index(around, edges.receivers, x.shape[0]) / NEIGHBOURS
         radial = self.basis(edges.lengths)
         relative = invariants(chi[edges.senders] - chi[edges.receivers], self.lmax).log1p()
         to_scalars, to_degrees = (
@@ -139,8 +139,8 @@ class SO3kratesLayer(nn.Module):
         values = torch.einsum("hij,nhj->nhi", self.value, z.unflatten(-1, self.of_scalars.shape))
         sent = (weights.unsqueeze(-1) * values[edges.senders]).flatten(1)
         of_orders = self.of_degrees(z, to_degrees, edges)[:, self.degree_of]
-        x = x + sum_by_index(sent, edges.receivers, len(x))
-        chi = chi + sum_by_index(of_orders * harmonics, edges.receivers, len(x))
+        x = x + sum_by_index(sent, edges.receivers, x.shape[0])
+        chi = chi + sum_by_index(of_orders * harmonics, edges.receivers, x.shape[0])
 
         change = self.exchange(torch.cat([x, invariants(chi, self.lmax).log1p()], -1))
         to_x, factors = change[:, : x.shape[1]], change[:, x.shape[1] :]
@@ -210,13 +210,13 @@ class SO3krates(nn.Module):
     def embed(self, species: Int[Tensor, " points"]) -> EuclideanFeatures:
         """Scalars from the embedding, Euclidean variables zero."""
         scalars: Float[Tensor, "points channels"] = self.embedding(species)
-        return EuclideanFeatures(scalars, scalars.new_zeros(len(species), self.orders))
+        return EuclideanFeatures(scalars, scalars.new_zeros(species.shape[0], self.orders))
 
-    def split(self, features: EuclideanFeatures) -> Split:
+    def split(self, features: EuclideanFeatures) -> PointFeatures:
         """The scalars, and degree 1 of the Euclidean variables."""
-        return Split(features.scalars, features.euclidean[:, :3].unsqueeze(-1))
+        return PointFeatures(features.scalars, features.euclidean[:, :3].unsqueeze(-1))
 
-    def join(self, features: EuclideanFeatures, split: Split) -> EuclideanFeatures:
+    def join(self, features: EuclideanFeatures, split: PointFeatures) -> EuclideanFeatures:
         """These scalars and this degree 1, with the higher degrees as they were."""
         assert split.vectors is not None
         euclidean = torch.cat([split.vectors.squeeze(-1), features.euclidean[:, 3:]], -1)

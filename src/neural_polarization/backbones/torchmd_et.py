@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from neural_polarization.backbones.protocol import Split
+from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.geometry import Edges
 from neural_polarization.layers import sum_by_index
 from neural_polarization.layers.expnormal import ExpNormalBasis
@@ -44,7 +44,7 @@ class NeighbourEmbedding(nn.Module):
         """Scalars (points, channels) that know which points are near, and how near."""
         assert features.sent is not None
         messages = features.sent[edges.senders] * self.filter(basis) * edges.envelope.unsqueeze(-1)
-        arrived = sum_by_index(messages, edges.receivers, len(features.scalars))
+        arrived = sum_by_index(messages, edges.receivers, features.scalars.shape[0])
         return self.combine(torch.cat([features.scalars, arrived], -1))
 
 
@@ -96,7 +96,7 @@ class TorchMDETLayer(nn.Module):
         sent, sent_values = self._attend(
             query[edges.receivers], key[edges.senders], value[edges.senders] * envelope, basis
         )
-        out = self.out(own + sum_by_index(sent, edges.receivers, len(scalars)))
+        out = self.out(own + sum_by_index(sent, edges.receivers, scalars.shape[0]))
 
         directions = (edges.vectors / edges.lengths.unsqueeze(-1)).unsqueeze(-1)
         to_vectors = sent_values[:, : self.channels].unsqueeze(1) * directions
@@ -109,7 +109,7 @@ class TorchMDETLayer(nn.Module):
             scalars = scalars + to_scalars + of_product * (first * second).sum(1)
             kept = own_values[:, self.channels :].unsqueeze(1) * vectors + gate.unsqueeze(1) * third
             vectors = vectors + kept
-        vectors = vectors + sum_by_index(to_vectors, edges.receivers, len(scalars))
+        vectors = vectors + sum_by_index(to_vectors, edges.receivers, scalars.shape[0])
         return TorchMDETFeatures(scalars if self.last_norm is None else self.last_norm(scalars), vectors, None)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,14 +176,14 @@ class TorchMDET(nn.Module):
     def embed(self, species: Int[Tensor, " points"]) -> TorchMDETFeatures:
         """Scalars from the embedding, vectors zero."""
         scalars: Float[Tensor, "points channels"] = self.embedding(species)
-        vectors = scalars.new_zeros(len(species), 3, self.vector_channels)
+        vectors = scalars.new_zeros(species.shape[0], 3, self.vector_channels)
         return TorchMDETFeatures(scalars, vectors, self.neighbour_embedding(species))
 
-    def split(self, features: TorchMDETFeatures) -> Split:
+    def split(self, features: TorchMDETFeatures) -> PointFeatures:
         """The scalars and the vectors."""
-        return Split(features.scalars, features.vectors)
+        return PointFeatures(features.scalars, features.vectors)
 
-    def join(self, features: TorchMDETFeatures, split: Split) -> TorchMDETFeatures:
+    def join(self, features: TorchMDETFeatures, split: PointFeatures) -> TorchMDETFeatures:
         """These scalars and vectors."""
         assert split.vectors is not None
         return TorchMDETFeatures(split.scalars, split.vectors, features.sent)

@@ -214,7 +214,7 @@ class Convolution(nn.Module):
         """What arrives at every point."""
         weights = self.weights(radial) * edges.envelope.unsqueeze(-1)
         messages = self.product(features[edges.senders], harmonics, weights)
-        return self.linear(sum_by_index(messages, edges.receivers, len(features)) / math.sqrt(NEIGHBOURS))
+        return self.linear(sum_by_index(messages, edges.receivers, features.shape[0]) / math.sqrt(NEIGHBOURS))
 
 
 def gate(irreps: o3.Irreps) -> Gate:

@@ -40,7 +40,7 @@ def edge_softmax(
     return weights / total[receivers]
 
 
-class Heads:
+class AttentionHeads:
     """Features of irreducible representations divided among heads: each has as many channels of every block.
 
     Args:

@@ -38,7 +38,7 @@ def triplets(
     partners = arriving[senders]  # each edge is paired with all that arrive where it starts
     onward = torch.repeat_interleave(partners)
     first_pair = torch.cumsum(partners, 0) - partners
-    rank = torch.arange(len(onward), device=senders.device) - first_pair[onward]
+    rank = torch.arange(onward.shape[0], device=senders.device) - first_pair[onward]
     into = by_receiver[first_arriving[senders[onward]] + rank]
     back = senders[into] == receivers[onward]
     ends = back.nonzero().squeeze(-1)

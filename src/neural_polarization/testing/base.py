@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from neural_polarization.backbones import Backbone
+from neural_polarization.messages import Lengths, Messages
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import Move
-from neural_polarization.polarization import Lengths, Messages, NeuralPolarization
+from neural_polarization.polarization import NeuralPolarization
 from neural_polarization.testing.model import TinyModel
 from neural_polarization.testing.structures import ELEMENTS
 
@@ -66,7 +67,7 @@ class Contract(ABC):
 
     def backbone(self, messages: Messages, seed: int = 0) -> Backbone[Any]:
         """A backbone with the species that `messages` needs; the same seed gives the same weights."""
-        num_species = len(ELEMENTS) * (2 if messages.two_points else 1)
+        num_species = len(ELEMENTS) * messages.points
         key = (type(self), num_species, seed)
         if key not in _made:  # some networks take longer to build than to run
             with torch.random.fork_rng(devices=[]):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from neural_polarization.polarization import Messages
+from neural_polarization.messages import Messages
 from neural_polarization.testing.base import Contract, every_choice, every_polarized
 from neural_polarization.testing.model import TinyModel
 from neural_polarization.testing.structures import distorted, shell, structure

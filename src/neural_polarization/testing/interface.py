@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from neural_polarization.backbones import Split
+from neural_polarization.backbones import PointFeatures
 from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
+from neural_polarization.messages import Messages
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import Still
-from neural_polarization.polarization import Messages, Polarized
+from neural_polarization.polarization import Polarized
 from neural_polarization.testing.base import Contract, every_choice
 from neural_polarization.testing.structures import ELEMENTS, distorted
 
@@ -45,7 +46,7 @@ class InterfaceContract(Contract):
             assert split.vectors is not None and split.vectors.shape == (3, 3, backbone.vector_channels)
         else:
             assert split.vectors is None, "vector_channels is 0, but there are vectors"
-        marked = Split(split.scalars + 1.0, None if split.vectors is None else split.vectors + 2.0)
+        marked = PointFeatures(split.scalars + 1.0, None if split.vectors is None else split.vectors + 2.0)
         joined = backbone.split(backbone.join(features, marked))
         assert torch.equal(joined.scalars, marked.scalars), "join did not put the scalars in place"
         if joined.vectors is not None and marked.vectors is not None:
@@ -151,7 +152,7 @@ class InterfaceContract(Contract):
         lengths = safe_norm(vectors)
         return Edges(senders, receivers, vectors, lengths, lengths, cosine_envelope(lengths, cutoff))
 
-    def _assert_equal(self, got: Polarized, expected: Split) -> None:
+    def _assert_equal(self, got: Polarized, expected: PointFeatures) -> None:
         assert torch.equal(got.scalars, expected.scalars), "scalars differ from the backbone's"
         if got.vectors is not None and expected.vectors is not None:
             assert torch.equal(got.vectors, expected.vectors), "vectors differ from the backbone's"

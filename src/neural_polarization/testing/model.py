@@ -42,7 +42,7 @@ class TinyModel(nn.Module):
     def __init__(self, network: NeuralPolarization[Any]) -> None:
         super().__init__()
         self.network = network
-        points = 2 if network.messages.two_points else 1
+        points = network.messages.points
         backbone = network.backbone
         self.readout = Readout(points * backbone.scalar_channels, points * backbone.vector_channels)
 

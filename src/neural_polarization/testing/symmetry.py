@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from neural_polarization.polarization import Messages, Polarized
+from neural_polarization.messages import Messages
+from neural_polarization.polarization import Polarized
 from neural_polarization.testing.base import Contract, every_choice, every_dtype, every_polarized
 from neural_polarization.testing.model import TinyModel
 from neural_polarization.testing.structures import crystal, distorted, structure

@@ -11,7 +11,7 @@ from neural_polarization.evaluation.expressiveness.cases import Case, all_cases
 from neural_polarization.evaluation.expressiveness.suite import CHOICES, SEPARATED, Results, least_layers
 from neural_polarization.evaluation.expressiveness.symmetry import SymmetryErrors
 from neural_polarization.files import replacing, write_text
-from neural_polarization.polarization import Messages
+from neural_polarization.messages import Messages
 from neural_polarization.text import markdown_table
 
 IMPOSSIBLE = ("4-body-chiral", "2-star-turned", "3-star-turned", "enantiomers")

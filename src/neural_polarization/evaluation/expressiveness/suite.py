@@ -21,8 +21,9 @@ from neural_polarization.evaluation.expressiveness.cases import ELEMENTS, Case, 
 from neural_polarization.evaluation.expressiveness.symmetry import SymmetryErrors, symmetry_errors
 from neural_polarization.files import write_json
 from neural_polarization.layers import sum_by_index
+from neural_polarization.messages import Messages
 from neural_polarization.moves import Move
-from neural_polarization.polarization import Messages, NeuralPolarization, Polarized
+from neural_polarization.polarization import NeuralPolarization, Polarized
 
 SEPARATED = 1e-12
 """Relative difference from which a pair counts as told apart; rounding in float64 stays below 1e-14."""
@@ -108,7 +109,7 @@ def make_network(name: str, messages: Messages, num_layers: int, seed: int) -> N
     """A small network in float64 with random weights and moves of the size that training gives them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        species = len(ELEMENTS) * (2 if messages.two_points else 1)
+        species = len(ELEMENTS) * messages.points
         backbone = BackboneConfig(name, num_layers=num_layers, preset="small").build(species)
         network: NeuralPolarization[Any] = NeuralPolarization(backbone, ELEMENTS, messages).double()
     for move in network.moves:

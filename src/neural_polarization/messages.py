@@ -1,0 +1,182 @@
+"""Who exchanges messages with whom: the choices of the method, the edges between points, and the views of a layer."""
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from enum import StrEnum
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from neural_polarization.backbones.protocol import Features, Layer
+from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
+from neural_polarization.molecules import Molecules
+from neural_polarization.moves import Couple, PairCouple, SelfCouple
+
+
+class _Choice(StrEnum):
+    """A named choice; an unknown name is an error that lists the known ones."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        known = ", ".join(choice.value for choice in cls)
+        raise ValueError(f"{cls.__name__.lower()}: {value!r} is not known; choose one of {known}")
+
+
+class Messages(_Choice):
+    """Which points exchange messages: the one choice of the method.
+
+    Nuclei below the cutoff are connected. In `PLAIN` and `RIDING` an atom has one set of features; in the others each
+    of its two points has its own.
+    """
+
+    PLAIN = "plain"
+    """Fixed points only, nothing moves: the backbone as it is."""
+    RIDING = "riding"
+    """An atom has one set of features, and the geometry is that of the moving points: the cheapest choice."""
+    MOVING_VIEW = "moving_view"
+    """Moving points exchange messages; fixed points learn of the molecule from their own moving point. The default."""
+    BOTH_VIEWS = "both_views"
+    """Fixed points exchange messages, and so do moving points: twice the edges."""
+
+    @property
+    def two_points(self) -> bool:
+        """Whether fixed and moving points have features of their own."""
+        return self in (Messages.MOVING_VIEW, Messages.BOTH_VIEWS)
+
+    @property
+    def points(self) -> int:
+        """Number of points of an atom that have features: 1 or 2. An embedding needs as many species per element."""
+        return 2 if self.two_points else 1
+
+
+class Lengths(_Choice):
+    """What of an edge follows the moving points: the other choice of the method, for networks that see directions."""
+
+    MOVING = "moving"
+    """Directions and lengths: vectors between the points as they are. For energies and forces of varied geometries."""
+    NUCLEAR = "nuclear"
+    """Directions alone: vectors point from point to point and are as long as the nuclei are apart. For molecules at
+    equilibrium, where the lengths of bonds tell them apart."""
+
+
+class Connection(ABC):
+    """The edges of a batch, given where the moving points are.
+
+    Args:
+        molecules: the batch, with its nuclear neighbours.
+        cutoff: Angstrom.
+
+    Attributes:
+        nuclear: the edges between the nuclei. They do not change from layer to layer.
+    """
+
+    def __init__(self, molecules: Molecules, cutoff: float) -> None:
+        senders, receivers = molecules.edge_index.unbind(0)
+        vectors = molecules.positions[senders] - molecules.positions[receivers]
+        if molecules.shifts is not None:
+            vectors = vectors + molecules.shifts
+        distances = safe_norm(vectors)
+        self.nuclear = Edges(senders, receivers, vectors, distances, distances, cosine_envelope(distances, cutoff))
+
+    @abstractmethod
+    def __call__(self, displacement: Float[Tensor, "atoms 3"]) -> Edges:
+        """Edges with the moving points at `displacement` (Angstrom) from their nuclei."""
+
+    def _vectors(self, displacement: Float[Tensor, "atoms 3"]) -> Float[Tensor, "edges 3"]:
+        """Vectors between the moving points, Angstrom."""
+        of_sender = displacement.index_select(0, self.nuclear.senders)
+        of_receiver = displacement.index_select(0, self.nuclear.receivers)
+        return self.nuclear.vectors + of_sender - of_receiver
+
+
+class MovingLengths(Connection):
+    """Vectors and lengths are those between the moving points."""
+
+    def __call__(self, displacement: Float[Tensor, "atoms 3"]) -> Edges:
+        """Edges with the moving points at `displacement` (Angstrom) from their nuclei."""
+        vectors = self._vectors(displacement)
+        return replace(self.nuclear, vectors=vectors, lengths=safe_norm(vectors))
+
+
+class NuclearLengths(Connection):
+    """Vectors point from moving point to moving point, and are as long as the nuclei are apart."""
+
+    def __call__(self, displacement: Float[Tensor, "atoms 3"]) -> Edges:
+        """Edges with the moving points at `displacement` (Angstrom) from their nuclei."""
+        vectors = self._vectors(displacement)
+        stretch = self.nuclear.lengths / safe_norm(vectors)  # exactly one where nothing has moved
+        return replace(self.nuclear, vectors=vectors * stretch.unsqueeze(-1))
+
+
+CONNECTIONS: dict[Lengths, type[Connection]] = {Lengths.MOVING: MovingLengths, Lengths.NUCLEAR: NuclearLengths}
+"""How the edges follow the moving points, by choice."""
+
+
+class View(ABC):
+    """Which features of an atom pass through a layer. It has no state."""
+
+    couple: ClassVar[type[Couple]]
+    """What the two points of an atom learn from each other after the layer."""
+
+    @abstractmethod
+    def pass_messages(
+        self, layer: Layer[Features], fixed: Features, moving: Features, nuclear: Edges, edges: Edges
+    ) -> tuple[Features, Features]:
+        """Features of the fixed and of the moving points after one layer.
+
+        Args:
+            layer: the backbone's own.
+            fixed: features of the fixed points.
+            moving: features of the moving points; the same object where an atom has one set of features.
+            nuclear: edges between the nuclei.
+            edges: edges between the moving points.
+        """
+
+
+class RidingView(View):
+    """One set of features per atom, which sees the moving points."""
+
+    couple = SelfCouple
+
+    def pass_messages(
+        self, layer: Layer[Features], fixed: Features, moving: Features, nuclear: Edges, edges: Edges
+    ) -> tuple[Features, Features]:
+        """The features of the atoms after messages between the moving points, twice."""
+        features = layer(moving, edges)
+        return features, features
+
+
+class MovingView(View):
+    """Two sets of features per atom: moving points exchange messages, fixed points wait for the coupling."""
+
+    couple = PairCouple
+
+    def pass_messages(
+        self, layer: Layer[Features], fixed: Features, moving: Features, nuclear: Edges, edges: Edges
+    ) -> tuple[Features, Features]:
+        """Features after messages between the moving points."""
+        return fixed, layer(moving, edges)
+
+
+class BothViews(View):
+    """Two sets of features per atom: either kind of points exchanges messages among itself.
+
+    The layer is called once for each kind, which needs less memory at a time than one call with all points.
+    """
+
+    couple = PairCouple
+
+    def pass_messages(
+        self, layer: Layer[Features], fixed: Features, moving: Features, nuclear: Edges, edges: Edges
+    ) -> tuple[Features, Features]:
+        """Features after messages among the fixed points and among the moving ones."""
+        return layer(fixed, nuclear), layer(moving, edges)
+
+
+VIEWS: dict[Messages, type[View]] = {
+    Messages.RIDING: RidingView,
+    Messages.MOVING_VIEW: MovingView,
+    Messages.BOTH_VIEWS: BothViews,
+}
+"""Which features pass through a layer, by choice; in a plain network nothing moves, and there is no view."""
