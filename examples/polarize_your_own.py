@@ -3,6 +3,7 @@
 python -m pytest examples/polarize_your_own.py
 """
 
+# --8<-- [start:network]
 import torch
 from torch import Tensor, nn
 
@@ -56,6 +57,9 @@ class MyNetwork(nn.Module):
     def join(self, features: PointFeatures, split: PointFeatures) -> PointFeatures:
         """The same features with these scalars and vectors in place of their own."""
         return split
+
+
+# --8<-- [end:network]
 
 
 class TestMyNetwork(BackboneContract):

@@ -1,3 +1,3 @@
 """Neural Polarization: a moving electron-cloud point for every atom, around any equivariant network."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

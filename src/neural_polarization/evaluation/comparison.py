@@ -18,6 +18,7 @@ import yaml
 
 from neural_polarization.evaluation.grid import Cell, Grid
 from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
+from neural_polarization.evaluation.progress import Progress
 from neural_polarization.evaluation.tables import Table, make_table, write_table
 from neural_polarization.files import write_json, write_text
 from neural_polarization.settings import differences, plain
@@ -217,6 +218,7 @@ def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
         _say(f"{total - len(todo)} of {total} trainings are finished already")
     started, done = time.monotonic(), 0
     queue, running, failures = list(todo), list[Running](), list[str]()
+    progress = Progress(len(todo))
     with _interruptible(running):
         while queue or running:
             free = [cell for cell in queue if not cell.directory.busy]
@@ -238,6 +240,9 @@ def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
                 if not item.cell.directory.finished:
                     failures.append(what)
                 _say(f"[{total - len(queue) - len(running)}/{total}] {what}; about {duration(left)} left")
+            line = progress.line(done, [item.cell for item in running])
+            if line:
+                _say(line)
             time.sleep(_POLL)
     return failures
 

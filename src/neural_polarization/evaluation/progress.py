@@ -1,0 +1,54 @@
+"""How far the trainings of a comparison are, read from what each of them writes."""
+
+import time
+from collections.abc import Iterable
+
+from neural_polarization.evaluation.grid import Cell
+from neural_polarization.training.callbacks import duration
+
+_FIRST = 15.0  # seconds until the first line
+_SHARE = 0.05  # later lines wait for this part of the time that has passed: a long comparison is not flooded
+
+
+class Progress:
+    """One line now and then about the trainings that run.
+
+    Args:
+        total: number of trainings of this call.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._started = self._said = time.monotonic()
+
+    def line(self, done: int, running: Iterable[Cell]) -> str | None:
+        """The next line, or None where nothing runs or the last line is recent.
+
+        Args:
+            done: number of trainings that have ended.
+            running: those that run.
+        """
+        now = time.monotonic()
+        cells = list(running)
+        if not cells or now - self._said < max(_FIRST, _SHARE * (now - self._started)):
+            return None
+        self._said = now
+        epochs = [finished_epochs(cell) for cell in cells]
+        fractions = [epoch / total if total else 0.0 for epoch, total in epochs]
+        share = (done + sum(fractions)) / self._total
+        parts = [
+            f"{cell.variant}, seed {cell.seed}: epoch {epoch}" + (f"/{total}" if total else "")
+            for cell, (epoch, total) in zip(cells, epochs, strict=True)
+        ]
+        elapsed = now - self._started
+        left = f"; about {duration(elapsed / share - elapsed)} left" if share else ""
+        return f"  {duration(elapsed)}: {'; '.join(parts)}{left}"
+
+
+def finished_epochs(cell: Cell) -> tuple[int, int | None]:
+    """Epochs that a training has finished, and how many there will be; None where it counts steps."""
+    total = cell.config.training.epochs if cell.config.training.steps is None else None
+    file = cell.directory.metrics
+    if not file.is_file():
+        return 0, total
+    return max(0, len(file.read_text(encoding="utf-8").splitlines()) - 1), total  # one line is the header
