@@ -9,11 +9,12 @@ import argparse
 from pathlib import Path
 
 import torch
-from neural_polarization.data.open import make_split, open_dataset
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.checkpoints import save_model
 from neural_polarization.data.config import DataConfig, SplitConfig
+from neural_polarization.data.sources import make_split, open_dataset
+from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 
 # --8<-- [end:imports]
@@ -38,7 +39,7 @@ config = ModelConfig(
     elements=dataset.elements,
     heads={"energy": HeadConfig("extensive", forces=True), "dipole": HeadConfig("dipole")},
     backbone=BackboneConfig("painn", channels=32),
-    polarization=PolarizationConfig(messages="moving_view"),
+    polarization=PolarizationConfig(Messages.MOVING_VIEW),
 )
 model = Model(config)
 # Reference energies of the elements and scales of the labels, from the frames that train:

@@ -16,13 +16,13 @@ import pytest
 import torch
 import yaml
 from ase.calculators.singlepoint import SinglePointCalculator
-from neural_polarization.training.parsing import Source, build, read_overrides, read_yaml, with_overrides
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.checkpoints import save_model
 from neural_polarization.cli import parser
 from neural_polarization.evaluation.grid import read_grid
 from neural_polarization.models import HeadConfig, Model, ModelConfig
+from neural_polarization.settings import Source, build, read_overrides, read_yaml, with_overrides
 from neural_polarization.training.config import ExperimentConfig
 
 ROOT = Path(__file__).parents[1]
