@@ -28,8 +28,8 @@ help:
 
 # An environment, with plain venv and pip. $(1): its folder, $(2): what is installed beside torch.
 define make_environment
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
-		{ echo "Python 3.11 to 3.13 is needed, and '$(PYTHON)' is not: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \
+		{ echo "Python 3.11 to 3.14 is needed, and '$(PYTHON)' is not: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(1)
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(2)
