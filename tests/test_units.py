@@ -29,8 +29,9 @@ def test_against_ase() -> None:
     ],
 )
 def test_conversions(source: str, target: str, expected: float) -> None:
-    assert units.convert(source, target) == pytest.approx(expected, rel=1e-8)
-    assert units.convert(target, source) == pytest.approx(1 / expected, rel=1e-8)
+    one, other = units.parsed(source), units.parsed(target)
+    assert one.dimension == other.dimension
+    assert one.factor / other.factor == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -47,13 +48,6 @@ def test_conversions(source: str, target: str, expected: float) -> None:
 )
 def test_what_units_measure(unit: str, meaning: str) -> None:
     assert units.described(units.parsed(unit).dimension) == meaning
-
-
-def test_what_cannot_be_converted() -> None:
-    with pytest.raises(
-        ValueError, match="'hartree' is energy and cannot be converted to 'eV/A', which is energy / len"
-    ):
-        units.convert("hartree", "eV/A")
 
 
 @pytest.mark.parametrize("unit", ["1/0", "0*eV", "1e200*1e200", "eV^eV", "eV^0.5", "9^9^9^9", "bohr^-99", "2^2.5"])

@@ -1,14 +1,15 @@
-"""Files that are complete or not there at all: text, JSON and arrays."""
+"""Files that are complete or not there at all: text, JSON and arrays; and locks between processes."""
 
 import json
 import os
 import tempfile
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 
 @contextmanager
@@ -42,6 +43,31 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(path: Path, wait: bool = False) -> Generator[None]:
+    """Keeps other processes out for as long as the block lasts; the lock ends with the process, however it ends.
+
+    Args:
+        path: the file of the lock, which is there as long as the lock is; its directory is made where it is missing.
+        wait: whether to wait for another process that has the lock.
+
+    Raises:
+        BlockingIOError: where another process has the lock and `wait` is not set.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        raise BlockingIOError(f"{path}: another process has this lock") from None
+    try:
+        yield
+    finally:
+        with suppress(PermissionError):  # Windows removes the file with the lock, not before
+            path.unlink(missing_ok=True)
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import ase
 import numpy as np
 import torch
+from ase.data import atomic_numbers as atomic_number_of
 from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -213,6 +214,26 @@ class Molecules:
             charge=own(self.charge),
             external_field=own(self.external_field),
         )
+
+
+def element_table(elements: Sequence[str]) -> Int[Tensor, " numbers"]:
+    """Place of each element in a list of them by its atomic number; -1 for elements that are not in the list.
+
+    Raises:
+        ValueError: for something that is no element, or one that is listed twice.
+
+    Example:
+        >>> element_table(["H", "C", "O"])[[1, 6, 7, 8]].tolist()
+        [0, 1, -1, 2]
+    """
+    table = torch.full((len(chemical_symbols),), -1, dtype=torch.long)
+    for place, symbol in enumerate(elements):
+        if symbol not in atomic_number_of or symbol == "X":
+            raise ValueError(f"elements: {symbol!r} is not a chemical symbol such as 'C' or 'Cl'")
+        if table[atomic_number_of[symbol]] >= 0:
+            raise ValueError(f"elements: {symbol!r} is listed twice; leave one out")
+        table[atomic_number_of[symbol]] = place
+    return table
 
 
 def neighbours(

@@ -162,25 +162,6 @@ def described(dimension: Dimension) -> str:
     return " / ".join([" * ".join(above) or "1", *below])
 
 
-def convert(source: str, target: str) -> float:
-    """The number that a value in unit `source` is multiplied by to be in unit `target`.
-
-    Raises:
-        ValueError: for units that do not measure the same.
-
-    Example:
-        >>> round(convert("hartree", "eV"), 6)
-        27.211386
-    """
-    one, other = parsed(source), parsed(target)
-    if one.dimension != other.dimension:
-        raise ValueError(
-            f"unit {source!r} is {described(one.dimension)} and cannot be converted to {target!r}, which is "
-            f"{described(other.dimension)}"
-        )
-    return one.factor / other.factor
-
-
 def _evaluate(node: ast.expr, unit: str) -> Unit:
     match node:
         case ast.Name(id=name):

@@ -23,7 +23,7 @@ def test_composition_counts_the_atoms_of_each_element(dataset: Dataset) -> None:
 def test_composition_refuses_other_elements(dataset: Dataset) -> None:
     with pytest.raises(DataError, match="is N, but elements are H, C, O"):
         dataset.composition(("H", "C", "O"))
-    with pytest.raises(DataError, match="'Xx' is not an element"):
+    with pytest.raises(DataError, match="'Xx' is not a chemical symbol"):
         dataset.composition(("H", "Xx"))
 
 

@@ -7,7 +7,6 @@ from typing import final
 import ase
 import numpy as np
 import torch
-from ase.data import atomic_numbers as number_of
 from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -18,6 +17,7 @@ from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.identity import identities
 from neural_polarization.data.splits import Split
 from neural_polarization.errors import DataError, nearest
+from neural_polarization.molecules import element_table
 from neural_polarization.properties import Property
 
 
@@ -108,15 +108,13 @@ class Dataset:
             indices: which molecules; all if left out.
 
         Raises:
-            DataError: for a molecule with an element that is not among them.
+            DataError: for a molecule with an element that is not among them, or something that is no element.
         """
         chosen = self.molecules if indices is None else self.molecules.subset(indices)
-        column = np.full(len(chemical_symbols), -1)
-        for k, symbol in enumerate(elements):
-            if symbol not in number_of:
-                raise DataError(f"elements: {symbol!r} is not an element; give symbols such as 'C'")
-            column[number_of[symbol]] = k
-        columns = column[chosen.atomic_numbers]
+        try:
+            columns = element_table(elements).numpy()[chosen.atomic_numbers]
+        except ValueError as error:
+            raise DataError(str(error)) from None
         if (columns < 0).any():
             atom = int(np.argmin(columns))
             raise DataError(

@@ -1,19 +1,17 @@
 """Fetching a published file: with progress, resumed where it stopped, and checked before it gets its name."""
 
-import fcntl
 import hashlib
-import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import cast
 
 from neural_polarization.errors import DataError
+from neural_polarization.files import locked
 
 BLOCK = 1 << 18
 ATTEMPTS = 5
@@ -62,24 +60,13 @@ def download(file: RemoteFile, path: Path, report: Report = print_progress) -> P
     Raises:
         DataError: where the network gives up, or what arrived is not the published file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.parent):
+    # One process at a time: training on several GPUs starts several.
+    with locked(path.parent / ".download.lock", wait=True):
         if path.exists():
             _check(path, file, "delete it, and it is downloaded again")
         else:
             _complete(file, path, report)
     return path
-
-
-@contextmanager
-def _alone(folder: Path) -> Generator[None]:
-    """Lets one process at a time download into a folder: training on several GPUs starts several."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _complete(file: RemoteFile, path: Path, report: Report) -> None:

@@ -5,13 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from ase.data import atomic_numbers as atomic_number_of
-from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from neural_polarization.layers import sum_by_index
-from neural_polarization.molecules import Molecules
+from neural_polarization.molecules import Molecules, element_table
 from neural_polarization.polarization import Polarized
 
 
@@ -42,10 +40,8 @@ class Baseline(nn.Module):
         super().__init__()
         self.register_buffer("references", torch.zeros(len(elements), dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
-        element_of = torch.zeros(len(chemical_symbols), dtype=torch.long)
-        for index, symbol in enumerate(elements):
-            element_of[atomic_number_of[symbol]] = index
-        self.register_buffer("_element_of", element_of, persistent=False)
+        # The network has refused every other element before a head is asked.
+        self.register_buffer("_element_of", element_table(elements).clamp(min=0), persistent=False)
 
     def of_atoms(self, atomic_numbers: Int[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:
         """Reference value of each atom."""

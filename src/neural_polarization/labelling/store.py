@@ -14,9 +14,9 @@ file, which then takes its place. So nothing that is finished can be lost or dam
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,7 @@ import ase
 import h5py
 import numpy as np
 
+from ..files import locked
 from ..properties import DEFINITIONS
 from .calculation import Labels, Request
 
@@ -88,7 +89,14 @@ class LabelStore:
         self._request = request
         self._description = _description(request)
         self._parts = _parts(path)
-        self._lock = _locked(path)
+        self._lock = ExitStack()
+        try:
+            self._lock.enter_context(locked(_lock_path(path)))
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"{path}: another process is writing labels to it; give another file with -o"
+            ) from None
+        self._closed = False
         try:
             self._contents = self._begin()
         except Exception:
@@ -108,12 +116,12 @@ class LabelStore:
 
     def close(self) -> None:
         """Merge what is left and give the file free."""
-        if self._lock.closed:
+        if self._closed:
             return
         self._merge()
         self._parts.rmdir()
-        _lock_path(self.path).unlink(missing_ok=True)
         self._lock.close()
+        self._closed = True
 
     def missing(self, key: str, retry_failed: bool = False) -> bool:
         """Whether this structure has still to be computed.
@@ -278,28 +286,6 @@ def _temporary(path: Path) -> Path:
 
 def _lock_path(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
-
-
-def _locked(path: Path) -> Any:
-    """A lock that the system lifts when the process ends, however it ends."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        lock = _lock_path(path).open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The last writer may have removed its lock between our opening and locking it.
-            if os.fstat(lock.fileno()).st_ino == _lock_path(path).stat().st_ino:
-                return lock
-        except FileNotFoundError:
-            pass
-        except BlockingIOError:
-            lock.close()
-            raise BlockingIOError(
-                f"{path}: another process is writing labels to it; give another file with -o"
-            ) from None
-        lock.close()
 
 
 def _open(path: Path, mode: str) -> Any:

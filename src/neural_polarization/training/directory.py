@@ -1,16 +1,15 @@
 """The directory of a run: what is in it, and whether a run may begin, go on, or must not touch it."""
 
-import fcntl
 import json
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
-from neural_polarization.files import write_text
+from neural_polarization.files import locked, write_text
 from neural_polarization.settings import ConfigError, differences, plain, read_yaml
 from neural_polarization.training.config import ExperimentConfig
 
@@ -158,11 +157,10 @@ class RunDirectory:
         Raises:
             RuntimeError: if another process has it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w", encoding="utf-8") as file:
+        with ExitStack() as lock:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                lock.enter_context(locked(self.path / ".lock"))
+            except BlockingIOError:
                 raise RuntimeError(
                     f"{self.path}: another process is training here; wait for it or give another `output`"
                 ) from None

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import logging
-import resource
 import signal
 import sys
 import threading
@@ -120,9 +119,13 @@ def _logger(config: ExperimentConfig, directory: RunDirectory) -> Any:
 
 
 def peak_memory() -> float:
-    """Largest memory of this process so far, MB: on the GPU where one was used."""
+    """Largest memory of this process so far, MB: on the GPU where one was used; NaN where the system does not tell."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 1e6
+    if sys.platform == "win32":
+        return float("nan")
+    import resource  # of Unix alone
+
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return size / 1e6 if sys.platform == "darwin" else size / 1e3
 

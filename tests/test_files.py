@@ -1,0 +1,54 @@
+"""Files that are complete or not there, and locks that another process feels."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neural_polarization.files import locked, replacing, write_arrays, write_json
+
+TRY = """
+import sys
+from pathlib import Path
+from neural_polarization.files import locked
+try:
+    with locked(Path(sys.argv[1])):
+        print("free")
+except BlockingIOError:
+    print("taken")
+"""
+
+
+def test_an_interrupted_file_leaves_the_former_one(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_json(path, {"energy": 1.5})
+    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert json.loads(path.read_text()) == {"energy": 1.5}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_arrays_are_read_back(tmp_path: Path, compress: bool) -> None:
+    write_arrays(tmp_path / "new" / "set.npz", {"positions": np.arange(6.0).reshape(2, 3)}, compress)
+    with np.load(tmp_path / "new" / "set.npz") as file:
+        np.testing.assert_array_equal(file["positions"], [[0, 1, 2], [3, 4, 5]])
+
+
+def test_a_lock_keeps_another_process_out_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run" / ".lock"
+
+    def other() -> str:
+        command = [sys.executable, "-c", TRY, str(path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    with locked(path):
+        assert other() == "taken"
+        with pytest.raises(BlockingIOError), locked(path):
+            pass
+    assert list(path.parent.iterdir()) == []
+    assert other() == "free"
