@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Generic
 
 import torch
-from ase.data import atomic_numbers as atomic_number_of
 from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from neural_polarization.backbones.protocol import Backbone, Features, PointFeatures
 from neural_polarization.geometry import Edges, bound
 from neural_polarization.messages import CONNECTIONS, VIEWS, Lengths, Messages
-from neural_polarization.molecules import Molecules
+from neural_polarization.molecules import Molecules, element_table
 from neural_polarization.moves import Move, default_move
 
 
@@ -109,7 +108,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         self.lengths = Lengths(lengths)
         self.limit = limit
         self.elements = tuple(elements)
-        self.register_buffer("_species_of", _species_table(self.elements), persistent=False)
+        self.register_buffer("_species_of", element_table(self.elements), persistent=False)
         needed = len(self.elements) * self.messages.points
         if backbone.num_species < needed:
             raise ValueError(
@@ -201,14 +200,3 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         for move in self.moves:
             assert isinstance(move, Move)
             move.hold_still()
-
-
-def _species_table(elements: Sequence[str]) -> Int[Tensor, " numbers"]:
-    table = torch.full((len(chemical_symbols),), -1, dtype=torch.long)
-    for species, symbol in enumerate(elements):
-        if symbol not in atomic_number_of or symbol == "X":
-            raise ValueError(f"elements: {symbol!r} is not a chemical symbol such as 'C' or 'Cl'")
-        if table[atomic_number_of[symbol]] >= 0:
-            raise ValueError(f"elements: {symbol!r} is listed twice; leave one out")
-        table[atomic_number_of[symbol]] = species
-    return table
