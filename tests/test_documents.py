@@ -5,7 +5,9 @@ import csv
 import re
 import runpy
 import shlex
+import shutil
 import tomllib
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.checkpoints import save_model
-from neural_polarization.cli import parser
+from neural_polarization.cli import main, parser
 from neural_polarization.evaluation.grid import read_grid
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.settings import Source, build, read_overrides, read_yaml, with_overrides
@@ -30,7 +32,8 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "experiments/LOG.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = CONFIGURATION["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORTER = {".run(1000)": ".run(2)", ".run(fmax=0.05, steps=50)": ".run(fmax=0.05, steps=1)"}
 """What would take minutes, as it is run here."""
@@ -79,8 +82,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frame.calc = SinglePointCalculator(frame, energy=-1.0, forces=np.zeros((9, 3)))
     ase.io.write(folder / "molecules.extxyz", frames)
     if find_spec("schnetpack") is not None:  # what its users have saved
-        original = runpy.run_path(str(ROOT / "examples/finetune_polarized.py"))["original"]
-        torch.save(original(), folder / "best_model")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of another package
+            original = runpy.run_path(str(ROOT / "examples/finetune_polarized.py"))["original"]
+            torch.save(original(), folder / "best_model")
     return folder
 
 
@@ -100,7 +105,46 @@ def test_python_runs_in_order(page: Path, folder: Path, monkeypatch: pytest.Monk
             pytest.skip(f"{needs} is not installed; make test-adapters runs this page beside it")
         for long, short in SHORTER.items():
             code = code.replace(long, short)
-        exec(compile(code, name_of(page), "exec"), namespace)
+        with warnings.catch_warnings():
+            if needs:
+                warnings.simplefilter("ignore")
+            exec(compile(code, name_of(page), "exec"), namespace)
+
+
+SCRIPTS = {
+    "own_data.py": ["--frames", "10", "--output", "script.extxyz"],
+    "train_in_python.py": ["--epochs", "1", "--frames", "20", "--output", "script.safetensors"],
+    "dynamics.py": [MODEL, "--steps", "2", "--output", "script.traj"],
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_examples_run(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.argv", [name, *SCRIPTS[name]])
+    runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
+    assert (folder / SCRIPTS[name][-1]).stat().st_size > 100
+    assert capsys.readouterr().out
+
+
+def test_own_data_works_in_the_order_of_its_page(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs/own_data.md"
+    monkeypatch.chdir(folder)
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    monkeypatch.setattr("sys.argv", ["own_data.py", "--frames", "30"])
+    runpy.run_path(str(ROOT / "examples/own_data.py"), run_name="__main__")
+    done = commands(page, "npol")
+    for words in done:
+        shorter = ["1" if word == "20" else word for word in words]
+        assert main([*shorter, "--model.backbone.channels", "8"] if words[0] == "train" else shorter) == 0
+    assert [words[0] for words in done] == ["train", "info", "evaluate", "predict", "predict"]
+    (frame,) = ase.io.read(folder / "predictions.extxyz", ":1")
+    assert frame.arrays["displacement"].shape == (9, 3)
+    assert "forces" in capsys.readouterr().out
 
 
 NPOL = [(page, words) for page in PAGES for words in commands(page, "npol")]
@@ -188,6 +232,15 @@ def test_the_address_of_the_repository_stands_in_one_place() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     found = set(re.findall(r"[\w.]*github\w*\.com/([\w-]+/[\w-]+)", pyproject))
     assert found == {owner.removeprefix("github.com/")}
+
+
+def test_links_of_the_package_index_are_whole() -> None:
+    text = README
+    for rule in CONFIGURATION["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    links = re.findall(r"\]\((.*?)\)", text)
+    assert len(links) == len(re.findall(r"\]\((.*?)\)", README)) > 10
+    assert all(link.startswith("https://") for link in links)
 
 
 def test_the_tree_is_the_tree() -> None:
