@@ -19,6 +19,7 @@ ROOMS = [
     "moves",
     "polarization",
     "finetuning",
+    "density",
     "heads",
     "models",
     "checkpoints",
