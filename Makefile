@@ -16,13 +16,14 @@ unexport PYTHONDONTWRITEBYTECODE
 # Each package that has an adapter goes into an environment of its own: mace and nequip want other releases of e3nn.
 EXTRA ?= schnetpack torchmd mace nequip pyg
 
-.PHONY: help demo test test-adapters test-compiler test-gpu lint types format clean
+.PHONY: help demo test test-adapters test-compiler test-gpu test-page lint types format clean
 
 help:
 	@echo "make demo   train plain and polarized PaiNN side by side on the repository's own DFT data"
 	@echo "make test   lint, types and all tests"
 	@echo "make test-adapters  the adapters beside the packages they adapt; EXTRA=mace for one of them"
 	@echo "make test-gpu    what a graphics processor computes, against the CPU"
+	@echo "make test-page   the page of molecules in a headless Chromium (Debian: chromium)"
 	@echo "make format rewrite the sources in the project's style"
 	@echo "make clean  remove the environments and the demo's output"
 
@@ -71,6 +72,10 @@ test-compiler: $(READY)
 # A graphics processor against the CPU, every network; needs the PyTorch that fits the GPU in .venv. Two minutes.
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -n 4 tests/gpu
+
+# The page in a headless Chromium; `make test` has the same tests and skips them where there is no Chromium.
+test-page: $(READY)
+	NPOL_TEST_PAGE=1 $(BIN)/python -m pytest tests/view
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
