@@ -6,6 +6,7 @@ import re
 import runpy
 import shlex
 import tomllib
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,7 +31,8 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "experiments/LOG.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = CONFIGURATION["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORTER = {".run(1000)": ".run(2)", ".run(fmax=0.05, steps=50)": ".run(fmax=0.05, steps=1)"}
 """What would take minutes, as it is run here."""
@@ -79,8 +81,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frame.calc = SinglePointCalculator(frame, energy=-1.0, forces=np.zeros((9, 3)))
     ase.io.write(folder / "molecules.extxyz", frames)
     if find_spec("schnetpack") is not None:  # what its users have saved
-        original = runpy.run_path(str(ROOT / "examples/finetune_polarized.py"))["original"]
-        torch.save(original(), folder / "best_model")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of another package
+            original = runpy.run_path(str(ROOT / "examples/finetune_polarized.py"))["original"]
+            torch.save(original(), folder / "best_model")
     return folder
 
 
@@ -100,7 +104,10 @@ def test_python_runs_in_order(page: Path, folder: Path, monkeypatch: pytest.Monk
             pytest.skip(f"{needs} is not installed; make test-adapters runs this page beside it")
         for long, short in SHORTER.items():
             code = code.replace(long, short)
-        exec(compile(code, name_of(page), "exec"), namespace)
+        with warnings.catch_warnings():
+            if needs:
+                warnings.simplefilter("ignore")
+            exec(compile(code, name_of(page), "exec"), namespace)
 
 
 NPOL = [(page, words) for page in PAGES for words in commands(page, "npol")]
@@ -188,6 +195,15 @@ def test_the_address_of_the_repository_stands_in_one_place() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     found = set(re.findall(r"[\w.]*github\w*\.com/([\w-]+/[\w-]+)", pyproject))
     assert found == {owner.removeprefix("github.com/")}
+
+
+def test_links_of_the_package_index_are_whole() -> None:
+    text = README
+    for rule in CONFIGURATION["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    links = re.findall(r"\]\((.*?)\)", text)
+    assert len(links) == len(re.findall(r"\]\((.*?)\)", README)) > 10
+    assert all(link.startswith("https://") for link in links)
 
 
 def test_the_tree_is_the_tree() -> None:
