@@ -49,7 +49,7 @@ demo-full: $(READY)
 
 # Warnings are errors. NO_MKDOCS_2_WARNING silences an advertisement of the theme's authors.
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=true DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
 
 lint: $(READY)
 	$(BIN)/ruff check .
