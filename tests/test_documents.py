@@ -5,6 +5,7 @@ import csv
 import re
 import runpy
 import shlex
+import shutil
 import tomllib
 import warnings
 from importlib.util import find_spec
@@ -20,7 +21,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.checkpoints import save_model
-from neural_polarization.cli import parser
+from neural_polarization.cli import main, parser
 from neural_polarization.evaluation.grid import read_grid
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.settings import Source, build, read_overrides, read_yaml, with_overrides
@@ -108,6 +109,42 @@ def test_python_runs_in_order(page: Path, folder: Path, monkeypatch: pytest.Monk
             if needs:
                 warnings.simplefilter("ignore")
             exec(compile(code, name_of(page), "exec"), namespace)
+
+
+SCRIPTS = {
+    "own_data.py": ["--frames", "10", "--output", "script.extxyz"],
+    "train_in_python.py": ["--epochs", "1", "--frames", "20", "--output", "script.safetensors"],
+    "dynamics.py": [MODEL, "--steps", "2", "--output", "script.traj"],
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_examples_run(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.argv", [name, *SCRIPTS[name]])
+    runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
+    assert (folder / SCRIPTS[name][-1]).stat().st_size > 100
+    assert capsys.readouterr().out
+
+
+def test_own_data_works_in_the_order_of_its_page(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs/own_data.md"
+    monkeypatch.chdir(folder)
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    monkeypatch.setattr("sys.argv", ["own_data.py", "--frames", "30"])
+    runpy.run_path(str(ROOT / "examples/own_data.py"), run_name="__main__")
+    done = commands(page, "npol")
+    for words in done:
+        shorter = ["1" if word == "20" else word for word in words]
+        assert main([*shorter, "--model.backbone.channels", "8"] if words[0] == "train" else shorter) == 0
+    assert [words[0] for words in done] == ["train", "info", "evaluate", "predict", "predict"]
+    (frame,) = ase.io.read(folder / "predictions.extxyz", ":1")
+    assert frame.arrays["displacement"].shape == (9, 3)
+    assert "forces" in capsys.readouterr().out
 
 
 NPOL = [(page, words) for page in PAGES for words in commands(page, "npol")]
