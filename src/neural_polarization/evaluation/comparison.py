@@ -216,7 +216,7 @@ def _check_former(cells: list[Cell], overwrite: bool) -> None:
 def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
     if total > len(todo):
         _say(f"{total - len(todo)} of {total} trainings are finished already")
-    started, done = time.monotonic(), 0
+    done = 0
     queue, running, failures = list(todo), list[Running](), list[str]()
     progress = Progress(len(todo))
     with _interruptible(running):
@@ -234,12 +234,10 @@ def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
                     queue.append(item.cell)  # another process began the same cell in the same moment
                     continue
                 done += 1
-                elapsed = time.monotonic() - started
-                left = elapsed / done * (len(queue) + len(running))
                 what = _outcome(item)
                 if not item.cell.directory.finished:
                     failures.append(what)
-                _say(f"[{total - len(queue) - len(running)}/{total}] {what}; about {duration(left)} left")
+                _say(f"[{total - len(queue) - len(running)}/{total}] {what}")
             line = progress.line(done, [item.cell for item in running])
             if line:
                 _say(line)
