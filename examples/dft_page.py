@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pyscf import df, dft, gto
+from pyscf import df, dft, gto, lo
 from pyscf.scf import hf
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from neural_polarization.data.units import BOHR, DEBYE, HARTREE
-from neural_polarization.labelling.properties.orbitals import centroids
 from neural_polarization.view import Grid, Scene, write_page
 
 BASIS = "6-31G**"
@@ -90,7 +89,9 @@ def box(positions: np.ndarray, spacing: float, margin: float = 3.2) -> tuple[np.
 def density(mol: Any, density_matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Density at points (Angstrom), e/Angstrom^3."""
     blocks = np.array_split(points / BOHR, max(1, len(points) // 10000))
-    return np.concatenate([dft.numint.eval_rho(mol, mol.eval_gto("GTOval", b), density_matrix) for b in blocks]) / BOHR**3
+    return (
+        np.concatenate([dft.numint.eval_rho(mol, mol.eval_gto("GTOval", b), density_matrix) for b in blocks]) / BOHR**3
+    )
 
 
 def potential(mol: Any, density_matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -109,14 +110,43 @@ def potential(mol: Any, density_matrix: np.ndarray, points: np.ndarray) -> np.nd
 
 
 def orbital_centres(scf: Any, positions: np.ndarray) -> np.ndarray:
-    """Mean centre of every atom's localized orbitals, (atoms, 3), Angstrom; a bond counts half for either atom."""
-    orbitals = centroids(scf)
+    """Mean centre of every atom's localized orbitals, (atoms, 3), Angstrom; a bond counts half for either atom.
+
+    A hydrogen has no orbital that is mostly its own: it takes part in that whose centre is nearest to it.
+    """
+    centres = boys_centres(scf)
+    numbers = scf.mol.atom_charges()
+    nearest = np.linalg.norm(centres[:, None] - positions[None], axis=-1)
+    owners: list[set[int]] = [set() for _ in centres]
+    for n, hydrogen in enumerate(numbers == 1):
+        if hydrogen:
+            owners[int(np.argmin(nearest[:, n]))].add(n)
+    for orbital, distances in zip(owners, nearest, strict=True):
+        heavy = [int(n) for n in np.argsort(distances) if numbers[n] > 1]
+        # Nearly as far from the second atom: a bond of the two. Otherwise a core or a lone pair, or a bond to hydrogen.
+        shared = len(heavy) > 1 and not orbital and distances[heavy[1]] < 1.0
+        orbital.update(heavy[: 2 if shared else 1])
     total, weight = np.zeros_like(positions), np.zeros(len(positions))
-    for centre, occupation, owners in zip(orbitals.positions, orbitals.occupations, orbitals.owners, strict=True):
-        for owner in owners:
-            total[owner] += 0.5 * occupation * centre
-            weight[owner] += 0.5 * occupation
+    for centre, orbital in zip(centres, owners, strict=True):
+        for owner in orbital:
+            total[owner] += centre / len(orbital)
+            weight[owner] += 1 / len(orbital)
     return total / weight[:, None]
+
+
+def boys_centres(scf: Any, starts: int = 6) -> np.ndarray:
+    """Centres of the Foster-Boys orbitals, (orbitals, 3), Angstrom: the best of some random starts."""
+    occupied = scf.mo_coeff[:, scf.mo_occ > 0]
+    found: list[tuple[float, np.ndarray]] = []
+    for seed in range(starts):
+        turn = np.linalg.qr(np.random.default_rng(seed).standard_normal((occupied.shape[1],) * 2))[0]
+        boys = lo.Boys(scf.mol, occupied @ turn)
+        boys.set(verbose=0, init_guess=None, conv_tol=1e-8)
+        orbitals = boys.kernel()
+        moments = scf.mol.intor_symmetric("int1e_r", comp=3)
+        centres = np.einsum("xij,ik,jk->kx", moments, orbitals, orbitals)
+        found.append((-float(np.sum(centres**2)), centres * BOHR))
+    return min(found, key=lambda pair: pair[0])[1]
 
 
 if __name__ == "__main__":

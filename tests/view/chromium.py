@@ -16,7 +16,9 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 
-EXECUTABLE = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+EXECUTABLE = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
 """Where Chromium is, or None."""
 
 FLAGS = ["--headless=new", "--no-sandbox", "--enable-unsafe-swiftshader", "--hide-scrollbars", "--no-first-run",
@@ -44,8 +46,12 @@ class Chromium:
 
         self._process = subprocess.Popen(
             [EXECUTABLE, *FLAGS, *flags, f"--user-data-dir={self._profile.name}", "about:blank"],
-            pass_fds=(3, 4), preexec_fn=connect, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            pass_fds=(3, 4),
+            preexec_fn=connect,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(to_browser)
         os.close(from_browser)
         self._buffer, self._number, self._session = b"", 0, ""
@@ -86,7 +92,8 @@ class Chromium:
         elif method == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning", "assert"):
             self.problems.append(json.dumps(parameters["args"]))
         elif method == "Log.entryAdded" and parameters["entry"]["level"] in ("error", "warning"):
-            self.problems.append(parameters["entry"]["text"])
+            if "GL Driver Message" not in parameters["entry"]["text"]:  # of screenshots: reading pixels is slow
+                self.problems.append(parameters["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             url = str(parameters["request"]["url"])
             if not url.startswith(("file:", "data:", "blob:", "about:")):
@@ -95,7 +102,9 @@ class Chromium:
     def open(self, path: Path, seconds: float = 60.0) -> None:
         """Loads a page and waits until it has drawn."""
         self.call("Page.navigate", url=path.resolve().as_uri())
-        self.wait_for("document.documentElement.dataset.ready === 'true' || !document.getElementById('trouble').hidden", seconds)
+        self.wait_for(
+            "document.documentElement.dataset.ready === 'true' || !document.getElementById('trouble').hidden", seconds
+        )
 
     def wait_for(self, expression: str, seconds: float = 30.0) -> None:
         """Waits until an expression of the page is true."""
@@ -112,7 +121,9 @@ class Chromium:
 
     def settle(self) -> None:
         """Waits until what was changed is drawn."""
-        self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30))))")
+        self.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30))))"
+        )
 
     def press(self, key: str, text: str = "") -> None:
         """Presses a key, such as "ArrowRight" or "Tab"."""
@@ -135,8 +146,10 @@ class Chromium:
     def screenshot(self, path: Path | None = None, element: str | None = None) -> np.ndarray:
         """What is seen of the whole page or of an element, (height, width, 3), 0 to 255."""
         box = "document.documentElement" if element is None else f"document.getElementById({element!r})"
-        clip = self.evaluate(f"(() => {{ const b = {box}.getBoundingClientRect(); return {{x: b.x + scrollX, y: b.y + scrollY, width: b.width, height: b.height, scale: 1}} }})()")  # fmt: skip
-        data = base64.b64decode(self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)["data"])
+        sides = "x: b.x + scrollX, y: b.y + scrollY, width: b.width, height: b.height, scale: 1"
+        clip = self.evaluate(f"(() => {{ const b = {box}.getBoundingClientRect(); return {{ {sides} }} }})()")
+        answer = self.call("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        data = base64.b64decode(answer["data"])
         if path is not None:
             path.write_bytes(data)
         return np.rint(255 * matplotlib.image.imread(io.BytesIO(data), format="png")[..., :3]).astype(np.int16)
@@ -152,5 +165,7 @@ class Chromium:
     def __enter__(self) -> "Chromium":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

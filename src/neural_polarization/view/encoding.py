@@ -49,13 +49,13 @@ def _coarsened(levels: Array, spacing: Array, most_points: int) -> tuple[Array, 
 
     ratio = (most_points / levels.size) ** (1 / 3)
     shape = [max(2, math.floor(length * ratio)) for length in levels.shape]
-    ratios = [(new - 1) / (old - 1) for new, old in zip(shape, levels.shape, strict=True)]
-    coarse = zoom(levels, [new / old for new, old in zip(shape, levels.shape, strict=True)], order=1, grid_mode=False)
-    return coarse, spacing / np.array(ratios)[:, None]
+    ratios = np.array([(new - 1) / (old - 1) for new, old in zip(shape, levels.shape, strict=True)])
+    coarse = zoom(levels, np.divide(shape, levels.shape), order=1, grid_mode=False)
+    return np.asarray(coarse), np.asarray(spacing / ratios[:, None])
 
 
 def _text(numbers: Array) -> str:
     """Whole numbers of 16 bits, compressed, as base64."""
     differences = np.diff(numbers.ravel(), prepend=np.int16(0))  # of 16 bits too: they wrap around, as do their sums
     planes = differences.astype("<i2").view(np.uint8).reshape(-1, 2).T
-    return base64.b64encode(gzip.compress(planes.tobytes(), compresslevel=9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(planes.tobytes(), compresslevel=6, mtime=0)).decode()

@@ -12,6 +12,8 @@ from ase.formula import Formula
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 """An array of numbers; its shape is checked where a value is made, with a message that names the field."""
 
+MINUS = "\N{MINUS SIGN}"
+
 BOND_SLACK = 1.2
 """Two atoms are bonded if they are nearer than this times the sum of their covalent radii."""
 
@@ -131,7 +133,7 @@ class Scene:
     @property
     def formula(self) -> str:
         """Formula in Hill's order, with the charge where there is one, such as "NH4+"."""
-        sign = "" if not self.charge else ("+" if self.charge > 0 else "−")
+        sign = "" if not self.charge else ("+" if self.charge > 0 else MINUS)
         count = str(abs(self.charge)) if abs(self.charge) > 1 else ""
         return Formula.from_list(self.symbols).format("hill") + count + sign
 

@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 
 from ..data.units import DEBYE
-from .scene import Scene
+from .scene import MINUS, Scene
 
 
 def tables(scene: Scene, hidden: bool) -> str:
@@ -58,7 +58,8 @@ def _atoms(scene: Scene) -> str:
         for k, symbol in enumerate(scene.symbols)
     )
     return (
-        f'<div class="table" tabindex="0" role="region" aria-label="Table of atoms"><table><caption>{caption}</caption>\n'
+        '<div class="table" tabindex="0" role="region" aria-label="Table of atoms">'
+        f"<table><caption>{caption}</caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>\n"
     )
 
@@ -71,4 +72,4 @@ def number(value: float, digits: int) -> str:
         ('0.000', '−1.50')
     """
     text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)

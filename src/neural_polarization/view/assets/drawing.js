@@ -82,10 +82,10 @@ function drawArrows(viewer, scene, view, small) {
   });
 }
 
-/** Draws the dipole beside the molecule, 1 Angstrom for 1 D. */
-function drawDipole(viewer, scene, ink) {
+/** Start and end of the dipole's arrow, beside the molecule, 1 Angstrom for 1 D; none for a small one. */
+function dipoleEnds(scene) {
   const size = length(scene.dipole) / page.debye;
-  if (size < 0.05) return;
+  if (size < 0.05) return [];
   const unit = scene.dipole.map((x) => x / page.debye / size);
   const middle = [0, 1, 2].map((c) => scene.positions.reduce((sum, p) => sum + p[c], 0) / scene.positions.length);
   // Beside: away along the molecule's second widest axis, as far as that is perpendicular to the dipole.
@@ -96,8 +96,15 @@ function drawDipole(viewer, scene, ink) {
   const direction = aside.map((x) => -x / length(aside));
   const heights = scene.positions.map((p) => p.reduce((sum, x, c) => sum + (x - middle[c]) * direction[c], 0));
   const offset = Math.max(...heights) + (Object.keys(scene.grids).length ? 1.9 : 0.9);
-  const end = (sign) => point(middle.map((x, c) => x + direction[c] * offset + (sign * unit[c] * size) / 2));
-  viewer.addArrow({ start: end(-1), end: end(1), radius: 0.05, radiusRatio: 2.4, mid: 1 - Math.min(0.3, size * 0.4) / size, color: ink });
+  return [-1, 1].map((sign) => middle.map((x, c) => x + direction[c] * offset + (sign * unit[c] * size) / 2));
+}
+
+/** Draws the dipole. */
+function drawDipole(viewer, scene, ink) {
+  const ends = dipoleEnds(scene);
+  if (!ends.length) return;
+  const size = length(scene.dipole) / page.debye;
+  viewer.addArrow({ start: point(ends[0]), end: point(ends[1]), radius: 0.05, radiusRatio: 2.4, mid: 1 - Math.min(0.3, size * 0.4) / size, color: ink });
 }
 
 /** The free side of an atom, where a label hides no bond: a vector of length 1, or zero between opposite bonds. */
@@ -192,7 +199,7 @@ function arrowWords(scene, view) {
   const largest = Math.max(...sizes), n = sizes.indexOf(largest);
   const layers = scene.displacements.length;
   const words = [`Moving points${layers > 1 ? ` after layer ${view.layer + 1} of ${layers}` : ""}: longest displacement ${spoken(largest, 3)} Å (${scene.symbols[n]}${n + 1}).`];
-  if (view.arrows) words.push({ swatch: MOVING, text: `arrows, drawn ${view.scale} times as long, from the surface of each ball` });
+  if (view.arrows) words.push({ swatch: MOVING, text: `arrows, ${view.scale === 1 ? "in their true length" : `drawn ${view.scale} times as long`}, from the surface of each ball` });
   return words;
 }
 
@@ -210,7 +217,7 @@ function draw(viewer, scene, view, content, ink, paper) {
   if (view.arrows && scene.displacements) drawArrows(viewer, scene, view, small);
   if (view.dipole && scene.dipole) drawDipole(viewer, scene, ink);
   if (content === "sticks" || view.style !== "solid") drawLabels(viewer, scene, view, ink, paper);
-  if (view.dipole && scene.dipole && content === "sticks") words.push(`Dipole moment ${spoken(length(scene.dipole) / page.debye)} D, the arrow beside the molecule, from negative to positive charge.`);
+  if (view.dipole && scene.dipole && content === "sticks") words.push(`Dipole moment ${spoken(length(scene.dipole) / page.debye)} D${dipoleEnds(scene).length ? ", the arrow beside the molecule, from negative to positive charge" : ""}.`);
   const shown = content === "sticks" ? null : scene.grids[content];
   if (shown && shown.finer) words.push("The grid was made coarser for this page.");
   viewer.render();

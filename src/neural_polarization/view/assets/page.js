@@ -30,13 +30,15 @@ async function loaded(number) {
   return page.scenes[number];
 }
 
+const isShown = (side) => !byId(`pane-${side}`).hidden;
+
 /** Draws both pictures and writes what they show. */
 function redraw() {
   const ink = colourOf(document.body, "color"), paper = colourOf(byId("canvas-left"), "backgroundColor");
   following = true;
   for (const side of SIDES) {
     const pane = panes[side];
-    if (byId(`pane-${side}`).hidden) continue;
+    if (!isShown(side)) continue;
     if (pane.paper !== paper) pane.viewer.setBackgroundColor((pane.paper = paper));
     const words = draw(pane.viewer, scene, view, byId(`content-${side}`).value, ink, paper);
     writeCaption(byId(`caption-${side}`), words);
@@ -93,14 +95,20 @@ async function show(number) {
   scene = next;
   view.number = number;
   const kinds = contents();
-  const preferred = { left: "sticks", right: "density" };
   for (const side of SIDES) {
-    const select = byId(`content-${side}`), chosen = select.value || preferred[side];
+    const select = byId(`content-${side}`), wanted = panes[side].wanted;
     select.replaceChildren(...kinds.map((kind) => new Option(scene.names[kind], kind)));
-    select.value = kinds.includes(chosen) ? chosen : kinds.includes(preferred[side]) ? preferred[side] : kinds[kinds.length - 1];
+    select.value = kinds.includes(wanted) ? wanted : side === "left" ? "sticks" : kinds[kinds.length - 1];
   }
   byId("no-density").hidden = kinds.length > 1;
+  const wasShown = isShown("right");
   byId("pane-right").hidden = kinds.length === 1;
+  if (isShown("right") && !wasShown) {
+    const place = panes.left.viewer.getView();
+    following = true; // resizing draws the other picture's old view
+    panes.right.viewer.resize();
+    setView(place);
+  }
   byId("surface-controls").hidden = kinds.length === 1;
   setRanges(sameAtoms);
   document.querySelectorAll("#numbers > section").forEach((section, n) => { section.hidden = n !== number; });
@@ -170,21 +178,36 @@ function say(name, text) {
   byId(name).setAttribute("aria-valuetext", text);
 }
 
-/** The first view: the widest side of the molecule, everything inside. */
+/** The first view: the widest side of the molecule, as near as everything is inside. */
 function reset() {
   const middle = [0, 1, 2].map((c) => {
     const values = scene.positions.map((p) => p[c]);
     return (Math.min(...values) + Math.max(...values)) / 2;
   });
-  const reach = Math.max(...scene.positions.map((p) => length(p.map((x, c) => x - middle[c])))) + (Object.keys(scene.grids).length ? 1.8 : 1.3);
   const { width, height } = byId("canvas-left").getBoundingClientRect();
-  const distance = reach / Math.min(1, width / height) / Math.tan((Math.PI / 180) * HALF_ANGLE);
+  const slope = Math.tan((Math.PI / 180) * HALF_ANGLE);
+  const margin = Object.keys(scene.grids).length ? 1.8 : 1;
+  let distance = 2.5 / slope;
+  const hold = (place, room) => {
+    const [x, y, z] = turned(scene.orientation, place.map((value, c) => value - middle[c]));
+    distance = Math.max(distance, z + (Math.abs(y) + room) / slope, z + ((Math.abs(x) + room) / slope) * (height / width));
+  };
+  scene.positions.forEach((place) => hold(place, margin));
+  if (scene.dipole) dipoleEnds(scene).forEach((place) => hold(place, 0.2));
   setView([...middle.map((x) => -x), CAMERA - distance, ...scene.orientation]);
+}
+
+/** A vector turned by a quaternion (x, y, z, w). */
+function turned([a, b, c, w], [x, y, z]) {
+  const t = [2 * (b * z - c * y), 2 * (c * x - a * z), 2 * (a * y - b * x)];
+  return [x + w * t[0] + b * t[2] - c * t[1], y + w * t[1] + c * t[0] - a * t[2], z + w * t[2] + a * t[1] - b * t[0]];
 }
 
 /** Shows both pictures from the same side: place of the middle, distance, and turn as a quaternion (x, y, z, w). */
 function setView(place) {
-  for (const side of SIDES) panes[side].viewer.setView(place, true);
+  following = true;
+  for (const side of SIDES) if (isShown(side)) panes[side].viewer.setView(place, true);
+  following = false;
 }
 
 /** Turns or zooms both pictures. */
@@ -203,12 +226,14 @@ const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown:
 
 /** Makes the pictures, one beside the other, that turn together. */
 function makePanes() {
+  const probe = document.createElement("canvas");
+  if (!(probe.getContext("webgl2") ?? probe.getContext("webgl"))) throw new Error("no WebGL");
   const paper = colourOf(byId("canvas-left"), "backgroundColor");
   for (const side of SIDES) {
     const canvas = byId(`canvas-${side}`);
     let seenWidth = canvas.offsetWidth;
     const viewer = $3Dmol.createViewer(canvas, { disableFog: true, backgroundColor: paper });
-    panes[side] = { viewer, paper };
+    panes[side] = { viewer, paper, wanted: side === "left" ? "sticks" : "density" };
     canvas.querySelector("canvas").setAttribute("aria-hidden", "true");
     canvas.addEventListener("keydown", (event) => {
       const what = KEYS[event.key];
@@ -225,7 +250,7 @@ function makePanes() {
       seenWidth = canvas.offsetWidth;
       viewer.resize();
     }).observe(canvas);
-    byId(`content-${side}`).addEventListener("change", soon);
+    byId(`content-${side}`).addEventListener("change", (event) => { panes[side].wanted = event.target.value; soon(); });
     byId(`save-${side}`).addEventListener("click", () => {
       const link = document.createElement("a");
       link.href = viewer.pngURI();
@@ -235,7 +260,7 @@ function makePanes() {
   }
   for (const [side, other] of [["left", "right"], ["right", "left"]])
     panes[side].viewer.setViewChangeCallback((place) => {
-      if (following) return; // 3Dmol.js also calls this while it draws, and for the picture that follows
+      if (following || !isShown(other)) return; // 3Dmol.js also calls this while it draws, and for the picture that follows
       following = true;
       panes[other].viewer.setView(place, true);
       following = false;
@@ -285,7 +310,7 @@ async function next() {
 /** Says what keeps the pictures away. */
 function report(error) {
   const reason = error.message ?? String(error);
-  const words = /webgl|creating viewer/i.test(reason)
+  const words = reason.includes("WebGL")
     ? "This browser shows no WebGL, which the pictures need. All numbers stand in the tables below."
     : `The pictures cannot be drawn: ${reason}. All numbers stand in the tables below.`;
   byId("trouble").textContent = words;
