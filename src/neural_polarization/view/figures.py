@@ -96,13 +96,16 @@ def draw_sticks(axes: "Axes", scene: Scene, layer: int = -1, factor: int | None 
     axes.set_title(_arrow_words(scene, layer, factor), fontsize="small")
 
 
-def draw_density(axes: "Axes", scene: Scene, level: float = SURFACE, opacity: float = 1.0) -> None:
+def draw_density(
+    axes: "Axes", scene: Scene, level: float = SURFACE, opacity: float = 1.0, factor: int | None = None
+) -> None:
     """Draws the surface of the density, in the colours of the potential if there is one.
 
     Args:
         axes: of matplotlib.
         level: value of the density on the surface, e/Angstrom^3.
         opacity: below 1 the atoms and arrows inside are seen through the surface.
+        factor: length of an arrow over that of its displacement, by default `arrow_factor`.
 
     Raises:
         ValueError: for a scene without a density.
@@ -112,7 +115,7 @@ def draw_density(axes: "Axes", scene: Scene, level: float = SURFACE, opacity: fl
     picture = canvas.picture()
     if opacity < 1:
         inside = _canvas(scene, 2.3)
-        _draw_atoms(inside, scene, -1, None)
+        _draw_atoms(inside, scene, -1, factor)
         picture = over(picture * np.array([1.0, 1.0, 1.0, opacity]), inside.picture())
     _show(axes, canvas, picture)
     axes.set_title(f"density {level * BOHR**3:.3g} e/bohr³", fontsize="small")
@@ -267,7 +270,7 @@ def _draw_atoms(canvas: Canvas, scene: Scene, layer: int, factor: int | None) ->
         if factor * length < 0.02:
             continue
         start = place + displacement / length * radius * 0.95
-        canvas.arrow(start, start + factor * displacement, min(0.085, 0.03 + 0.15 * factor * length), _rgb(MOVING))
+        canvas.arrow(start, start + factor * displacement, min(0.1, 0.03 + 0.15 * factor * length), _rgb(MOVING))
 
 
 def _draw_surface(canvas: Canvas, scene: Scene, level: float) -> Callable[[Array], Array]:
