@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from neural_polarization.data.units import BOHR, DEBYE, HARTREE
 from pyscf import df, dft, gto, lo
 from pyscf.scf import hf
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
+from neural_polarization.data.units import BOHR, DEBYE, HARTREE
 from neural_polarization.view import Grid, Scene, write_page
 
 BASIS = "6-31G**"
