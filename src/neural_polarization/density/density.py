@@ -197,7 +197,7 @@ class Density:
 
     @property
     def quadrupole(self) -> Float[Tensor, "molecules 3 3"]:
-        """Traceless quadrupole, sum of q (3 r r^T - r^2) / 2 about the centre of nuclear charge, e*Angstrom^2, float64."""
+        """Traceless quadrupole about the centre of nuclear charge, sum of q (3 r r^T - r^2) / 2, e*Angstrom^2."""
         nuclei = self.nuclei
         arms = nuclei.positions.double() - nuclei.centre[nuclei.molecule_index]
         squares = nuclei.atomic_numbers.double()[:, None, None] * arms.unsqueeze(-1) * arms.unsqueeze(-2)

@@ -63,10 +63,8 @@ class Gaussians:
         """Whether a gradient is wanted of centres, exponents or coefficients."""
         return any(value.requires_grad for value in (self.centres, *self.exponents, *self.coefficients))
 
-    def shells(
-        self,
-    ) -> Iterator[tuple[int, Float[Tensor, "centres shells"], Float[Tensor, "centres shells functions"]]]:
-        """Degree, exponents (centres, shells) and coefficients (centres, shells, 2 l + 1) of the degrees that have any."""
+    def shells(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Degree, exponents (centres, shells) and coefficients (centres, shells, 2 l + 1), where there are shells."""
         for degree, (exponents, coefficients) in enumerate(zip(self.exponents, self.coefficients, strict=True)):
             if exponents.shape[1]:
                 yield degree, exponents, coefficients

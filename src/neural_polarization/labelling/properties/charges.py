@@ -63,13 +63,14 @@ def hirshfeld_charges(
 
 
 def _free_atom_density(element: str, level: Level, vectors: Any) -> Any:
-    radii, density = _radial_density(element, level)
+    radii, density = radial_density(element, level)
     distances = np.linalg.norm(vectors, axis=1)
     return np.exp(np.interp(distances, radii, density))
 
 
 @lru_cache(maxsize=32)
-def _radial_density(element: str, level: Level) -> tuple[Any, Any]:
+def radial_density(element: str, level: Level) -> tuple[Any, Any]:
+    """Radii (bohr) and the logarithm of the spherical free atom's density (e/bohr^3) there."""
     from pyscf import gto
     from pyscf.scf import atom_hf, atom_ks
 
