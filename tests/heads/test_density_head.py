@@ -1,22 +1,32 @@
 """The density head: symmetry, electrons, fragments, gradients, and a water molecule that it learns."""
 
 import dataclasses
+from pathlib import Path
 
 import ase
+import numpy as np
 import pytest
 import torch
 from ase.build import molecule
+from pyscf import dft
 
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.data.units import BOHR
 from neural_polarization.density import Density
 from neural_polarization.density.centres import CENTRES, find_bonds
+from neural_polarization.density.error import normalized_absolute_error
+from neural_polarization.density.free_atoms import free_atom_density
 from neural_polarization.heads import Widths
 from neural_polarization.heads.density import FULL, SMALL, BasisSize, DensityHead
+from neural_polarization.labelling.level import Level
+from neural_polarization.labelling.mean_field import Accuracy, build_molecule
+from neural_polarization.labelling.properties.density import evaluate_density
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization
 
 ELEMENTS = ("H", "C", "O")
 CUTOFF = 4.0
+DATA = Path(__file__).parent.parent.parent / "data"
 
 
 class Model(torch.nn.Module):
@@ -192,3 +202,48 @@ def test_a_breaking_bond_fades() -> None:
 def test_unknown_centres() -> None:
     with pytest.raises(ValueError, match="centres: 'clouds' is not known; choose one of moving, nuclei"):
         DensityHead(Widths(4, 0), ELEMENTS, 4, CUTOFF, "clouds")
+
+
+@pytest.mark.slow
+def test_it_learns_the_density_of_water() -> None:
+    """From points of the repository's own data; the error falls below a sixth of the free atoms' in seconds."""
+    densities, structures = (np.load(DATA / name) for name in ("small_molecules_densities.npz", "small_molecules.npz"))
+    number = structures["smiles"][densities["density_structure"]].tolist().index("O")
+    structure = densities["density_structure"][number]
+    assert int(structures["n_atoms"][structure]) == 3
+    start = int(structures["n_atoms"][:structure].sum())
+    water = ase.Atoms(structures["atomic_numbers"][start : start + 3], structures["positions"][start : start + 3])
+    first = int(densities["n_matrix"][:number].sum())
+    matrix = densities["density_matrix"][first : first + int(densities["n_matrix"][number])]
+    level = Level.parse(str(densities["level"]))
+    grid = dft.gen_grid.Grids(build_molecule(water, level, Accuracy()))
+    grid.atom_grid, grid.prune = (30, 110), None
+    grid.build(with_non0tab=False)
+    points, weights = torch.from_numpy(grid.coords * BOHR), torch.from_numpy(grid.weights * BOHR**3)
+    reference = torch.from_numpy(evaluate_density(water, level, matrix, points.numpy()))
+    of_one = torch.zeros(len(points), dtype=torch.long)
+    molecules = Molecules.from_ase(water, CUTOFF, torch.float32)
+
+    def error(density: Density) -> float:
+        values = density.evaluate(points)
+        return normalized_absolute_error(values, reference, weights, of_one, 1).item()
+
+    model = Model().float()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100)
+    chance = weights * reference
+    for _ in range(100):
+        drawn = torch.multinomial(chance, 500, replacement=True)
+        values = model(molecules).evaluate(points[drawn].float())
+        density, of_draw = reference[drawn].float(), (weights / chance)[drawn].float()
+        loss = normalized_absolute_error(values, density, of_draw, of_one[drawn], 1).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        learned = model(molecules)
+    promolecule = error(free_atom_density(learned.nuclei))
+    assert promolecule == pytest.approx(0.116, abs=0.003)
+    assert error(learned) < promolecule / 6
+    assert learned.electrons.item() == pytest.approx(10.0, abs=1e-6)
