@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import scipy.optimize
 from ase.data import atomic_numbers
-from neural_polarization.data.units import BOHR
 
+from neural_polarization.data.units import BOHR
 from neural_polarization.files import replacing
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.properties.charges import radial_density

@@ -6,10 +6,10 @@ import torch
 from pyscf import dft, gto
 from pyscf_functions import NUMBERS, POSITIONS, in_pyscf, water_like
 
+from neural_polarization.units import BOHR, HARTREE
 from neural_polarization.density import Density, FlatShells, Gaussians, Nuclei, evaluation
 from neural_polarization.density.evaluation import evaluate
 from neural_polarization.molecules import Molecules
-from neural_polarization.units import BOHR, HARTREE
 
 
 def some_points(number: int, spread: float = 1.5) -> torch.Tensor:
@@ -49,11 +49,11 @@ def test_reach_is_where_the_functions_fade() -> None:
     part = Gaussians(torch.zeros(1, 3), torch.zeros(1, dtype=torch.long), exponents, (*none, coefficients)).to(
         dtype=torch.float64
     )
-    reach = part.reach(1e-6).item()
+    reach = part.reach(1e-6)[2].item()
     directions = torch.nn.functional.normalize(some_points(4000), dim=-1)
     assert evaluate([part], reach * directions, threshold=0.0).abs().max() < 1e-6
     assert evaluate([part], 0.9 * reach * directions, threshold=0.0).abs().max() > 1e-6
-    assert part.times(1e-9).reach(1e-6).item() == 0.0, "a function that is nowhere above the threshold is not needed"
+    assert part.times(1e-9).reach(1e-6)[2].item() == 0.0, "a function that is nowhere above the threshold is not needed"
 
 
 def test_progress_ends_with_all_points() -> None:

@@ -1,6 +1,7 @@
 """Values of Gaussian functions at many points: in blocks of bounded memory, without what is too far to matter."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -16,9 +17,6 @@ NEGLIGIBLE = 1e-8
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the number of points that are done and of all points."""
-
-Weights: TypeAlias = list[tuple[int, Tensor, Tensor]]
-"""Degree, exponents (centres, shells) and normalized coefficients (centres, 2 l + 1, shells)."""
 
 _POINTS_OF_BLOCK = {"cpu": 2048, "cuda": 65536}
 _ELEMENTS_OF_BLOCK = {"cpu": 2**18, "cuda": 2**26}
@@ -54,21 +52,16 @@ def evaluate(
     """
     if not len(points):
         return points.new_zeros(0)
-    wanted = [part.to(points.device, points.dtype) for part in parts if len(part.centres)]
-    differentiable = torch.is_grad_enabled() and (points.requires_grad or any(part.requires_grad for part in wanted))
-    reaches = [_reach(part, threshold) for part in wanted]
-    weights = [_weights(part) for part in wanted]
+    wanted = [_Prepared.of(part.to(points.device, points.dtype), threshold) for part in parts if len(part.centres)]
+    differentiable = torch.is_grad_enabled() and (points.requires_grad or any(part.requires_grad for part in parts))
     order = _along_curve(points.detach())
-    size = _POINTS_OF_BLOCK.get(points.device.type, 2048)
     values: list[Tensor] = []
     done = 0
-    for block in order.split(size):
+    for block in order.split(_POINTS_OF_BLOCK.get(points.device.type, 2048)):
         here = points[block]
-        inside = here.detach()
-        corners = (inside.amin(0), inside.amax(0))
         total = here.new_zeros(len(here))
-        for part, reach, weight in zip(wanted, reaches, weights, strict=True):
-            total = total + _near(part, weight, reach, corners, here, differentiable)
+        for part in wanted:
+            total = total + _near(part, here, differentiable)
         values.append(total)
         done += len(block)
         if progress is not None:
@@ -76,26 +69,73 @@ def evaluate(
     return torch.empty_like(points[:, 0]).index_copy(0, order, torch.cat(values))
 
 
-def _near(
-    part: Gaussians,
-    weights: Weights,
-    reach: Float[Tensor, " centres"],
-    corners: tuple[Tensor, Tensor],
-    points: Float[Tensor, "points 3"],
-    differentiable: bool,
-) -> Float[Tensor, " points"]:
-    """Sum of the functions of those centres that reach the box between two corners."""
-    centres = part.centres.detach()
-    outside = torch.maximum(corners[0] - centres, centres - corners[1]).clamp(min=0.0)
-    index = (outside.square().sum(-1) < reach.square()).nonzero()[:, 0]
-    if not len(index):
-        return points.new_zeros(len(points))
-    shells = max(exponents.shape[1] for _, exponents, _ in weights)
-    limit = _ELEMENTS_OF_BLOCK.get(points.device.type, 2**18)
-    step = max(1, limit // (shells * len(points)))
+@dataclass(frozen=True)
+class _Shells:
+    """All shells of one degree of a part.
+
+    Attributes:
+        degree: l.
+        exponents: 1/Angstrom^2.
+        matrix: coefficients times the normalization of the functions.
+        reach: distance from which each shell is negligible, Angstrom.
+    """
+
+    degree: int
+    exponents: Float[Tensor, "centres shells"]
+    matrix: Float[Tensor, "centres functions shells"]
+    reach: Float[Tensor, "centres shells"]
+
+    def select(self, centres: Int[Tensor, " some"], distances: Float[Tensor, " some"]) -> "_Shells":
+        """Those of some centres, without the shells that none of them needs at these distances."""
+        near = (self.reach[centres] > distances.unsqueeze(-1)).any(0).nonzero()[:, 0]
+        rows = centres.unsqueeze(-1)
+        return _Shells(
+            self.degree,
+            self.exponents[rows, near],
+            self.matrix[centres][..., near],
+            self.reach[rows, near],
+        )
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A part with all that does not depend on the points."""
+
+    centres: Float[Tensor, "centres 3"]
+    reach: Float[Tensor, " centres"]
+    shells: tuple[_Shells, ...]
+
+    @classmethod
+    def of(cls, part: Gaussians, threshold: float) -> "_Prepared":
+        """Prepares a part."""
+        reaches = part.reach(threshold)
+        shells = tuple(
+            _Shells(
+                degree,
+                exponents,
+                (coefficients * normalization(degree, exponents).unsqueeze(-1)).transpose(1, 2),
+                reaches[degree].to(part.centres),
+            )
+            for degree, exponents, coefficients in part.shells()
+        )
+        return cls(part.centres, torch.cat([of_shells.reach for of_shells in shells], -1).amax(-1), shells)
+
+
+def _near(part: _Prepared, points: Float[Tensor, "points 3"], differentiable: bool) -> Float[Tensor, " points"]:
+    """Sum of the functions of those centres that reach the box around the points, the nearest first."""
+    centres, inside = part.centres.detach(), points.detach()
+    outside = torch.maximum(inside.amin(0) - centres, centres - inside.amax(0)).clamp(min=0.0)
+    distances = outside.square().sum(-1).sqrt()
+    index = (distances < part.reach).nonzero()[:, 0]
     total = points.new_zeros(len(points))
-    for some in index.split(step):
-        near: Weights = [(degree, exponents[some], matrix[some]) for degree, exponents, matrix in weights]
+    if not len(index):
+        return total
+    index = index[distances[index].argsort()]
+    shells = max(of_shells.exponents.shape[1] for of_shells in part.shells)
+    limit = _ELEMENTS_OF_BLOCK.get(points.device.type, 2**18)
+    for some in index.split(max(1, limit // (shells * len(points)))):
+        near = [of_shells.select(some, distances[some]) for of_shells in part.shells]
+        near = [of_shells for of_shells in near if of_shells.exponents.shape[1]]
         if differentiable:
             value = checkpoint(_sum_of, points, part.centres[some], near, use_reentrant=False)
             assert isinstance(value, Tensor)
@@ -105,31 +145,21 @@ def _near(
     return total
 
 
-def _sum_of(points: Float[Tensor, "points 3"], centres: Float[Tensor, "centres 3"], shells: Weights) -> Tensor:
+def _sum_of(points: Float[Tensor, "points 3"], centres: Float[Tensor, "centres 3"], shells: list[_Shells]) -> Tensor:
     """Sum over centres at every point; arrays are (centres, points), the points side by side in memory."""
     x, y, z = (points.T.unsqueeze(0) - centres.unsqueeze(-1)).unbind(1)
     squared = x * x + y * y + z * z
-    harmonics = solid_harmonics(x, y, z, shells[-1][0])
+    harmonics = solid_harmonics(x, y, z, shells[-1].degree)
     total = torch.zeros_like(x)
-    for degree, exponents, matrix in shells:
-        radial = (squared.unsqueeze(1) * -exponents.unsqueeze(-1)).clamp(min=_UNDERFLOW).exp()
-        of_shells = matrix @ radial
-        for m, harmonic in enumerate(harmonics[degree]):
-            total = torch.addcmul(total, of_shells[:, m], harmonic)
+    for of_shells in shells:
+        logarithms = squared.unsqueeze(1) * -of_shells.exponents.unsqueeze(-1)
+        # Arrays are as large as the cache: where no gradient needs them they are overwritten.
+        larger = torch.clamp if logarithms.requires_grad else torch.clamp_
+        radial = larger(logarithms, min=_UNDERFLOW).exp_()
+        of_degree = of_shells.matrix @ radial
+        for m, harmonic in enumerate(harmonics[of_shells.degree]):
+            total = torch.addcmul(total, of_degree[:, m], harmonic)
     return total.sum(0)
-
-
-def _weights(part: Gaussians) -> Weights:
-    return [
-        (degree, exponents, (coefficients * normalization(degree, exponents).unsqueeze(-1)).transpose(1, 2))
-        for degree, exponents, coefficients in part.shells()
-    ]
-
-
-def _reach(part: Gaussians, threshold: float) -> Float[Tensor, " centres"]:
-    if threshold <= 0.0:
-        return part.centres.detach().new_full((len(part.centres),), torch.inf)
-    return part.reach(threshold).to(part.centres)
 
 
 def _along_curve(points: Float[Tensor, "points 3"]) -> Int[Tensor, " points"]:

@@ -100,21 +100,32 @@ class Gaussians:
         """The same functions with every coefficient multiplied."""
         return dataclasses.replace(self, coefficients=tuple(factor * value for value in self.coefficients))
 
-    def reach(self, threshold: float) -> Float[Tensor, " centres"]:
-        """Distance (Angstrom) from which the functions of each centre stay below `threshold` (e/Angstrom^3) together.
+    def reach(self, threshold: float) -> tuple[Float[Tensor, "centres _shells"], ...]:
+        """Distance (Angstrom) from which each shell is negligible, for every degree, float64.
 
-        |sum_m c_m S_lm| <= |c| r^l, and each shell may have its share of the threshold.
+        All shells of a centre together are then below the threshold: each has its share of it, and
+        |sum_m c_m S_lm| <= |c| r^l.
+
+        Args:
+            threshold: e/Angstrom^3; zero makes every distance infinite.
         """
-        largest = self.centres.new_zeros(len(self.centres), dtype=torch.float64)
         share = threshold / max(sum(exponents.shape[1] for exponents in self.exponents), 1)
-        for degree, exponents, coefficients in self.detach().to(dtype=torch.float64).shells():
-            ratio = coefficients.norm(dim=-1) * normalization(degree, exponents) / share
-            peak = degree / (2.0 * exponents)  # of r^l exp(-a r^2), squared distance
-            squared = peak + 1.0 / exponents
-            for _ in range(20):  # r^2 = (ln(ratio) + l ln r) / a converges from any start
-                wanted = ratio.clamp(min=1e-300).log() + 0.5 * degree * squared.log()
-                squared = torch.maximum(wanted / exponents, peak + 1e-12)
-            never = ratio * squared.sqrt() ** degree * (-exponents * squared).exp() < 1.0 - 1e-6
-            of_shell = torch.where(never, torch.zeros_like(squared), squared.sqrt())
-            largest = torch.maximum(largest, of_shell.amax(-1))
-        return largest
+        exact = self.detach().to(dtype=torch.float64)
+        return tuple(
+            _reach(degree, exponents, coefficients.norm(dim=-1) * normalization(degree, exponents), share)
+            for degree, (exponents, coefficients) in enumerate(zip(exact.exponents, exact.coefficients, strict=True))
+        )
+
+
+def _reach(degree: int, exponents: Tensor, sizes: Tensor, share: float) -> Tensor:
+    """Distance from which sizes r^l exp(-a r^2) stays below the share."""
+    if share <= 0.0:
+        return torch.full_like(exponents, torch.inf)
+    ratios = sizes / share
+    peak = degree / (2.0 * exponents)  # of r^l exp(-a r^2), as a squared distance
+    squared = peak + 1.0 / exponents
+    for _ in range(20):  # r^2 = (ln(ratio) + l ln r) / a
+        logarithms = ratios.clamp(min=1e-300).log() + 0.5 * degree * squared.log()
+        squared = torch.maximum(logarithms / exponents, peak + 1e-12)
+    never = ratios * squared.sqrt() ** degree * (-exponents * squared).exp() < 1.0 - 1e-6
+    return torch.where(never, torch.zeros_like(squared), squared.sqrt())
