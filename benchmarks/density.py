@@ -20,10 +20,10 @@ import torch
 from pyscf import gto
 from torch import Tensor
 
-from neural_polarization.data.units import BOHR
 from neural_polarization.density import Density, Gaussians, Nuclei
 from neural_polarization.density.gaussians import even_tempered
 from neural_polarization.density.grids import grid_around
+from neural_polarization.units import BOHR
 
 SHELLS, LMAX = 6, 3
 SMALLEST, LARGEST = 0.15, 10.0  # 1/bohr^2

@@ -14,7 +14,7 @@ from pyscf.scf import hf
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from neural_polarization.data.units import BOHR, DEBYE, HARTREE
+from neural_polarization.units import BOHR, DEBYE, HARTREE
 from neural_polarization.view import Grid, Scene, write_page
 
 BASIS = "6-31G**"

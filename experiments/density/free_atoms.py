@@ -17,10 +17,10 @@ import numpy as np
 import scipy.optimize
 from ase.data import atomic_numbers
 
-from neural_polarization.data.units import BOHR
 from neural_polarization.files import replacing
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.properties.charges import radial_density
+from neural_polarization.units import BOHR
 
 FUNCTIONS = {"H": 8, "C": 16, "N": 16, "O": 17, "F": 17, "S": 20, "Cl": 20}
 """Number of s functions of each element."""

@@ -7,8 +7,8 @@ import torch
 from ase.data import chemical_symbols
 from pyscf import gto
 
-from neural_polarization.units import BOHR
 from neural_polarization.density import Density, FlatShells, Nuclei
+from neural_polarization.units import BOHR
 
 SHELLS = {
     8: [(0, 30.0), (0, 4.0), (0, 0.3), (1, 2.5), (1, 0.5), (2, 1.1), (2, 0.6), (3, 0.9), (4, 1.3)],

@@ -6,10 +6,10 @@ import torch
 from pyscf import dft, gto
 from pyscf_functions import NUMBERS, POSITIONS, in_pyscf, water_like
 
-from neural_polarization.units import BOHR, HARTREE
 from neural_polarization.density import Density, FlatShells, Gaussians, Nuclei, evaluation
 from neural_polarization.density.evaluation import evaluate
 from neural_polarization.molecules import Molecules
+from neural_polarization.units import BOHR, HARTREE
 
 
 def some_points(number: int, spread: float = 1.5) -> torch.Tensor:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from neural_polarization.data.units import BOHR
 from neural_polarization.density import Nuclei
 from neural_polarization.density.free_atoms import free_atom_density, known_elements
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.properties.charges import radial_density
+from neural_polarization.units import BOHR
 
 NUMBERS = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9, "S": 16, "Cl": 17}
 

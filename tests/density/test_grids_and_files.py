@@ -10,11 +10,11 @@ from ase.io.cube import read_cube
 from pyscf import gto
 from pyscf.tools import cubegen
 
-from neural_polarization.data.units import BOHR, HARTREE
 from neural_polarization.density import Density, Nuclei
 from neural_polarization.density.cube import POTENTIAL, check_output, write_grid
 from neural_polarization.density.free_atoms import free_atom_density
 from neural_polarization.density.grids import MOLECULAR_SURFACE, Grid, grid_around
+from neural_polarization.units import BOHR, HARTREE
 
 
 def methanol() -> Density:

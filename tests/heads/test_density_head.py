@@ -11,7 +11,6 @@ from ase.build import molecule
 from pyscf import dft
 
 from neural_polarization.architectures import BackboneConfig
-from neural_polarization.data.units import BOHR
 from neural_polarization.density import Density
 from neural_polarization.density.centres import CENTRES, find_bonds
 from neural_polarization.density.error import normalized_absolute_error
@@ -23,6 +22,7 @@ from neural_polarization.labelling.mean_field import Accuracy, build_molecule
 from neural_polarization.labelling.properties.density import evaluate_density
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization
+from neural_polarization.units import BOHR
 
 ELEMENTS = ("H", "C", "O")
 CUTOFF = 4.0

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from neural_polarization.data.units import BOHR, HARTREE
 from neural_polarization.density.density import Nuclei
 from neural_polarization.density.grids import Grid
 from neural_polarization.files import replacing
+from neural_polarization.units import BOHR, HARTREE
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural_polarization.units import BOHR, HARTREE
 from neural_polarization.density.evaluation import NEGLIGIBLE, Progress, evaluate
 from neural_polarization.density.expansion import Gaussians
 from neural_polarization.density.flat import FlatShells, grouped
@@ -17,6 +16,7 @@ from neural_polarization.density.potential import integral_over_distance
 from neural_polarization.geometry import safe_norm
 from neural_polarization.layers import sum_by_index
 from neural_polarization.molecules import Molecules
+from neural_polarization.units import BOHR, HARTREE
 
 COULOMB = HARTREE * BOHR
 """Potential (V) of one elementary charge at a distance of one Angstrom."""

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neural_polarization.data.units import BOHR
 from neural_polarization.density.density import Density
+from neural_polarization.units import BOHR
 
 MOLECULAR_SURFACE = 0.002 / BOHR**3
 """Density (e/Angstrom^3) whose surface is taken for a molecule's: 0.002 e/bohr^3 (R. F. W. Bader et al., 1987)."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.units import BOHR, DEBYE
 from ..files import replacing
+from ..units import BOHR, DEBYE
 from .page import ball_radius, element_colour, orientation, principal_axes
 from .raster import Canvas, Field
 from .scene import Array, Grid, Scene

@@ -13,8 +13,8 @@ import numpy as np
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
-from ..data.units import DEBYE
 from ..files import replacing
+from ..units import DEBYE
 from .encoding import encoded
 from .scene import Array, Scene
 from .tables import tables

@@ -5,7 +5,7 @@ from html import escape
 
 import numpy as np
 
-from ..data.units import DEBYE
+from ..units import DEBYE
 from .scene import MINUS, Scene
 
 
