@@ -1,4 +1,4 @@
-"""The picture of the README: `python docs/pictures/make.py`, with the extra `dft`.
+"""The picture of the README: `python docs/pictures/moving_points.py`, with the extra `dft`.
 
 Acetaldehyde from the repository's own labels (B3LYP/6-31G(2df,p)): left the molecule as balls and sticks, right its
 electrons, inside the surface of 0.002 e/bohr^3, with the moving points as arrows. They are no network's: each arrow has
