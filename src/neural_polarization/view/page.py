@@ -13,7 +13,7 @@ import numpy as np
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
-from ..files import replacing
+from ..files import write_text
 from ..units import DEBYE
 from .encoding import encoded
 from .scene import Array, Scene
@@ -62,8 +62,7 @@ def write_page(scenes: Sequence[Scene], path: str | Path, title: str = "", overw
         raise FileExistsError(f"{path} exists; give another path, or overwrite it on purpose")
     text = page(scenes, title)
     try:
-        with replacing(path) as file:
-            file.write(text.encode())
+        write_text(path, text)
     except OSError as error:
         raise type(error)(
             error.errno, f"the page cannot be written ({error.strerror}); give a folder that you may write", str(path)
