@@ -75,7 +75,7 @@ class Chromium:
                 return answer["result"]
             self._note(answer)
 
-    def _next(self, seconds: float = 60.0) -> dict[str, Any]:
+    def _next(self, seconds: float = 180.0) -> dict[str, Any]:
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self._reading], [], [], seconds)
             assert ready, "the browser does not answer"
@@ -99,14 +99,14 @@ class Chromium:
             if not url.startswith(("file:", "data:", "blob:", "about:")):
                 self.problems.append(f"asks the network for {url}")
 
-    def open(self, path: Path, seconds: float = 60.0) -> None:
+    def open(self, path: Path, seconds: float = 180.0) -> None:
         """Loads a page and waits until it has drawn."""
         self.call("Page.navigate", url=path.resolve().as_uri())
         self.wait_for(
             "document.documentElement.dataset.ready === 'true' || !document.getElementById('trouble').hidden", seconds
         )
 
-    def wait_for(self, expression: str, seconds: float = 30.0) -> None:
+    def wait_for(self, expression: str, seconds: float = 90.0) -> None:
         """Waits until an expression of the page is true."""
         end = time.monotonic() + seconds
         while not self.evaluate(f"document.readyState === 'complete' && ({expression})"):

@@ -95,7 +95,7 @@ function dipoleEnds(scene) {
   }).find((axis) => length(axis) > 0.7);
   const direction = aside.map((x) => -x / length(aside));
   const heights = scene.positions.map((p) => p.reduce((sum, x, c) => sum + (x - middle[c]) * direction[c], 0));
-  const offset = Math.max(...heights) + (Object.keys(scene.grids).length ? 1.9 : 0.9);
+  const offset = Math.max(...heights) + (Object.keys(scene.grids).length ? 2.3 : 0.9);
   return [-1, 1].map((sign) => middle.map((x, c) => x + direction[c] * offset + (sign * unit[c] * size) / 2));
 }
 
