@@ -22,7 +22,8 @@ EXECUTABLE = next(
 """Where Chromium is, or None."""
 
 FLAGS = ["--headless=new", "--no-sandbox", "--enable-unsafe-swiftshader", "--hide-scrollbars", "--no-first-run",
-         "--disable-extensions", "--disable-gpu-watchdog", "--disable-background-networking", "--remote-debugging-pipe"]  # fmt: skip
+         "--disable-extensions", "--disable-gpu-watchdog", "--disable-background-networking",
+         "--remote-debugging-pipe"]  # fmt: skip
 
 
 class Chromium:
