@@ -22,6 +22,7 @@ from neural_polarization.training.batches import BatchOrder, batch_loader, large
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.directory import RunDirectory
 from neural_polarization.training.task import Task, prepare
+from neural_polarization.user_networks import module_of
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
@@ -174,7 +175,7 @@ def _finish(session: _Session) -> dict[str, Any]:
     config, directory, task = session.config, session.directory, session.task
     trainer, best = session.trainer, session.best
     _save_best(config, task, best, directory, {})
-    model, _ = load_model(directory.model)
+    model, _ = load_model(directory.model, [module_of(config.model.backbone.name)])
     device = session.learner.device if trainer.strategy.root_device.type == "cpu" else trainer.strategy.root_device
     errors = {
         name: errors_of(model.to(device), task.parts[name], config.training.evaluation_batch_size)
