@@ -184,9 +184,10 @@ class BackboneConfig:
     """Which network, and its size: that of a preset, with whatever numbers are given in its place.
 
     Attributes:
-        name: One of `ARCHITECTURES`, or a class of your own as `package.module:Class`. The latter is imported when the
-            model is made, and called with `num_species` and those of the five numbers below that its constructor
-            takes; numbers that are left out are the constructor's own defaults.
+        name: Architecture: schnet, cgcnn, dimenet, egnn, painn, torchmd_et, gvp, tfn, nequip, segnn, so3krates,
+            cormorant, mace, se3_transformer or equiformer; or a class of your own as `package.module:Class`. Its
+            constructor is called with `num_species` and those of the next five numbers that it takes; numbers that
+            are left out are the constructor's own defaults.
         channels: Width of the network's features. Left out: the preset's.
         num_layers: Number of rounds of messages. Left out: the preset's.
         cutoff: Distance in Angstrom below which nuclei exchange messages. Left out: the preset's.

@@ -48,16 +48,18 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     top = argparse.ArgumentParser(
         prog="npol",
-        description=neural_polarization.__doc__,
+        description=(neural_polarization.__doc__ or "").partition("\n")[0],
         allow_abbrev=False,
         epilog="Settings of a YAML file are changed with --dotted.key value; --traceback shows where an error arose.",
     )
     top.add_argument("--version", action="version", version=f"npol {neural_polarization.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
 
-    train = commands.add_parser("train", help="train a model as a YAML file says", allow_abbrev=False)
+    train = commands.add_parser("train", help="train a model as a YAML file says", allow_abbrev=False, add_help=False)
+    train.add_argument("-h", "--help", action=_TrainHelp, nargs=0, help="show this message and all settings")
+    train.add_argument("--defaults", action=_Defaults, nargs=0, help="print a YAML file with all settings, and exit")
     train.add_argument("config", metavar="FILE.yaml", help="the experiment; see configs/ for examples")
-    train.add_argument("--overwrite", action="store_true", help="lose a run that is in the same directory")
+    train.add_argument("--overwrite", action="store_true", help="delete a run that is in the same directory")
     train.add_argument("--quiet", action="store_true", help="show no progress")
     train.set_defaults(run=_train)
 
@@ -67,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("grid", metavar="GRID.yaml", help="base experiment, variants and seeds")
     compare.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time, one thread each")
     compare.add_argument("--only", nargs="+", metavar="VARIANT", help="train these; the table has all that is done")
-    compare.add_argument("--overwrite", action="store_true", help="lose trainings of another configuration")
+    compare.add_argument("--overwrite", action="store_true", help="delete trainings of another configuration")
     compare.add_argument("--table", action="store_true", help="only show the table of what is finished")
     compare.set_defaults(run=_compare)
 
@@ -116,6 +118,26 @@ def parser() -> argparse.ArgumentParser:
     info.set_defaults(run=_info)
     labelling.add_parsers(commands)
     return top
+
+
+class _TrainHelp(argparse.Action):
+    """Shows the options of a training and every setting; the settings are imported only now."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from neural_polarization.training.documentation import settings_help
+
+        sys.stdout.write(f"{parser.format_help()}\n{settings_help()}")
+        parser.exit()
+
+
+class _Defaults(argparse.Action):
+    """Prints a configuration with every default."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from neural_polarization.training.documentation import defaults_yaml
+
+        sys.stdout.write(defaults_yaml())
+        parser.exit()
 
 
 def _add_trust(command: argparse.ArgumentParser) -> None:

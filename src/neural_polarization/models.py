@@ -26,11 +26,14 @@ class PolarizationConfig:
     """How the network is polarized.
 
     Attributes:
-        messages: which points exchange messages; "plain" is the network as it is.
-        limit: bound of the displacements, Angstrom.
-        move: one of `MOVES`; "default" fits the backbone, "still" holds the moving points on their nuclei.
-        lengths: whether edges are as long as the points are apart ("moving", for forces and varied geometries) or as
-            their nuclei ("nuclear", for molecules at equilibrium).
+        messages: Which points exchange messages: "plain" is the network as it is; in "riding" an atom has one set of
+            features, which sees the geometry of the moving points; in "moving_view" the moving points exchange
+            messages and the fixed ones learn from their own; in "both_views" both do, at twice the cost.
+        limit: Bound of the length of every displacement, Angstrom. 0.5 is about half of the shortest bonds.
+        move: What displaces the points: "vectors" or "edges"; "default" takes the one that fits the network, "still"
+            holds the moving points on their nuclei.
+        lengths: Lengths of the edges: "moving" takes the distance of the points, for forces and varied geometries;
+            "nuclear" takes the distance of their nuclei, for molecules at equilibrium.
     """
 
     messages: Messages = Messages.MOVING_VIEW
@@ -44,9 +47,10 @@ class HeadConfig:
     """How a property is predicted.
 
     Attributes:
-        kind: one of `HEADS`.
-        forces: whether the property is an energy whose negative gradient is predicted as "forces". Data without
-            forces can train such a model too: on energies alone, where no weight is given to a loss of forces.
+        kind: Kind of head: "extensive" sums over atoms, "intensive" averages; others are "dipole", "dipole_magnitude",
+            "polarizability" and "spatial_extent".
+        forces: Whether the property is an energy whose negative gradient is predicted as "forces". Data without forces
+            can train such a model too, on energies alone.
     """
 
     kind: str
@@ -58,8 +62,10 @@ class ModelConfig:
     """A whole model.
 
     Attributes:
-        elements: chemical symbols that it is for.
-        heads: how each property, by its name (see `check_head_names`), is predicted.
+        elements: Chemical symbols of the elements that the model is for.
+        heads: How each property is predicted, by its name (see `check_head_names`).
+        backbone: The network that is polarized.
+        polarization: How the network is polarized.
 
     Raises:
         ValueError: for a name that no head can have.
