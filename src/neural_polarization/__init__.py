@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from neural_polarization.molecules import Molecules
     from neural_polarization.polarization import NeuralPolarization
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Backbone",

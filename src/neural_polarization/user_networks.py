@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -118,7 +118,7 @@ def network_class(name: str) -> type[Backbone[Any]]:
             f"backbone.name: {name!r} is not a Backbone{lacks}; it must be a torch.nn.Module with what "
             "neural_polarization.Backbone lists, see docs/polarize_your_own.md"
         )
-    return kind
+    return cast("type[Backbone[Any]]", kind)
 
 
 def complete_sizes(name: str, given: Mapping[str, int | float | None]) -> dict[str, int | float]:

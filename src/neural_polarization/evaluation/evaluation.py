@@ -105,6 +105,8 @@ def open_evaluation_data(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> 
             f"{checkpoint.path}: says nothing about its data (it was not written by `npol train`); give --data.path "
             "and --data.format"
         )
+    if "path" in changed:  # other data, of which the former files for validation and test are no part
+        changed = {"validation": None, "test": None, **changed}
     config = build(
         DataConfig, with_overrides(checkpoint.metadata["data"], changed), Source(f"data of {checkpoint.path}")
     )

@@ -87,7 +87,7 @@ def settings_help() -> str:
     for setting in settings_of(ExperimentConfig):
         value = "" if setting.is_section else f"  {setting.type}; {_with_default(setting)}"
         lines.append(f"\n  {setting.key}{value}")
-        lines += textwrap.wrap(setting.meaning, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        lines += _wrapped(setting.meaning, " " * 6)
     return "\n".join(lines) + "\n"
 
 
@@ -146,6 +146,10 @@ def _flow(value: object) -> str:
     return text.removesuffix("\n").removesuffix("...").strip()
 
 
+def _wrapped(text: str, before: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=before, subsequent_indent=before, break_on_hyphens=False)
+
+
 def _yaml(config: Any, depth: int) -> list[str]:
     """The lines of a dataclass, each key below its comment."""
     meanings, hints, lines = attribute_texts(type(config)), field_types(type(config)), list[str]()
@@ -154,9 +158,7 @@ def _yaml(config: Any, depth: int) -> list[str]:
         value: Any = getattr(config, field.name)
         inner, many = dataclass_in(hints[field.name])
         words = "" if inner else f" ({described(hints[field.name])})"
-        lines += textwrap.wrap(
-            f"{meanings[field.name]}{words}", _WIDTH, initial_indent=f"{pad}# ", subsequent_indent=f"{pad}# "
-        )
+        lines += _wrapped(f"{meanings[field.name]}{words}", f"{pad}# ")
         if inner is None:
             lines.append(f"{pad}{field.name}: {_flow(value)}")
         elif not many:
