@@ -4,9 +4,11 @@ The network must be the same. Elements, heads, messages and moves may be others:
 knows, and every tensor that fits, are taken over; the rest keeps its random start.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from ase.data import atomic_numbers as number_of
@@ -152,7 +154,8 @@ def _take_over(model: Model, weights: Mapping[str, Tensor], elements: _Elements)
         source = weights.get(name)
         if source is None or any(name.startswith(prefix) for prefix in of_other_kind):
             continue
-        merged = _merged(value, source.to(value), wider[name].shape, elements)
+        flat = _flat_rows(model, name, elements) if wider[name].shape != value.shape else None
+        merged = _merged(value, source.to(value), wider[name].shape, elements, flat)
         if merged is not None:
             state[name] = merged
             taken.add(name)
@@ -163,8 +166,47 @@ def _take_over(model: Model, weights: Mapping[str, Tensor], elements: _Elements)
     return taken
 
 
-def _merged(value: Tensor, source: Tensor, wider: Sequence[int], elements: _Elements) -> Tensor | None:
-    """A tensor with the checkpoint's numbers wherever they belong; None if it does not fit."""
+def _flat_rows(model: Model, name: str, elements: _Elements) -> list[int | None] | None:
+    """Rows of flat weights of e3nn's product of features and one-hot species; None for every other tensor.
+
+    Its paths stand one after the other, each an array (features in, species, features out).
+    """
+    e3nn: Any = sys.modules.get("e3nn.o3")
+    owner: Any = model.get_submodule(name.rpartition(".")[0])
+    if e3nn is None or not isinstance(owner, e3nn.TensorProduct) or not name.endswith(".weight"):
+        return None
+    species = elements.of_species()
+    known = len(elements.old.elements) * Messages(elements.old.polarization.messages).points
+    rows: list[int | None] = []
+    start = 0
+    for path in owner.instructions:
+        if len(path.path_shape) != 3 or path.path_shape[1] != len(species):
+            return None
+        before, _, after = path.path_shape
+        places = torch.arange(before * known * after).view(before, known, after) + start
+        start += before * known * after
+        for k in range(before):
+            for row in species:
+                rows += [None] * after if row is None else places[k, row].tolist()
+    return rows
+
+
+def _merged(
+    value: Tensor,
+    source: Tensor,
+    wider: Sequence[int],
+    elements: _Elements,
+    flat: list[int | None] | None = None,
+) -> Tensor | None:
+    """A tensor with the checkpoint's numbers wherever they belong; None if it does not fit.
+
+    Args:
+        value: the new model's.
+        source: the checkpoint's.
+        wider: its shape with one element more, which tells the axes that list elements or species.
+        elements: which row is which.
+        flat: rows of a tensor of one axis on which species and features stand together.
+    """
     if elements.same:
         return source if source.shape == value.shape else None
     if source.dim() != value.dim():
@@ -179,7 +221,9 @@ def _merged(value: Tensor, source: Tensor, wider: Sequence[int], elements: _Elem
     if not value.dim():
         return source
     merged = value.clone()
-    to, of = (torch.meshgrid(*(torch.tensor(pair[k]) for pair in places), indexing="ij") for k in (0, 1))
+    to, of = (
+        torch.meshgrid(*(torch.tensor(pair[k], dtype=torch.long) for pair in places), indexing="ij") for k in (0, 1)
+    )
     merged[to] = source[of]
     return merged
 
