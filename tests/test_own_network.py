@@ -183,6 +183,16 @@ def test_sizes_are_those_that_the_constructor_takes(modules: Path) -> None:
             npol.BackboneConfig(name, **given).build(3)  # type: ignore[arg-type]
 
 
+def test_other_directories_come_last_and_are_inherited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file beside a configuration must not take the place of an installed module of the same name."""
+    monkeypatch.setattr(sys, "path", ["first"])
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    for _ in range(2):
+        look_beside(tmp_path)
+    assert sys.path == ["first", str(tmp_path)]
+    assert os.environ["PYTHONPATH"].split(os.pathsep) == ["mine", str(tmp_path)]
+
+
 def test_sizes_that_are_left_out_are_the_constructors_own(importable: None) -> None:
     config = npol.BackboneConfig(NAME, channels=8)
     resolved = config.resolved()

@@ -142,11 +142,11 @@ def _take_over(model: Model, weights: Mapping[str, Tensor], elements: _Elements)
     with torch.random.fork_rng(devices=[]):  # the wider model must not change what is drawn later
         symbols = [symbol for symbol in chemical_symbols[1:] if symbol not in model.config.elements]
         wider = Model(replace(model.config, elements=(*model.config.elements, symbols[0]))).state_dict()
-    kinds = {name: (head.kind, head.forces) for name, head in elements.old.heads.items()}
+    former = elements.old.heads
     of_other_kind = [
         f"heads.{name}."
         for name, head in model.config.heads.items()
-        if kinds.get(name, (head.kind, head.forces))[0] != head.kind
+        if name in former and former[name].kind != head.kind
     ]
     state = model.state_dict()
     taken: set[str] = set()
@@ -213,7 +213,7 @@ def _merged(
         return None
     places: list[tuple[list[int], list[int]]] = []
     for size, before, grown in zip(value.shape, source.shape, wider, strict=True):
-        rows = list(range(size)) if grown == size else elements.rows(size, grown - size)
+        rows = flat or (list(range(size)) if grown == size else elements.rows(size, grown - size))
         if rows is None or (grown == size and before != size):
             return None
         known = [(new, old) for new, old in enumerate(rows) if old is not None]
