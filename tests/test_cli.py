@@ -92,7 +92,8 @@ def test_failures_of_a_comparison_are_told_and_code_1(
     """What was finished is shown all the same."""
     table = SimpleNamespace(rows=[SimpleNamespace(name="plain", seeds=[0])])
     module = "neural_polarization.evaluation"
-    monkeypatch.setattr(f"{module}.grid.read_grid", lambda *_: SimpleNamespace(output="runs/grid"))
+    grid = SimpleNamespace(output="runs/grid", config=SimpleNamespace(variants={}))
+    monkeypatch.setattr(f"{module}.grid.read_grid", lambda *_: grid)
     monkeypatch.setattr(f"{module}.comparison.compare", lambda *_: (table, failures))
     assert main(["compare", "grid.yaml"]) == len(failures)
     output = capsys.readouterr()

@@ -26,6 +26,7 @@ from neural_polarization.evaluation.grid import read_grid
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.settings import Source, build, read_overrides, read_yaml, with_overrides
 from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.user_networks import look_beside
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -77,6 +78,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     heads = {"energy": HeadConfig("extensive", forces=True), "dipole": HeadConfig("dipole")}
     (folder / MODEL).parent.mkdir(parents=True)
     save_model(Model(ModelConfig(("H", "C", "O"), heads, BackboneConfig("painn", channels=8))), folder / MODEL)
+    look_beside(ROOT / "examples" / "own_network")
+    own = Model(ModelConfig(("H", "C", "O"), heads, BackboneConfig("my_network:MyNetwork", channels=8)))
+    save_model(own, folder / "runs" / "own_network" / "model.safetensors")
     frames = [ase.build.molecule("CH3CH2OH") for _ in range(2)]
     for frame in frames:
         frame.calc = SinglePointCalculator(frame, energy=-1.0, forces=np.zeros((9, 3)))

@@ -22,6 +22,7 @@ ROOMS = [
     "layers",
     "backbones",
     "adapters",
+    "user_networks",
     "architectures",
     "moves",
     "messages",

@@ -101,9 +101,12 @@ def interrupted(at_step: int) -> Generator[None]:
     """Ctrl-C in the training inside of it, once so many steps are done."""
     from neural_polarization.training.module import Learner  # takes seconds, and not every test trains
 
-    def interrupt(self: Learner, *_: object) -> None:
+    begin = Learner.on_train_batch_start
+
+    def interrupt(self: Learner, *arguments: Any) -> None:
         if self.global_step == at_step:
             raise KeyboardInterrupt
+        begin(self, *arguments)  # which sets the learning rate
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Learner, "on_train_batch_start", interrupt)

@@ -1,4 +1,7 @@
-"""Every architecture by its name, with its sizes: that of its paper, a standard one, and a small one for tests."""
+"""Every architecture by its name, with its sizes: that of its paper, a standard one, and a small one for tests.
+
+Networks of users are named as `package.module:Class` (`user_networks.py`).
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from neural_polarization.backbones import CGCNN, EGNN, GVP, Backbone, DimeNetPP, PaiNN, SchNet, TorchMDET
+from neural_polarization.user_networks import complete_sizes, is_users, make_network
 
 Value = TypeVar("Value")
 
@@ -15,12 +19,12 @@ class Size:
     """How large a network is.
 
     Attributes:
-        channels: width of its features.
-        num_layers: number of rounds of messages.
-        cutoff: Angstrom.
-        num_basis: number of radial functions; networks without them ignore it.
-        lmax: highest degree of its features or harmonics; None for networks that have none to choose.
-        most_heads: of attention; one for networks without.
+        channels: Width of its features.
+        num_layers: Number of rounds of messages.
+        cutoff: Distance in Angstrom below which nuclei exchange messages.
+        num_basis: Number of radial functions; networks without them ignore it.
+        lmax: Highest degree of its features or harmonics; None for networks without a choice of degrees.
+        most_heads: Largest number of attention heads; one for networks without attention.
     """
 
     channels: int
@@ -180,14 +184,18 @@ class BackboneConfig:
     """Which network, and its size: that of a preset, with whatever numbers are given in its place.
 
     Attributes:
-        name: one of `ARCHITECTURES`.
-        channels: width of its features.
-        num_layers: number of rounds of messages.
-        cutoff: Angstrom.
-        num_basis: number of radial functions; networks without them ignore it.
-        lmax: highest degree, for networks of irreducible representations.
-        preset: "standard" (at most 3 layers, 64 channels or, of every degree up to 2, 32), "paper" (the original's
-            size) or "small" (for tests).
+        name: Architecture: schnet, cgcnn, dimenet, egnn, painn, torchmd_et, gvp, tfn, nequip, segnn, so3krates,
+            cormorant, mace, se3_transformer or equiformer; or a class of your own as `package.module:Class`. Its
+            constructor is called with `num_species` and those of the next five numbers that it takes; numbers that
+            are left out are the constructor's own defaults.
+        channels: Width of the network's features. Left out: the preset's.
+        num_layers: Number of rounds of messages. Left out: the preset's.
+        cutoff: Distance in Angstrom below which nuclei exchange messages. Left out: the preset's.
+        num_basis: Number of radial functions. Networks without radial functions ignore it. Left out: the preset's.
+        lmax: Highest degree of the features, for networks of irreducible representations only. Left out: the
+            preset's.
+        preset: Named size: "standard" has at most 3 layers and 64 channels (or 32 of every degree up to 2), which
+            trains on one processor; "paper" is the original's size; "small" is for tests.
     """
 
     name: str = "painn"
@@ -206,31 +214,20 @@ class BackboneConfig:
             ValueError: for an unknown name or preset, an `lmax` for a network without degrees, or a number that makes
                 no network.
         """
+        if is_users(self.name):
+            return self._users_size()
         presets = look_up(ARCHITECTURES, self.name, "backbone.name").presets
         size = look_up(presets, self.preset, "backbone.preset")
         if self.lmax is not None and size.lmax is None:
             raise ValueError(f"backbone.lmax: {self.name} has no degrees to choose; leave it out")
-        if self.lmax is not None and self.lmax < 1:
-            raise ValueError(
-                f"backbone.lmax: with {self.lmax} there are no vectors that points could move by; give 1 or more"
-            )
-        for key, least in (("channels", 1), ("num_layers", 1), ("num_basis", 2)):
-            value = getattr(self, key)
-            if value is not None and value < least:
-                raise ValueError(f"backbone.{key}: expected at least {least}, got {value}")
-        if self.cutoff is not None and not 0 < self.cutoff < math.inf:
-            raise ValueError(f"backbone.cutoff: expected a positive, finite length in Angstrom, got {self.cutoff}")
-        return Size(
-            channels=size.channels if self.channels is None else self.channels,
-            num_layers=size.num_layers if self.num_layers is None else self.num_layers,
-            cutoff=size.cutoff if self.cutoff is None else self.cutoff,
-            num_basis=size.num_basis if self.num_basis is None else self.num_basis,
-            lmax=size.lmax if self.lmax is None else self.lmax,
-            most_heads=size.most_heads,
-        )
+        self._check_numbers()
+        return replace(size, **{key: value for key, value in self._given().items() if value is not None})
 
     def resolved(self) -> "BackboneConfig":
         """The same with every number written out, as checkpoints keep it."""
+        if is_users(self.name):
+            sizes: dict[str, Any] = dict(complete_sizes(self.name, self._given()))
+            return replace(self, **sizes)
         size = self.size
         return replace(
             self,
@@ -242,8 +239,46 @@ class BackboneConfig:
         )
 
     def build(self, num_species: int) -> Backbone[Any]:
-        """A new network that embeds this number of species."""
+        """A new network that embeds this number of species.
+
+        Raises:
+            ValueError: as `size`, and for a class of the user's that cannot be imported or is no network.
+        """
+        if is_users(self.name):
+            self._users_size()
+            return make_network(self.name, complete_sizes(self.name, self._given()), num_species)
         return look_up(ARCHITECTURES, self.name, "backbone.name").build(self.size, num_species)
+
+    def _given(self) -> dict[str, int | float | None]:
+        return {
+            "channels": self.channels,
+            "num_layers": self.num_layers,
+            "cutoff": self.cutoff,
+            "num_basis": self.num_basis,
+            "lmax": self.lmax,
+        }
+
+    def _users_size(self) -> Size:
+        """The size of a user's network; what its class does not take is as in the standard size."""
+        if self.preset != "standard":
+            raise ValueError(
+                f"backbone.preset: {self.name!r} has no preset {self.preset!r}; give the numbers themselves"
+            )
+        self._check_numbers()
+        sizes: dict[str, Any] = dict(complete_sizes(self.name, self._given()))
+        return replace(Size(channels=64, num_layers=3), **sizes)
+
+    def _check_numbers(self) -> None:
+        if self.lmax is not None and self.lmax < 1:
+            raise ValueError(
+                f"backbone.lmax: with {self.lmax} there are no vectors that points could move by; give 1 or more"
+            )
+        for key, least in (("channels", 1), ("num_layers", 1), ("num_basis", 2)):
+            value = self._given()[key]
+            if value is not None and value < least:
+                raise ValueError(f"backbone.{key}: expected at least {least}, got {value}")
+        if self.cutoff is not None and not 0 < self.cutoff < math.inf:
+            raise ValueError(f"backbone.cutoff: expected a positive, finite length in Angstrom, got {self.cutoff}")
 
 
 def look_up(table: Mapping[str, Value], name: str, argument: str) -> Value:

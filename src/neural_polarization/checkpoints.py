@@ -1,10 +1,13 @@
-"""Checkpoints: one safetensors file with plain JSON in its header. Loading one can run no code."""
+"""Checkpoints: one safetensors file with plain JSON in its header. Loading one runs no code of the file's.
+
+A model around a network of one's own names the module of that network; it is imported where the caller trusts it.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import safetensors
 import torch
@@ -16,6 +19,7 @@ from neural_polarization.architectures import BackboneConfig
 from neural_polarization.files import replacing
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.user_networks import check_trusted
 
 FORMAT = 4
 """Version of the layout and of what weights mean; files of other ones are refused with a clear error.
@@ -76,8 +80,57 @@ def save_model(
         file.write(data)
 
 
-def load_model(path: str | Path) -> tuple[Model, Checkpoint]:
+def load_model(path: str | Path, trust: Collection[str] = ()) -> tuple[Model, Checkpoint]:
     """Reads a model, in evaluation mode on the CPU, and what was stored beside it.
+
+    Args:
+        path: the file.
+        trust: modules that may be imported, for a network of one's own (`backbone.name: "package.module:Class"`), or
+            packages that they are in. Importing a module runs its code, and a checkpoint alone never does that.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged, is no checkpoint of this library, or is of another format.
+        TrustError: if it needs a module that is not trusted.
+    """
+    header, contents = read_checkpoint(path)
+    path = Path(path)
+    try:
+        config = model_config(header["model"])
+        check_trusted(config.backbone.name, trust, str(path))
+        model = Model(config)
+        weights = {name.removeprefix(_WEIGHTS): v for name, v in contents.items() if name.startswith(_WEIGHTS)}
+        # The floating-point type that the model was trained in: loading alone would round to the default one.
+        model.to(weights[next(name for name, _ in model.named_parameters())].dtype)
+        model.load_state_dict(weights)
+        checkpoint = Checkpoint(
+            path=path,
+            versions=dict(header["versions"]),
+            metadata=dict(header["metadata"]),
+            tensors={name.removeprefix(_EXTRA): v for name, v in contents.items() if name.startswith(_EXTRA)},
+        )
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path}: its header and its weights do not fit together ({error})") from error
+    return model.eval(), checkpoint
+
+
+def read_weights(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """A model's configuration and weights, without making it: so no module is imported.
+
+    Raises:
+        FileNotFoundError: as `load_model`.
+        ValueError: as `load_model`.
+    """
+    header, contents = read_checkpoint(path)
+    try:
+        config = model_config(header["model"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: its header describes no model ({error})") from error
+    return config, {name.removeprefix(_WEIGHTS): v for name, v in contents.items() if name.startswith(_WEIGHTS)}
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The header and all arrays of a checkpoint of the present format.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -101,32 +154,21 @@ def load_model(path: str | Path) -> tuple[Model, Checkpoint]:
             f"{_HEADER!r}); give a file that `npol train` or `save_model` wrote"
         )
     try:
-        header = json.loads(raw)
+        header = cast("dict[str, Any]", json.loads(raw))
         version = int(header["format"])
-        if version > FORMAT:
-            raise ValueError(
-                f"{path}: written in checkpoint format {version}, newer than this library's {FORMAT}; update "
-                "neural-polarization"
-            )
-        if version < FORMAT:
-            raise ValueError(
-                f"{path}: written in checkpoint format {version}, before the first release, when weights meant "
-                "something else; train the model again"
-            )
-        model = Model(model_config(header["model"]))
-        weights = {name.removeprefix(_WEIGHTS): v for name, v in contents.items() if name.startswith(_WEIGHTS)}
-        # The floating-point type that the model was trained in: loading alone would round to the default one.
-        model.to(weights[next(name for name, _ in model.named_parameters())].dtype)
-        model.load_state_dict(weights)
-        checkpoint = Checkpoint(
-            path=path,
-            versions=dict(header["versions"]),
-            metadata=dict(header["metadata"]),
-            tensors={name.removeprefix(_EXTRA): v for name, v in contents.items() if name.startswith(_EXTRA)},
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: its header is damaged ({error}); copy it again") from error
+    if version > FORMAT:
+        raise ValueError(
+            f"{path}: written in checkpoint format {version}, newer than this library's {FORMAT}; update "
+            "neural-polarization"
         )
-    except (KeyError, TypeError, json.JSONDecodeError, RuntimeError) as error:
-        raise ValueError(f"{path}: its header and its weights do not fit together ({error})") from error
-    return model.eval(), checkpoint
+    if version < FORMAT:
+        raise ValueError(
+            f"{path}: written in checkpoint format {version}, before the first release, when weights meant "
+            "something else; train the model again"
+        )
+    return header, contents
 
 
 def model_config(values: Mapping[str, Any]) -> ModelConfig:

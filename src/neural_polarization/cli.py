@@ -7,9 +7,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import neural_polarization
 from neural_polarization.labelling import commands as labelling
+
+if TYPE_CHECKING:
+    from neural_polarization.training.config import ExperimentConfig
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -44,16 +48,18 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     top = argparse.ArgumentParser(
         prog="npol",
-        description=neural_polarization.__doc__,
+        description=(neural_polarization.__doc__ or "").partition("\n")[0],
         allow_abbrev=False,
         epilog="Settings of a YAML file are changed with --dotted.key value; --traceback shows where an error arose.",
     )
     top.add_argument("--version", action="version", version=f"npol {neural_polarization.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
 
-    train = commands.add_parser("train", help="train a model as a YAML file says", allow_abbrev=False)
+    train = commands.add_parser("train", help="train a model as a YAML file says", allow_abbrev=False, add_help=False)
+    train.add_argument("-h", "--help", action=_TrainHelp, nargs=0, help="show this message and all settings")
+    train.add_argument("--defaults", action=_Defaults, nargs=0, help="print a YAML file with all settings, and exit")
     train.add_argument("config", metavar="FILE.yaml", help="the experiment; see configs/ for examples")
-    train.add_argument("--overwrite", action="store_true", help="lose a run that is in the same directory")
+    train.add_argument("--overwrite", action="store_true", help="delete a run that is in the same directory")
     train.add_argument("--quiet", action="store_true", help="show no progress")
     train.set_defaults(run=_train)
 
@@ -63,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("grid", metavar="GRID.yaml", help="base experiment, variants and seeds")
     compare.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time, one thread each")
     compare.add_argument("--only", nargs="+", metavar="VARIANT", help="train these; the table has all that is done")
-    compare.add_argument("--overwrite", action="store_true", help="lose trainings of another configuration")
+    compare.add_argument("--overwrite", action="store_true", help="delete trainings of another configuration")
     compare.add_argument("--table", action="store_true", help="only show the table of what is finished")
     compare.set_defaults(run=_compare)
 
@@ -71,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
         "evaluate", help="errors of a model on its validation and test data", allow_abbrev=False
     )
     evaluate.add_argument("checkpoint", metavar="MODEL.safetensors")
+    _add_trust(evaluate)
     evaluate.add_argument(
         "-o", "--output", metavar="DIR", help="for evaluation.json and plots; default: beside the model"
     )
@@ -84,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
         "predict", help="properties of molecules, and where their electrons are", allow_abbrev=False
     )
     predict.add_argument("checkpoint", metavar="MODEL.safetensors")
+    _add_trust(predict)
     predict.add_argument("structures", metavar="FILE", nargs="*", help=".xyz, .extxyz, .sdf, .mol or .smi")
     predict.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="a molecule; may be repeated")
     predict.add_argument(
@@ -105,10 +113,50 @@ def parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", help="what a checkpoint is", allow_abbrev=False)
     info.add_argument("checkpoint", metavar="MODEL.safetensors")
+    _add_trust(info)
     info.add_argument("--json", action="store_true", help="everything, for programs")
     info.set_defaults(run=_info)
     labelling.add_parsers(commands)
     return top
+
+
+class _TrainHelp(argparse.Action):
+    """Shows the options of a training and every setting; the settings are imported only now."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from neural_polarization.training.documentation import settings_help
+
+        sys.stdout.write(f"{parser.format_help()}\n{settings_help()}")
+        parser.exit()
+
+
+class _Defaults(argparse.Action):
+    """Prints a configuration with every default."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from neural_polarization.training.documentation import defaults_yaml
+
+        sys.stdout.write(defaults_yaml())
+        parser.exit()
+
+
+def _add_trust(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import this module for a network of your own; the current directory is searched too. May be repeated",
+    )
+
+
+def _trusted(known: argparse.Namespace) -> list[str]:
+    """Modules that a checkpoint may import; where there are any, the current directory is searched for them."""
+    from neural_polarization.user_networks import look_beside
+
+    if known.trust:
+        look_beside(Path())
+    return known.trust
 
 
 def _train(known: argparse.Namespace, rest: list[str]) -> int:
@@ -120,6 +168,7 @@ def _train(known: argparse.Namespace, rest: list[str]) -> int:
     overrides = read_overrides(rest)
     source = replace(source, overridden=frozenset(overrides))
     config = build(ExperimentConfig, with_overrides(tree, overrides), source)
+    _find_networks(known.config, [config])
     result = fit(config, overwrite=known.overwrite, quiet=known.quiet)
     if result:
         from neural_polarization.evaluation.reports import errors_table
@@ -129,12 +178,21 @@ def _train(known: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
+def _find_networks(file: str, configs: "Sequence[ExperimentConfig]") -> None:
+    """Networks of the user's own are looked for beside the file that names them, too."""
+    from neural_polarization.user_networks import is_users, look_beside
+
+    if any(is_users(config.model.backbone.name) for config in configs):
+        look_beside(Path(file).parent)
+
+
 def _compare(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.evaluation.comparison import compare, measure, tabulate
     from neural_polarization.evaluation.grid import read_grid
     from neural_polarization.settings import read_overrides
 
     grid = read_grid(known.grid, read_overrides(rest))
+    _find_networks(known.grid, [grid.experiment(name) for name in grid.config.variants])
     if known.table:
         sys.stdout.write(f"{tabulate(grid, measure(grid))}\n")
         return 0
@@ -162,7 +220,7 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
     changed = {key.removeprefix("data."): value for key, value in overrides.items()}
     directory = Path(known.output) if known.output else Path(known.checkpoint).parent
     _check_batch_size(known.batch_size)
-    evaluation = evaluate(known.checkpoint, changed, known.batch_size, checked_device(known.device))
+    evaluation = evaluate(known.checkpoint, changed, known.batch_size, checked_device(known.device), _trusted(known))
     files = write_evaluation(evaluation, directory, known.overwrite)
     sys.stdout.write(f"{errors_table(evaluation.plain())}\nwritten: {', '.join(str(file) for file in files)}\n")
     return 0
@@ -190,7 +248,7 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     device = checked_device(known.device)
     if known.output:
         check_output(known.output, known.overwrite)
-    model, stored = load_model(known.checkpoint)
+    model, stored = load_model(known.checkpoint, _trusted(known))
     structures = [from_smiles(smiles) for smiles in known.smiles]
     structures += [atoms for file in files for atoms in read_structures(file)]
     for warning in (unseen_charges(model, structures), undefined_moments(model, structures)):
@@ -227,7 +285,7 @@ def _info(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.interfaces.description import describe, info
 
     _no_more(rest)
-    values = info(known.checkpoint)
+    values = info(known.checkpoint, _trusted(known))
     sys.stdout.write((json.dumps(values, indent=2) if known.json else describe(values)) + "\n")
     return 0
 

@@ -8,6 +8,10 @@ class DataError(ValueError):
     """A data file or a choice about it is wrong; the message says where, what was expected, and the remedy."""
 
 
+class TrustError(ValueError):
+    """A checkpoint needs a module that its reader has not allowed to be imported; the message says how to allow it."""
+
+
 UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, StopIteration)
 """What ASE's readers raise for files that they do not understand."""
 

@@ -4,16 +4,16 @@ module = polarize(trained, elements=("H", "C", "O"))
 module(molecules)  # {"energy", "forces"} as the trained model gives them, until training lets the points move
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from neural_polarization.adapters import mace, nequip, pyg, schnetpack, torchmd
 from neural_polarization.adapters.host import Parts
 from neural_polarization.messages import Messages
-from neural_polarization.models import FORCES
+from neural_polarization.models import PredictedProperty, Predictor
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import PairCouple
 from neural_polarization.polarization import NeuralPolarization
@@ -28,7 +28,11 @@ HOSTS: dict[str, Callable[[nn.Module, Sequence[str], bool], Parts]] = {
 """How a model is taken apart, by the package that its class comes from."""
 
 
-class FineTuned(nn.Module):
+ENERGY = "energy"
+"""Name of what a polarized model of another package predicts, beside its forces."""
+
+
+class FineTuned(Predictor):
     """A trained model's layers with moving points, read by the trained model's own readout.
 
     Moves start at zero, and so does what the two points of an atom tell each other, so that energies and forces start
@@ -61,35 +65,27 @@ class FineTuned(nn.Module):
         """Distance below which nuclei are neighbours, Angstrom."""
         return self.network.backbone.cutoff
 
-    def forward(self, molecules: Molecules, forces: bool = True) -> dict[str, Tensor]:
-        """Energies (molecules,) and forces (atoms, 3), in the trained model's unit of energy and Angstrom.
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols of the elements that it is for."""
+        return self.network.elements
 
-        Args:
-            molecules: a batch; its floating-point type must be that of the model.
-            forces: whether "forces", minus the gradient of the energy, are wanted. In training mode, and where
-                `molecules.positions` require a gradient, they can be differentiated again.
-        """
-        if not forces:
-            return {"energy": self._energy(molecules)}
-        graph = torch.is_grad_enabled()
-        with molecules.differentiable() as moved:
-            energy = self._energy(moved)
-            (gradient,) = torch.autograd.grad(
-                energy.sum(),
-                moved.positions,
-                create_graph=graph and (self.training or molecules.positions.requires_grad),
-                retain_graph=graph,
-                allow_unused=True,
-                materialize_grads=True,
-            )
-        return {"energy": energy if graph else energy.detach(), FORCES: -gradient}
+    @property
+    def predictions(self) -> Mapping[str, PredictedProperty]:
+        """An energy with forces, in the trained model's unit of energy and Angstrom."""
+        return {ENERGY: PredictedProperty(forces=True)}
 
-    def _energy(self, molecules: Molecules) -> Tensor:
+    def compute(
+        self, molecules: Molecules, names: Collection[str]
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
+        """The energy (molecules,), if it is among the names, and the displacement of each moving point, Angstrom."""
         points = self.network(molecules)
+        if not names:
+            return {}, points.displacement
         energy = self.readout(points.moving, molecules)
-        if points.fixed is points.moving or self.network.messages is Messages.MOVING_VIEW:
-            return energy
-        return 0.5 * (energy + self.readout(points.fixed, molecules))
+        if points.fixed is not points.moving and self.network.messages is not Messages.MOVING_VIEW:
+            energy = 0.5 * (energy + self.readout(points.fixed, molecules))
+        return {ENERGY: energy}, points.displacement
 
 
 def polarize(

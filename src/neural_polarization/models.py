@@ -1,9 +1,10 @@
 """A network (polarized or not) with heads, made from a plain configuration."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -25,11 +26,14 @@ class PolarizationConfig:
     """How the network is polarized.
 
     Attributes:
-        messages: which points exchange messages; "plain" is the network as it is.
-        limit: bound of the displacements, Angstrom.
-        move: one of `MOVES`; "default" fits the backbone, "still" holds the moving points on their nuclei.
-        lengths: whether edges are as long as the points are apart ("moving", for forces and varied geometries) or as
-            their nuclei ("nuclear", for molecules at equilibrium).
+        messages: Which points exchange messages: "plain" is the network as it is; in "riding" an atom has one set of
+            features, which sees the geometry of the moving points; in "moving_view" the moving points exchange
+            messages and the fixed ones learn from their own; in "both_views" both do, at twice the cost.
+        limit: Bound of the length of every displacement, Angstrom. 0.5 is about half of the shortest bonds.
+        move: What displaces the points: "vectors" or "edges"; "default" takes the one that fits the network, "still"
+            holds the moving points on their nuclei.
+        lengths: Lengths of the edges: "moving" takes the distance of the points, for forces and varied geometries;
+            "nuclear" takes the distance of their nuclei, for molecules at equilibrium.
     """
 
     messages: Messages = Messages.MOVING_VIEW
@@ -43,9 +47,10 @@ class HeadConfig:
     """How a property is predicted.
 
     Attributes:
-        kind: one of `HEADS`.
-        forces: whether the property is an energy whose negative gradient is predicted as "forces". Data without
-            forces can train such a model too: on energies alone, where no weight is given to a loss of forces.
+        kind: Kind of head: "extensive" sums over atoms, "intensive" averages; others are "dipole", "dipole_magnitude",
+            "polarizability" and "spatial_extent".
+        forces: Whether the property is an energy whose negative gradient is predicted as "forces". Data without forces
+            can train such a model too, on energies alone.
     """
 
     kind: str
@@ -57,8 +62,10 @@ class ModelConfig:
     """A whole model.
 
     Attributes:
-        elements: chemical symbols that it is for.
-        heads: how each property, by its name (see `check_head_names`), is predicted.
+        elements: Chemical symbols of the elements that the model is for.
+        heads: How each property is predicted, by its name (see `check_head_names`).
+        backbone: The network that is polarized.
+        polarization: How the network is polarized.
 
     Raises:
         ValueError: for a name that no head can have.
@@ -113,7 +120,129 @@ MOVES: dict[str, type[Move] | None] = {
 """Every move by its name; None is the one that fits the backbone."""
 
 
-class Model(nn.Module):
+@dataclass(frozen=True)
+class PredictedProperty:
+    """What is predicted under one name.
+
+    Attributes:
+        shape: Shape of the property of one molecule; `()` is one number.
+        forces: Whether the property is an energy whose negative gradient is predicted as "forces".
+        periodic: Whether the property of a periodic system is defined.
+        sees_charge: Whether the property depends on the total charge of a molecule.
+        dipole: Whether the property is a dipole moment, e*Angstrom.
+    """
+
+    shape: tuple[int, ...] = ()
+    forces: bool = False
+    periodic: bool = True
+    sees_charge: bool = False
+    dipole: bool = False
+
+
+class Predictor(nn.Module, ABC):
+    """Anything that predicts properties of molecules: what `predict`, the ASE calculator and a training loop need.
+
+    `Model` is one, and so is `FineTuned`, a model of another package that was polarized.
+    """
+
+    @property
+    @abstractmethod
+    def cutoff(self) -> float:
+        """Distance below which nuclei are neighbours, Angstrom."""
+
+    @property
+    @abstractmethod
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols of the elements that it is for."""
+
+    @property
+    @abstractmethod
+    def predictions(self) -> Mapping[str, PredictedProperty]:
+        """What it predicts, by name; "forces" come with the property that has them."""
+
+    @abstractmethod
+    def compute(
+        self, molecules: Molecules, names: Collection[str]
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
+        """Some of the properties, without forces, and the displacement of each moving point, Angstrom."""
+
+    def forward(
+        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Properties in their internal units, by name.
+
+        Args:
+            molecules: a batch; its floating-point type must be that of the model.
+            forces: whether "forces" (atoms, 3), eV/Angstrom, are among them, if a property is their energy.
+                They are minus the gradient of the energy, through the displacements. In training mode, and where
+                `molecules.positions` require a gradient, they can be differentiated again.
+            properties: names of the properties that are asked for, by default all; there are no forces without their
+                energy.
+
+        Returns:
+            Tensors (molecules, ...); those of a `Model` are float64, so that reference values keep all their digits.
+            Under `torch.no_grad` and `torch.inference_mode` none of them keeps a graph.
+
+        Raises:
+            ValueError: for a property that it does not predict, or one that is not defined for these molecules.
+        """
+        return self.with_displacement(molecules, forces, properties)[0]
+
+    def with_displacement(
+        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
+        """Properties as `forward` gives them and, from the same pass, the displacement of each moving point, Angstrom.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        known = self.predictions
+        wanted = tuple(known) if properties is None else tuple(properties)
+        energies = [name for name in wanted if look_up(known, name, "properties").forces]
+        if not energies or not forces:
+            return self.compute(molecules, wanted)
+        (energy,) = energies
+        points: list[Tensor] = []
+
+        def values(moved: Molecules) -> dict[str, Tensor]:
+            predicted, displacement = self.compute(moved, wanted)
+            points.append(displacement)
+            return predicted
+
+        predicted = with_forces(values, energy, molecules, self.training)
+        (displacement,) = points
+        return predicted, displacement if torch.is_grad_enabled() else displacement.detach()
+
+
+def with_forces(
+    values: Callable[[Molecules], dict[str, Tensor]], energy: str, molecules: Molecules, training: bool
+) -> dict[str, Tensor]:
+    """What a function of molecules gives, and "forces" (atoms, 3): minus the gradient of the energy among it.
+
+    Args:
+        values: the function; the energy is one number per molecule.
+        energy: its name among the values.
+        molecules: where it is evaluated.
+        training: whether the forces are to be differentiated by weights. Where `molecules.positions` require a
+            gradient they can be differentiated in any case, for the Hessian.
+    """
+    graph = torch.is_grad_enabled()
+    with molecules.differentiable() as moved:
+        predicted = values(moved)
+        (gradient,) = torch.autograd.grad(
+            predicted[energy].sum(),
+            moved.positions,
+            create_graph=graph and (training or molecules.positions.requires_grad),
+            retain_graph=graph,  # the other properties share it
+            allow_unused=True,
+            materialize_grads=True,
+        )
+    if not graph:
+        predicted = {name: value.detach() for name, value in predicted.items()}
+    return {**predicted, FORCES: -gradient}
+
+
+class Model(Predictor):
     """A representation with one head per property.
 
     Args:
@@ -142,7 +271,7 @@ class Model(nn.Module):
         messages = Messages(config.polarization.messages)
         species = len(config.elements) * messages.points
         backbone = config.backbone.build(species)
-        self.representation = NeuralPolarization(
+        self.representation: NeuralPolarization[Any] = NeuralPolarization(
             backbone,
             config.elements,
             messages,
@@ -179,7 +308,26 @@ class Model(nn.Module):
     @property
     def cutoff(self) -> float:
         """Distance below which nuclei are neighbours, Angstrom."""
-        return self.config.backbone.size.cutoff
+        return self.representation.backbone.cutoff
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols of the elements that it is for."""
+        return self.config.elements
+
+    @property
+    def predictions(self) -> Mapping[str, PredictedProperty]:
+        """What each head predicts."""
+        return {
+            name: PredictedProperty(
+                shape=self.head(name).shape,
+                forces=config.forces,
+                periodic=self.head(name).periodic,
+                sees_charge=self.head(name).sees_charge,
+                dipole=config.kind == "dipole",
+            )
+            for name, config in self.config.heads.items()
+        }
 
     def head(self, name: str) -> Head:
         """The head of a property."""
@@ -189,59 +337,10 @@ class Model(nn.Module):
         """Features and displacements, before any head."""
         return self.representation(molecules)
 
-    def forward(
-        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
-    ) -> dict[str, Tensor]:
-        """Properties in their internal units, by name.
-
-        Args:
-            molecules: a batch; its floating-point type must be that of the model.
-            forces: whether "forces" (atoms, 3), eV/Angstrom, are among them, if a head is their energy.
-                They are minus the gradient of the energy, through the displacements. In training mode, and where
-                `molecules.positions` require a gradient, they can be differentiated again.
-            properties: names of the heads that are asked, by default all; there are no forces without their energy.
-
-        Returns:
-            Tensors (molecules, ...), float64 so that reference values lose nothing. Under `torch.no_grad` and
-            `torch.inference_mode` none of them keeps a graph.
-
-        Raises:
-            ValueError: for a property without a head, or one that is not defined for these molecules.
-        """
-        return self.with_displacement(molecules, forces, properties)[0]
-
-    def with_displacement(
-        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
-    ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
-        """Properties as `forward` gives them and, from the same pass, the displacement of each moving point, Angstrom.
-
-        Raises:
-            ValueError: as `forward`.
-        """
-        wanted = tuple(self.heads) if properties is None else tuple(properties)
-        for name in wanted:
-            look_up(self.config.heads, name, "properties")
-        energy = self._energy
-        if energy is None or energy not in wanted or not forces:
-            return self._properties(molecules, wanted)
-        graph = torch.is_grad_enabled()
-        with molecules.differentiable() as moved:
-            predicted, displacement = self._properties(moved, wanted)
-            (gradient,) = torch.autograd.grad(
-                predicted[energy].sum(),
-                moved.positions,
-                # Who asks for derivatives of positions may want those of forces too, the Hessian.
-                create_graph=graph and (self.training or molecules.positions.requires_grad),
-                retain_graph=graph,  # the other properties share it
-            )
-        if not graph:
-            predicted = {name: value.detach() for name, value in predicted.items()}
-            displacement = displacement.detach()
-        return {**predicted, FORCES: -gradient}, displacement
-
-    def _properties(
+    def compute(
         self, molecules: Molecules, names: Collection[str]
     ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
+        """Some of the properties, without forces, and the displacement of each moving point, Angstrom."""
         atoms = self.representation(molecules)
         return {name: self.head(name)(atoms, molecules) for name in names}, atoms.displacement
 
@@ -277,7 +376,7 @@ class Model(nn.Module):
         return float(self.force_scale if name == FORCES else self.head(name).baseline.scale)
 
 
-def predicted_names(model: Model) -> tuple[str, ...]:
-    """Names of what a model predicts, "forces" among them where a head has them."""
-    names = tuple(model.config.heads)
-    return (*names, FORCES) if any(head.forces for head in model.config.heads.values()) else names
+def predicted_names(model: Predictor) -> tuple[str, ...]:
+    """Names of what a model predicts, "forces" among them where a property is their energy."""
+    known = model.predictions
+    return (*known, FORCES) if any(of.forces for of in known.values()) else tuple(known)

@@ -169,10 +169,10 @@ def build(kind: type[Config], tree: Mapping[str, Any], source: Source) -> Config
 
 def valid_keys(kind: type[Any], prefix: str = "") -> Iterator[str]:
     """Every dotted key of a dataclass; `*` stands for a name that is free."""
-    for name, hint in _fields(kind).items():
+    for name, hint in field_types(kind).items():
         key = f"{prefix}{name}"
         yield key
-        inner, many = _dataclass_in(hint)
+        inner, many = dataclass_in(hint)
         if inner is not None:
             yield from valid_keys(inner, f"{key}.*." if many else f"{key}.")
 
@@ -209,10 +209,10 @@ def _build(kind: type[Any], tree: object, prefix: str, source: Source, known: li
     if not isinstance(tree, Mapping):
         raise ConfigError(
             f"{source.at(prefix.rstrip('.'))}: {prefix.rstrip('.') or 'the file'} takes the keys "
-            f"{', '.join(_fields(kind))}, not {tree!r}"
+            f"{', '.join(field_types(kind))}, not {tree!r}"
         )
     values = cast(Mapping[Any, Any], tree)
-    hints = _fields(kind)
+    hints = field_types(kind)
     for key in values:
         if str(key) not in hints:
             raise ConfigError(f"{source.at(prefix + str(key))}: {_unknown(prefix, str(key), list(hints), known)}")
@@ -232,7 +232,7 @@ def _build(kind: type[Any], tree: object, prefix: str, source: Source, known: li
 
 
 def _value(hint: Any, value: object, key: str, source: Source, known: list[str]) -> Any:
-    inner, many = _dataclass_in(hint)
+    inner, many = dataclass_in(hint)
     if value is None and type(None) in typing.get_args(hint):
         return None
     if inner is not None and not many:
@@ -262,7 +262,7 @@ def _leaf(hint: Any, value: object, key: str, source: Source) -> Any:
     except Exception as error:
         if not isinstance(error, (jsonargparse.ArgumentError, TypeError, ValueError)):
             raise
-        raise ConfigError(f"{source.at(key)}: {key} must be {_described(hint)}, not {value!r}") from None
+        raise ConfigError(f"{source.at(key)}: {key} must be {described(hint)}, not {value!r}") from None
 
 
 def _choice(kind: type[StrEnum], value: object, key: str, source: Source) -> StrEnum:
@@ -319,7 +319,8 @@ def _unknown(prefix: str, key: str, siblings: list[str], known: list[str]) -> st
     return f"unknown key {prefix + key!r}{hint} (valid here: {', '.join(siblings)})"
 
 
-def _fields(kind: type[Any]) -> dict[str, Any]:
+def field_types(kind: type[Any]) -> dict[str, Any]:
+    """Types of the fields of a dataclass, by name."""
     hints = typing.get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
@@ -328,18 +329,18 @@ def _required(field: "dataclasses.Field[Any]") -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _dataclass_in(hint: Any) -> tuple[type[Any] | None, bool]:
+def dataclass_in(hint: Any) -> tuple[type[Any] | None, bool]:
     """The dataclass that a type holds, if any, and whether it holds many of them by name."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return hint, False
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         for argument in arguments:
-            found = _dataclass_in(argument)
+            found = dataclass_in(argument)
             if found[0] is not None:
                 return found
     if origin in (dict, Mapping) and len(arguments) == 2:
-        inner, _ = _dataclass_in(arguments[1])
+        inner, _ = dataclass_in(arguments[1])
         return inner, inner is not None
     return None, False
 
@@ -352,13 +353,21 @@ def _concrete(hint: Any) -> Any:
     return hint
 
 
-def _described(hint: Any) -> str:
+def described(hint: Any) -> str:
+    """The type of a setting in words, as errors and the documentation name it.
+
+    Example:
+        >>> described(int | None), described(typing.Literal["csv"])
+        ('a whole number or null', "one of 'csv'")
+    """
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(repr(choice) for choice in typing.get_args(hint))
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return "one of " + ", ".join(repr(choice.value) for choice in hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join("null" if part is type(None) else _described(part) for part in typing.get_args(hint))
+        return " or ".join("null" if part is type(None) else described(part) for part in typing.get_args(hint))
     names: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return names.get(hint, str(hint))
+    return "a list of texts" if hint == tuple[str, ...] else names.get(hint, str(hint))
 
 
 def _check_repeated(node: yaml.Node | None, prefix: str, name: str) -> None:

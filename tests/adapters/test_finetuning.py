@@ -4,20 +4,24 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
 from adapted import assert_learns, assert_same_predictions, assert_saved, batch
+from ase.build import molecule
 from torch import Tensor, nn
 
+import neural_polarization as npol
 from neural_polarization.adapters import mace, nequip, pyg, schnetpack, torchmd
 from neural_polarization.adapters.host import Columns, EnergyReadout, Parts, PointTable, check_neighbours, numbers_of
 from neural_polarization.backbones import EGNN, PaiNN, PointFeatures
 from neural_polarization.finetuning import HOSTS, FineTuned, polarize
+from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.layers import mlp, sum_by_index
 from neural_polarization.messages import Messages
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization
-from neural_polarization.testing import ELEMENTS
+from neural_polarization.testing import ELEMENTS, distorted
 
 CUTOFF = 4.0
 
@@ -107,6 +111,50 @@ class TestFineTuned:
         finally:
             torch.set_default_dtype(default)
         assert again(batch(CUTOFF, torch.float32))["forces"].dtype == torch.float32
+
+
+class TestPredictor:
+    """A model of another package in the interfaces of this library's own models."""
+
+    def test_it_runs_in_ase(self) -> None:
+        module = fine_tuned("riding")
+        frame = distorted("CH3CH2OH")
+        expected = {k: v.detach() for k, v in module(Molecules.from_ase([frame], CUTOFF, torch.float64)).items()}
+        frame.calc = NeuralPolarizationCalculator(module)
+        assert frame.get_potential_energy() == pytest.approx(expected["energy"].item(), rel=1e-12)
+        np.testing.assert_allclose(frame.get_forces(), expected["forces"].detach().numpy(), atol=1e-12)
+        assert frame.calc.results["displacement"].shape == (len(frame), 3)
+        energies: list[float] = []
+        for sign in (1, -1):
+            moved = frame.copy()
+            moved.calc = frame.calc
+            moved.positions[4, 1] += sign * 1e-4
+            energies.append(moved.get_potential_energy())
+        slope = (energies[0] - energies[1]) / 2e-4
+        assert frame.get_forces()[4, 1] == pytest.approx(-slope, rel=1e-6, abs=1e-8)
+        with pytest.raises(ValueError, match="energy: the model has no property 'enthalpy' "):
+            NeuralPolarizationCalculator(module, energy="enthalpy")
+
+    def test_predict(self) -> None:
+        module = fine_tuned("both_views")
+        assert (module.elements, module.cutoff, module.predictions["energy"].forces) == (tuple(ELEMENTS), CUTOFF, True)
+        frames = [distorted("CH3CH2OH"), distorted("H2CO")]
+        found = npol.predict(module, frames)
+        expected = module(Molecules.from_ase(frames, CUTOFF, torch.float64))
+        np.testing.assert_allclose([of["energy"] for of in found], expected["energy"].detach().numpy(), rtol=1e-12)
+        forces = np.concatenate([of["forces"] for of in found])
+        np.testing.assert_allclose(forces, expected["forces"].detach().numpy(), atol=1e-12)
+        with pytest.raises(ValueError, match=r"structure 0 \(H2S\) contains S, but the model was trained for"):
+            npol.predict(module, molecule("SH2"))
+
+    def test_without_a_gradient_nothing_keeps_a_graph(self) -> None:
+        module, molecules = fine_tuned("riding"), batch(CUTOFF)
+        with torch.no_grad():
+            values, displacement = module.with_displacement(molecules)
+        assert not any(value.requires_grad for value in (*values.values(), displacement))
+        with pytest.raises(ValueError, match="properties: 'dipole' is not known; choose one of energy"):
+            module(molecules, properties=["dipole"])
+        assert module(molecules, properties=[]) == {}
 
 
 class TestHosts:

@@ -82,8 +82,24 @@ def test_overwriting_deletes_all_of_a_run(interrupted: RunDirectory, tmp_path: P
 
 def test_a_finished_run_is_not_lost_by_accident(interrupted: RunDirectory, tmp_path: Path) -> None:
     interrupted.result.write_text("{}")
-    with pytest.raises(FileExistsError, match="a finished run is there; give another `output`, or --overwrite"):
+    with pytest.raises(FileExistsError, match=r"a finished run is there; train it on with more .* or --overwrite"):
         interrupted.resumable(read(tmp_path), overwrite=False)
+
+
+def test_more_epochs_continue_a_run_and_nothing_else_does(interrupted: RunDirectory, tmp_path: Path) -> None:
+    longer = read(tmp_path, "--training.epochs=8")
+    assert interrupted.resumable(longer, overwrite=False)
+    interrupted.result.write_text("{}")
+    assert interrupted.resumable(longer, overwrite=False)
+    assert interrupted.length_change(longer) == "training.epochs: 4 -> 8"
+    for words in (["--training.epochs=3"], ["--training.epochs=8", "--training.seed=1"], ["--training.steps=99"]):
+        assert interrupted.length_change(read(tmp_path, *words)) == ""
+        with pytest.raises(FileExistsError, match=r"a finished run is there with another configuration \(training\."):
+            interrupted.resumable(read(tmp_path, *words), overwrite=False)
+    interrupted.begin(longer, overwrite=False)
+    assert not interrupted.finished and "epochs: 8" in interrupted.config.read_text()
+    assert interrupted.length_change(longer) == ""
+    assert interrupted.resumable(longer, overwrite=False)
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:

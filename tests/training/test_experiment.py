@@ -31,10 +31,11 @@ from neural_polarization.properties import Property
 from neural_polarization.settings import ConfigError, Source, build
 from neural_polarization.training import experiment as fit_module
 from neural_polarization.training.callbacks import Averaging
-from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.config import ExperimentConfig, ScheduleConfig
 from neural_polarization.training.directory import RunDirectory
 from neural_polarization.training.experiment import errors_of, fit
 from neural_polarization.training.module import Learner
+from neural_polarization.training.schedule import Schedule
 from neural_polarization.training.task import prepare
 from waters import experiment, interrupted, waters, write_experiment
 
@@ -69,7 +70,7 @@ def test_a_training_learns_and_writes_what_it_learnt(tmp_path: Path) -> None:
     result = fit(config, quiet=True)
     run = tmp_path / "run"
     assert result == json.loads((run / "result.json").read_text())
-    files = ["config.yaml", "metrics.csv", "model.safetensors", "result.json"]
+    files = ["config.yaml", "metrics.csv", "model.safetensors", "result.json", "resume.ckpt"]
     assert sorted(path.name for path in run.iterdir()) == files
     assert result["test"]["forces"]["mae"] < 0.5 * before * 1000  # meV/Angstrom
     assert result["units"] == {"energy": "meV", "forces": "meV/Angstrom"}
@@ -176,7 +177,7 @@ def test_a_killed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     fit(config_of(tmp_path, **settings), quiet=True)
     assert_same_weights(tmp_path / "whole", run)
     assert rows_of(tmp_path / "whole") == rows_of(run)
-    assert not (run / "resume.ckpt").exists()
+    assert (run / "resume.ckpt").exists(), "for whoever trains on"
 
 
 def test_another_seed_gives_another_network_and_the_same_seed_the_same(tmp_path: Path) -> None:
@@ -193,14 +194,75 @@ def test_a_finished_or_different_run_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="a finished run is there"):
         fit(config, quiet=True)
     (tmp_path / "run" / "result.json").unlink()
-    with pytest.raises(ConfigError, match=r"training.epochs: 1 -> 2.*--overwrite"):
-        fit(config_of(tmp_path, epochs=2), quiet=True)
+    with pytest.raises(ConfigError, match=r"training.batch_size: 8 -> 4.*--overwrite"):
+        fit(config_of(tmp_path, epochs=2, batch_size=4), quiet=True)
     # What does not change the numbers may change.
     machine = {"accelerator": "cpu", "threads": 1}
     fit(config_of(tmp_path, epochs=1, machine=machine), quiet=True)
     assert len(rows_of(tmp_path / "run")) == 1
     fit(config_of(tmp_path, epochs=2), overwrite=True, quiet=True)
     assert len(rows_of(tmp_path / "run")) == 2
+
+
+def test_a_finished_run_is_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a training of the new length that has done its first epochs with the schedule of the old one."""
+    run = tmp_path / "run"
+    fit(config_of(tmp_path, epochs=2), quiet=True)
+    first = rows_of(run)
+    with pytest.raises(
+        FileExistsError, match=r"another configuration \(training.epochs: 2 -> 1\); train it on with more"
+    ):
+        fit(config_of(tmp_path, epochs=1), quiet=True)
+    with pytest.raises(FileExistsError, match=r"training.seed: 0 -> 3"):
+        fit(config_of(tmp_path, epochs=4, seed=3), quiet=True)
+    assert RunDirectory(run).finished and rows_of(run) == first
+    result = fit(config_of(tmp_path, epochs=4))
+    told = capsys.readouterr().err
+    assert f"training {run} on (training.epochs: 2 -> 4); the learning rate follows the cosine of the new" in told
+    rows = rows_of(run)
+    assert rows[:2] == first and [int(row["step"]) for row in rows] == [3, 6, 9, 12]
+    assert result["epochs"] == 4 and result["steps"] == 12
+    schedule = Schedule(ScheduleConfig(), 12)
+    assert [float(row["learning_rate"]) for row in rows[2:]] == pytest.approx([0.01 * schedule(k) for k in (8, 11)])
+    said = float(told.partition("and is ")[2].split()[0])
+    assert said == pytest.approx(0.01 * schedule(6), rel=1e-2)
+    assert yaml.safe_load((run / "config.yaml").read_text())["training"]["epochs"] == 4
+    with pytest.raises(FileExistsError, match=r"a finished run is there; train it on with more epochs"):
+        fit(config_of(tmp_path, epochs=4), quiet=True)
+
+
+def test_training_on_is_the_same_with_and_without_an_interruption(tmp_path: Path) -> None:
+    for name in ("whole", "interrupted"):
+        fit(replace(config_of(tmp_path, epochs=2, checkpoint_seconds=0), output=str(tmp_path / name)), quiet=True)
+    longer = config_of(tmp_path, epochs=5, checkpoint_seconds=0)
+    with interrupted(at_step=10):
+        fit(replace(longer, output=str(tmp_path / "interrupted")), quiet=True)
+    assert not RunDirectory(tmp_path / "interrupted").finished
+    for name in ("whole", "interrupted"):
+        fit(replace(longer, output=str(tmp_path / name)), quiet=True)
+    assert_same_weights(tmp_path / "whole", tmp_path / "interrupted")
+
+
+def test_a_run_that_ended_early_is_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its validations without improvement are counted anew."""
+    end = Learner.on_validation_epoch_end
+
+    def worse(self: Learner) -> None:
+        end(self)
+        self.validation_loss = 1.0 + self.current_epoch
+
+    monkeypatch.setattr(Learner, "on_validation_epoch_end", worse)
+    assert fit(config_of(tmp_path, epochs=9, early_stopping=2), quiet=True)["epochs"] == 3
+    assert fit(config_of(tmp_path, epochs=20, early_stopping=2), quiet=True)["epochs"] == 5
+
+
+def test_a_finished_run_without_its_state_is_not_trained_on(tmp_path: Path) -> None:
+    fit(config_of(tmp_path, epochs=1), quiet=True)
+    (tmp_path / "run" / "resume.ckpt").unlink()
+    with pytest.raises(
+        FileExistsError, match=r"but not resume\.ckpt, .* begin a new run from its weights \(start_from: "
+    ):
+        fit(config_of(tmp_path, epochs=2), quiet=True)
 
 
 def test_a_start_that_fails_costs_nothing(tmp_path: Path) -> None:

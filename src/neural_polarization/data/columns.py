@@ -14,12 +14,12 @@ class PropertyConfig:
     """How a property stands in the user's file.
 
     Attributes:
-        source: its key in the file; the property's own name if left out.
-        unit: its unit in the file, for instance "kcal/mol/Angstrom", "hartree", "1" for a pure number; that of
-            the format if left out. What has a name that everybody knows (energy, forces, dipole, the targets of
-            QM9 ...) must be measured in a unit of that quantity; other names are free.
-        per_atom: whether the file has one value per atom; found from the array's shape if left out.
-        shown_in: unit of the same quantity in which results are shown; a customary one, or `unit`, if left out.
+        source: Key of the property in the file. Left out: the property's own name.
+        unit: Unit in the file, for instance "kcal/mol/Angstrom", "hartree", or "1" for a pure number. Well-known names
+            (energy, forces, dipole, the targets of QM9 and so on) need a unit of that quantity; other names are free.
+            Left out: the unit of the format.
+        per_atom: Whether the file has one value per atom. Left out: the shape of the array decides.
+        shown_in: Unit of the same quantity in which results are shown. Left out: a customary one, or `unit`.
     """
 
     source: str | None = None
@@ -33,9 +33,9 @@ class Column:
     """A property of a known format: its key and unit in the file.
 
     Attributes:
-        source: key in the file.
-        unit: unit in the file.
-        property: what it is here.
+        source: Key in the file.
+        unit: Unit in the file.
+        property: Property that the column holds.
     """
 
     source: str

@@ -11,14 +11,17 @@ class SplitConfig:
     """Which molecules train, validate and test.
 
     Attributes:
-        kind: "random" structures; whole "group"s (molecules with all of their geometries); the "published"
-            split that came with the data; the one that is "stored" in the data file or in `path`.
-        train: a whole number of structures (of groups for "group"), a fraction, or all that is left.
-        validation: likewise; a tenth if left out (published: a twentieth of the training set; stored: all).
-        test: likewise; a tenth if left out (published and stored: all).
-        seed: the same seed gives the same split.
-        number: which published split, from 1.
-        path: a split saved as JSON.
+        kind: Way to choose the parts: "random" structures; whole "group"s, which are molecules with all of their
+            geometries; the "published" split that came with the data; or the one that is "stored" in the data file or
+            in `path`.
+        train: Size of the training part: a whole number of structures (of groups for "group"), or a fraction. Left
+            out: all that the other parts leave.
+        validation: Size of the validation part, likewise. Left out: a tenth (a twentieth of the training set for
+            "published", all that is stored for "stored").
+        test: Size of the test part, likewise. Left out: a tenth (all for "published" and "stored").
+        seed: Seed of the random choice. The same seed gives the same split.
+        number: Number of the published split, from 1.
+        path: JSON file of a split, for "stored". Left out: the split in the data file.
     """
 
     kind: Literal["random", "group", "published", "stored"] = "random"
@@ -39,22 +42,28 @@ class DataConfig:
     """Which data set, which of its properties, and how it is split.
 
     Attributes:
-        format: "packed", "qm9", "rmd17", "md17", "extxyz" or "ase".
-        path: the file; for QM9 also a folder (made where it is missing, if its name has no suffix), into which the
-            published archive is downloaded if it is not there.
-        properties: which labels, keyed by the name they get; all that a known format has if left out.
-        label_source: QM9 packed files: keep molecules with at least one of these bits of their array
-            `label_source`.
-        exclude: QM9: the published list of molecules that are left out (uncharacterized.txt).
-        group: extended XYZ and ASE databases: the key that says which structures are geometries of one molecule;
-            structures with equal formulas are taken as such if left out.
-        split: which molecules train, validate and test.
-        cache: keep neighbour lists on disk between runs.
-        cache_directory: where; the user's cache folder if left out.
+        format: Format of the file: "packed", "qm9", "rmd17", "md17", "extxyz" or "ase".
+        path: File of the data set. For QM9 it can be a folder, into which the published archive is downloaded if it is
+            not there.
+        validation: File of the validation part, in the same format, where that part has a file of its own. Left out:
+            `split` takes the validation part from `path`.
+        test: File of the test part, in the same format. Left out: `split` takes the test part from `path`, unless there
+            is a file for validation: then there is a test part only if `split.test` asks for one.
+        properties: Labels that are read, by the name that they get. Left out: all that the format knows.
+        label_source: For packed QM9 files only: bits of the array `label_source`; molecules with at least one of them
+            are kept. Left out: all molecules.
+        exclude: For QM9 only: file with the published list of molecules to leave out (uncharacterized.txt).
+        group: For extended XYZ files and ASE databases only: key that is equal for geometries of one molecule. Left
+            out: structures with equal formulas count as one molecule.
+        split: Which molecules train, validate and test.
+        cache: Whether neighbour lists of large data sets are kept on disk between runs.
+        cache_directory: Directory of the kept neighbour lists. Left out: the user's cache directory.
     """
 
     format: str = "packed"
     path: str = ""
+    validation: str | None = None
+    test: str | None = None
     properties: dict[str, PropertyConfig] | None = None
     label_source: int | None = None
     exclude: str | None = None

@@ -18,6 +18,7 @@ from neural_polarization.data.md17 import published_name, read_md17
 from neural_polarization.data.packed import read_packed
 from neural_polarization.data.qm9 import QM9_COLUMNS, read_packed_qm9
 from neural_polarization.data.qm9_archive import read_excluded, read_qm9
+from neural_polarization.data.separate import FILES, files_split, open_files
 from neural_polarization.data.splits import (
     Split,
     group_split,
@@ -97,7 +98,9 @@ FORMATS: Mapping[str, Callable[[DataConfig], Dataset]] = MappingProxyType(
 def open_dataset(config: DataConfig) -> Dataset:
     """Reads the data set that a configuration names.
 
-    Molecules without a label of any chosen property are left out; others are used for the labels they have.
+    Molecules without a label of any chosen property are left out; others are used for the labels they have. Where parts
+    stand in files of their own, the data set holds the structures of all files, and its split "files" says which are
+    which.
 
     Raises:
         FileNotFoundError: where there is no file.
@@ -120,6 +123,12 @@ def open_dataset(config: DataConfig) -> Dataset:
     ):
         if value is not None and config.format not in formats:
             raise DataError(f"data.{option}: is only for {' and '.join(formats)}, not {config.format}; leave it out")
+    for part, path in (("validation", config.validation), ("test", config.test)):
+        if path == "":
+            raise DataError(f"data.{part}: is empty; give the file of the {part} part, or leave it out")
+    if config.validation is not None or config.test is not None:
+        _check_files(config)
+        return open_files(config, open_dataset)
     dataset = FORMATS[config.format](config)
     for name, kind in dataset.properties.items():
         # Only now is it known what stands in a file that says itself what it holds.
@@ -139,6 +148,11 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
         FileNotFoundError: where `path` names no file.
         DataError: for sizes that do not fit, a split that the data set does not have, or one that leaks.
     """
+    if FILES in dataset.splits:
+        split = files_split(dataset, config, make_split)
+        split = replace(split, content_hash=dataset.content_hash)
+        check_leakage(dataset, split)
+        return split
     if config.path and config.kind != "stored":
         raise DataError(f'data.split.path: is for kind "stored", but kind is "{config.kind}"; change one of them')
     sizes = (config.train, config.validation, config.test, config.seed)
@@ -157,6 +171,15 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
     split = replace(split, content_hash=split.content_hash or dataset.content_hash)
     check_leakage(dataset, split)
     return split
+
+
+def _check_files(config: DataConfig) -> None:
+    """Where parts stand in files of their own, only a missing part is still chosen, at random or by group."""
+    if config.split.kind not in ("random", "group"):
+        raise DataError(
+            f'data.split.kind: is "{config.split.kind}", but data.validation or data.test name files of their own; '
+            "leave out one of the two"
+        )
 
 
 def _check_groups(dataset: Dataset, groups: Int[np.ndarray, " molecules"], config: SplitConfig) -> None:

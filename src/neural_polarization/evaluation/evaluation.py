@@ -1,6 +1,6 @@
 """`npol evaluate`: a checkpoint against the labels of its own split, or of other data; numbers and parity plots."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ def evaluate(
     data: Mapping[str, Any] | None = None,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
+    trust: Collection[str] = (),
 ) -> Evaluation:
     """Errors of a checkpoint on the validation and test part of its split.
 
@@ -70,11 +71,12 @@ def evaluate(
             if the molecules are not those that the split belongs to, all of them are evaluated.
         batch_size: molecules per batch.
         device: where to compute.
+        trust: modules of networks of one's own that may be imported (see `load_model`).
 
     Raises:
         ValueError: for a checkpoint without data, or data without labels of what the model predicts.
     """
-    model, stored = load_model(checkpoint)
+    model, stored = load_model(checkpoint, trust)
     dataset = open_evaluation_data(stored, data or {})
     names = [name for name in predicted_names(model) if name in dataset.properties]
     if not names:
@@ -103,6 +105,8 @@ def open_evaluation_data(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> 
             f"{checkpoint.path}: says nothing about its data (it was not written by `npol train`); give --data.path "
             "and --data.format"
         )
+    if "path" in changed:  # other data, of which the former files for validation and test are no part
+        changed = {"validation": None, "test": None, **changed}
     config = build(
         DataConfig, with_overrides(checkpoint.metadata["data"], changed), Source(f"data of {checkpoint.path}")
     )

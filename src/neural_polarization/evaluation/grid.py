@@ -17,9 +17,10 @@ class MatchConfig:
     """What a variant shall have as much of as another one.
 
     Attributes:
-        variant: the other one.
-        cost: "parameters" finds the smallest width (`model.backbone.channels`) with at least as many of them,
-            "time" the smallest depth (`model.backbone.num_layers`) whose steps take at least as long (to 3 %).
+        variant: Name of the variant that this one is to cost as much as.
+        cost: Cost that is to be equal: "parameters" finds the smallest width (`model.backbone.channels`) with at least
+            as many of them, "time" the smallest depth (`model.backbone.num_layers`) whose steps take at least as long
+            (to 3 %).
     """
 
     variant: str
@@ -31,8 +32,8 @@ class VariantConfig:
     """How a variant differs from the base.
 
     Attributes:
-        set: values by dotted key of the experiment.
-        match: whether its size is to be found, so that it costs as much as another variant.
+        set: Values of the variant's settings, by dotted key of the experiment.
+        match: Cost that the size of the variant is chosen for. Left out: the size stands in `set` or in the base.
     """
 
     set: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -44,14 +45,14 @@ class GridConfig:
     """A comparison.
 
     Attributes:
-        base: the experiment that all variants share, or the path of its YAML file.
-        variants: by name, in the order of the table.
-        seeds: each variant is trained once with each.
-        reference: the variant that ratios refer to.
-        name: shown in tables.
-        output: directory of the grid; `runs/<name>` by default.
-        minutes: training time of every cell instead of the base's number of epochs: each variant gets as many
-            steps as fit into it by its measured time per step.
+        base: Experiment that all variants share, or the path of its YAML file.
+        variants: Variants by name, in the order of the table.
+        seeds: Seeds; each variant is trained once with each.
+        reference: Name of the variant that ratios refer to.
+        name: Name of the comparison in tables.
+        output: Directory of the results. Left out: `runs/<name>`.
+        minutes: Training time of every cell in minutes, instead of the base's number of epochs. Each variant gets as
+            many steps as fit into it by its measured time per step. Left out: the base's epochs count.
     """
 
     base: dict[str, Any] | str

@@ -1,7 +1,7 @@
 """An ASE calculator: energies, forces and dipoles for optimization, dynamics and vibrations."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from neural_polarization.checkpoints import load_model
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.prediction import DISPLACEMENT, predict
-from neural_polarization.models import Model
+from neural_polarization.models import Predictor
 
 
 class NeuralPolarizationCalculator(Calculator):
@@ -24,17 +24,19 @@ class NeuralPolarizationCalculator(Calculator):
     `atoms.info["charge"]`, e; only dipoles depend on it.
 
     Args:
-        model: a model, which is copied, or its checkpoint.
+        model: a model, which is copied, or its checkpoint; a model of another package that was polarized serves too, if
+            its unit of energy is the eV.
         energy: name of the property that is the energy; by default the one that has forces, or "energy".
         device: where to compute.
         double: whether to compute in double precision, which smooth vibrations and conserved energies need.
+        trust: modules of networks of one's own that a checkpoint may import (see `load_model`).
 
     Raises:
         ValueError: if the model has no such energy, it is not one number per molecule, or there is no such device.
 
     Example:
         >>> from ase.build import molecule
-        >>> from neural_polarization.models import HeadConfig, ModelConfig
+        >>> from neural_polarization.models import HeadConfig, Model, ModelConfig
         >>> model = Model(ModelConfig(("H", "O"), {"energy": HeadConfig("extensive", forces=True)}))
         >>> water = molecule("H2O", calculator=NeuralPolarizationCalculator(model))
         >>> water.get_forces().shape
@@ -43,33 +45,34 @@ class NeuralPolarizationCalculator(Calculator):
 
     def __init__(
         self,
-        model: Model | str | Path,
+        model: Predictor | str | Path,
         energy: str | None = None,
         device: torch.device | str = "cpu",
         double: bool = False,
+        trust: Collection[str] = (),
     ) -> None:
         super().__init__()
         # A copy: whoever gave the model may go on training it, in its own precision.
-        loaded = copy.deepcopy(model) if isinstance(model, Model) else load_model(model)[0]
+        loaded = copy.deepcopy(model) if isinstance(model, Predictor) else load_model(model, trust)[0]
         self.model = loaded.to(checked_device(device), torch.float64 if double else None).eval()
-        heads = self.model.config.heads
-        with_forces = [name for name, head in heads.items() if head.forces]
+        known = self.model.predictions
+        with_forces = [name for name, kind in known.items() if kind.forces]
         named = energy is not None
         self.energy = energy or (with_forces[0] if with_forces else "energy")
-        dipoles = [name for name, head in heads.items() if head.kind == "dipole"]
+        dipoles = [name for name, kind in known.items() if kind.dipole]
         self.dipole = dipoles[0] if dipoles else None
-        if self.energy not in heads and (named or not dipoles):
+        if self.energy not in known and (named or not dipoles):
             raise ValueError(
-                f"energy: the model has no property {self.energy!r} (it has {', '.join(heads)}); name the one that is "
+                f"energy: the model has no property {self.energy!r} (it has {', '.join(known)}); name the one that is "
                 "the energy"
             )
-        if self.energy in heads and self.model.head(self.energy).shape != ():
+        if self.energy in known and known[self.energy].shape != ():
+            what = "a dipole" if known[self.energy].dipole else f"of shape {known[self.energy].shape}"
             raise ValueError(
-                f"energy: {self.energy!r} is a {heads[self.energy].kind}, not one number per molecule; name the "
-                "property that is the energy"
+                f"energy: {self.energy!r} is {what}, not one number per molecule; name the property that is the energy"
             )
         self.implemented_properties = [
-            *(["energy"] if self.energy in heads else []),
+            *(["energy"] if self.energy in known else []),
             *(["forces"] if self.energy in with_forces else []),
             *(["dipole"] if self.dipole else []),
         ]

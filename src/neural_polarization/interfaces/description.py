@@ -1,6 +1,6 @@
 """`npol info`: what a checkpoint is, for people and for programs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,14 @@ from neural_polarization.evaluation.reports import PARTS, errors_table
 from neural_polarization.settings import plain
 
 
-def info(checkpoint: str | Path) -> dict[str, Any]:
-    """Model, data, units, parameters, metrics and versions of a checkpoint, as plain values."""
-    model, stored = load_model(checkpoint)
+def info(checkpoint: str | Path, trust: Collection[str] = ()) -> dict[str, Any]:
+    """Model, data, units, parameters, metrics and versions of a checkpoint, as plain values.
+
+    Args:
+        checkpoint: the file.
+        trust: modules of networks of one's own that may be imported (see `load_model`).
+    """
+    model, stored = load_model(checkpoint, trust)
     return {
         "file": str(stored.path),
         "model": plain(model.config),
@@ -27,10 +32,11 @@ def describe(values: Mapping[str, Any]) -> str:
     """The same for people."""
     model = values["model"]
     backbone, polarization = model["backbone"], model["polarization"]
+    shown = (("channels", "{} channels"), ("num_layers", "{} layers"), ("cutoff", "cutoff {} Angstrom"))
+    sizes = "".join(f", {text.format(backbone[key])}" for key, text in shown if backbone[key] is not None)
     lines = [
         f"{values['file']}: {values.get('name', 'a model')}",
-        f"  network      {backbone['name']}, {backbone['channels']} channels, {backbone['num_layers']} layers, "
-        f"cutoff {backbone['cutoff']} Angstrom",
+        f"  network      {backbone['name']}{sizes}",
         f"  polarization {polarization['messages']}, limit {polarization['limit']} Angstrom, "
         f"move {polarization['move']}, {polarization['lengths']} lengths",
         f"  elements     {', '.join(model['elements'])}",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neural_polarization.models import FORCES, Model
+from neural_polarization.models import FORCES, Predictor
 from neural_polarization.molecules import Molecules
 from neural_polarization.structures import check_structure, embedded_molecule, molecule_atoms
 
@@ -37,7 +37,7 @@ class Prediction:
 
 
 def predict(
-    model: Model, structures: Sequence[ase.Atoms], batch_size: int = 64, properties: Collection[str] | None = None
+    model: Predictor, structures: Sequence[ase.Atoms], batch_size: int = 64, properties: Collection[str] | None = None
 ) -> list[Prediction]:
     """Predictions for some structures.
 
@@ -57,7 +57,7 @@ def predict(
     weight = next(model.parameters())
     training = model.training
     model.eval()
-    of_crystals = [name for name in model.config.heads if model.head(name).periodic]
+    of_crystals = [name for name, kind in model.predictions.items() if kind.periodic]
     found: dict[int, Prediction] = {}
     try:
         for periodic in (False, True):
@@ -72,7 +72,7 @@ def predict(
 
 
 def _predict(
-    model: Model, frames: Sequence[ase.Atoms], like: torch.Tensor, properties: Collection[str] | None
+    model: Predictor, frames: Sequence[ase.Atoms], like: torch.Tensor, properties: Collection[str] | None
 ) -> list[Prediction]:
     molecules = Molecules.from_ase(frames, model.cutoff, like.dtype).to(like.device)
     with torch.no_grad():
@@ -109,29 +109,29 @@ def from_smiles(smiles: str) -> ase.Atoms:
     return atoms
 
 
-def check_elements(model: Model, structures: Sequence[ase.Atoms]) -> None:
+def check_elements(model: Predictor, structures: Sequence[ase.Atoms]) -> None:
     """Makes sure that a model knows every element.
 
     Raises:
         ValueError: naming the structure and the element that it does not know.
     """
-    known = set(model.config.elements)
+    known = set(model.elements)
     for k, frame in enumerate(structures):
         strange = sorted({str(symbol) for symbol in frame.symbols} - known)
         if strange:
             raise ValueError(
                 f"structure {k} ({frame.get_chemical_formula()}) contains {', '.join(strange)}, but the model was "
-                f"trained for {', '.join(model.config.elements)} only; leave it out or train on such molecules"
+                f"trained for {', '.join(model.elements)} only; leave it out or train on such molecules"
             )
 
 
-def unseen_charges(model: Model, structures: Sequence[ase.Atoms]) -> str | None:
+def unseen_charges(model: Predictor, structures: Sequence[ase.Atoms]) -> str | None:
     """What to tell of structures with a charge where heads of the model do not see it, or None.
 
     Dipoles take the total charge into account; everything else is the same for a molecule and its ion.
     """
     charged = sum(bool(frame.info.get("charge", 0)) for frame in structures)
-    blind = [name for name in model.config.heads if not model.head(name).sees_charge]
+    blind = [name for name, kind in model.predictions.items() if not kind.sees_charge]
     if not charged or not blind:
         return None
     return (
@@ -140,10 +140,10 @@ def unseen_charges(model: Model, structures: Sequence[ase.Atoms]) -> str | None:
     )
 
 
-def undefined_moments(model: Model, structures: Sequence[ase.Atoms]) -> str | None:
+def undefined_moments(model: Predictor, structures: Sequence[ase.Atoms]) -> str | None:
     """What to tell of periodic structures where properties of the model are not defined for them, or None."""
     periodic = sum(bool(frame.pbc.any()) for frame in structures)
-    undefined = [name for name in model.config.heads if not model.head(name).periodic]
+    undefined = [name for name, kind in model.predictions.items() if not kind.periodic]
     if not periodic or not undefined:
         return None
     return (

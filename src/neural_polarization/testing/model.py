@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from neural_polarization.layers import mlp, sum_by_index
+from neural_polarization.models import FORCES, with_forces
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
 
@@ -59,9 +59,6 @@ class TinyModel(nn.Module):
             molecules: the batch.
             create_graph: whether a loss of the forces is to be differentiated.
         """
-        positions = molecules.positions.detach().requires_grad_()
-        energy = self(molecules.with_positions(positions))
-        (gradient,) = torch.autograd.grad(
-            energy.sum(), positions, create_graph=create_graph, allow_unused=True, materialize_grads=True
-        )
-        return (energy if create_graph else energy.detach()), -gradient
+        fixed = molecules.with_positions(molecules.positions.detach())
+        values = with_forces(lambda moved: {"energy": self(moved)}, "energy", fixed, create_graph)
+        return (values["energy"] if create_graph else values["energy"].detach()), values[FORCES]

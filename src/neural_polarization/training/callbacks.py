@@ -84,6 +84,8 @@ class KeepBest(Callback):
 
     Args:
         patience: validations without improvement after which training ends; 0 never ends it.
+        epochs: of the whole training. A run that is continued with more epochs counts its validations anew, or one
+            that had ended early would end at once.
 
     Attributes:
         weights: state of the model at the best validation.
@@ -91,8 +93,8 @@ class KeepBest(Callback):
         epoch: its epoch, counted from one.
     """
 
-    def __init__(self, patience: int) -> None:
-        self.patience = patience
+    def __init__(self, patience: int, epochs: int = 0) -> None:
+        self.patience, self.epochs = patience, epochs
         self.weights: dict[str, Tensor] = {}
         self.loss = float("inf")
         self.epoch = 0
@@ -118,12 +120,19 @@ class KeepBest(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Weights and counters."""
-        return {"weights": self.weights, "loss": self.loss, "epoch": self.epoch, "stale": self._stale}
+        return {
+            "weights": self.weights,
+            "loss": self.loss,
+            "epoch": self.epoch,
+            "stale": self._stale,
+            "of": self.epochs,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
         self.weights = dict(state_dict["weights"])
-        self.loss, self.epoch, self._stale = state_dict["loss"], state_dict["epoch"], state_dict["stale"]
+        self.loss, self.epoch = state_dict["loss"], state_dict["epoch"]
+        self._stale = state_dict["stale"] if state_dict.get("of", self.epochs) == self.epochs else 0
 
 
 class History(Callback):
@@ -210,6 +219,8 @@ class History(Callback):
 class Resume(Callback):
     """Writes the resume file at the end of epochs, complete or not at all. Must be the last callback.
 
+    It is always written at the end of the last epoch, so that a finished run can be trained on.
+
     Args:
         path: the file.
         seconds: least time between two files.
@@ -223,7 +234,8 @@ class Resume(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes, if it is time."""
         # All processes have to take part in saving, so the first one decides for them.
-        due = trainer.strategy.broadcast(time.monotonic() - self._last >= self.interval)
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        due = trainer.strategy.broadcast(last or time.monotonic() - self._last >= self.interval)
         if not due:
             return
         temporary = self.path.with_suffix(".new")

@@ -15,10 +15,10 @@ class ModelSection:
     """The model of an experiment; elements are those of the data unless they are given.
 
     Attributes:
-        heads: how each property, by its name in the data, is predicted.
-        backbone: the network.
-        polarization: how it is polarized.
-        elements: chemical symbols that the model is for; by default those that occur in the data.
+        heads: How each property is predicted, by the name of the property in the data.
+        backbone: The network that is polarized.
+        polarization: How the network is polarized.
+        elements: Chemical symbols of the elements that the model is for. Left out: those that occur in the data.
     """
 
     heads: Mapping[str, HeadConfig]
@@ -37,10 +37,10 @@ class LossConfig:
     """How the error of one property enters the loss.
 
     Attributes:
-        weight: factor of its term; 0 leaves the property out of the loss.
-        kind: mean of absolute errors, of squared ones, or of Huber's function, of errors in units of the
-            property's scale in the training data.
-        delta: where Huber's function turns from square to straight, in those units.
+        weight: Factor of this property's term in the loss. 0 leaves the property out of the loss.
+        kind: Function of the errors that is averaged: "mse" squares them, "mae" takes their absolute values, "huber"
+            squares small ones only. Errors count in units of the property's spread in the training data.
+        delta: Error, in the same units, above which the "huber" function is straight instead of square.
     """
 
     weight: float = 1.0
@@ -57,12 +57,13 @@ class ScheduleConfig:
     """How the learning rate changes.
 
     Attributes:
-        warmup_steps: steps over which it rises linearly from zero.
-        decay: "cosine" down to `final` at the last step, "plateau": times `factor` after `patience` validations
-            without improvement, or "none".
-        final: last learning rate of the cosine and lowest one of the plateau, as a fraction of the first.
-        patience: validations without improvement.
-        factor: of each reduction.
+        warmup_steps: Number of steps over which the learning rate rises linearly from zero, at most a tenth of the
+            training. They keep the first steps small, when the weights are still random.
+        decay: Decrease of the learning rate after the warm-up: "cosine" falls to `final` at the last step, "plateau"
+            multiplies by `factor` after `patience` validations without improvement, "none" stays.
+        final: Last learning rate of "cosine" and lowest one of "plateau", as a fraction of `learning_rate`.
+        patience: Number of validations without improvement before "plateau" lowers the learning rate.
+        factor: Factor by which "plateau" lowers the learning rate each time.
     """
 
     warmup_steps: int = 100
@@ -84,13 +85,15 @@ class MachineConfig:
     """What the training runs on.
 
     Attributes:
-        accelerator: "cpu", "gpu" or "auto".
-        devices: processes (on CPU) or GPUs per node.
-        nodes: number of nodes.
-        strategy: one of Lightning's, for instance "ddp"; "auto" takes "ddp" for more than one device.
-        precision: 32 or 64 bits, or mixed precision with "bf16" or "16" (on GPU).
-        threads: of each process on CPU; one is best where several processes share a machine.
-        num_workers: processes that prepare batches ahead; 0 is best where batches are cheap, as here.
+        accelerator: Kind of device: "cpu", "gpu", or "auto" for a GPU where there is one.
+        devices: Number of GPUs per node, or of processes on a CPU.
+        nodes: Number of computers that take part.
+        strategy: Name of one of Lightning's strategies, for instance "ddp". "auto" takes "ddp" for several devices.
+        precision: Number of bits of a floating-point number, "32" or "64", or mixed precision with "bf16" or, on a
+            GPU only, "16".
+        threads: Number of threads of each process on a CPU. One is best where several processes share a computer.
+            Left out: PyTorch's choice.
+        num_workers: Number of processes that prepare batches ahead. Batches take little time here, so 0 is best.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -113,26 +116,29 @@ class TrainingConfig:
     """How the model is trained.
 
     Attributes:
-        epochs: passes over the training set.
-        steps: number of optimizer steps instead of `epochs`, rounded up to whole epochs and to `validate_every`.
-        batch_size: molecules per step, over all devices together.
-        evaluation_batch_size: molecules per batch of validation and test.
-        learning_rate: largest one, of AdamW.
-        weight_decay: of AdamW.
-        gradient_clip: largest norm of the gradient; 0 does not clip.
-        ema_decay: of the moving average of the weights, which is what is validated and saved; 0 averages nothing.
-        early_stopping: validations without improvement after which training ends; 0 never ends early.
-        validate_every: epochs between validations.
-        checkpoint_seconds: least time between two resume files; one is written at the end of an epoch.
-        losses: per property (and "forces"); what is not listed has `LossConfig()`. Forces that are not listed are
-            left out where the data have none; any loss that is listed with a weight needs labels.
-        schedule: of the learning rate.
-        machine: what it runs on.
-        seed: of initial weights and order of batches.
-        compile: whether training steps run compiled: about twice as fast on a CPU, up to five times on a GPU, after
-            a minute or more of compiling at the start; needs a C++ compiler, single or double precision, and one
-            device.
-        logger: "csv" (metrics.csv), or "tensorboard", which needs the extra of that name.
+        epochs: Number of passes over the training set. A finished run is trained on by a larger number.
+        steps: Number of optimizer steps instead of `epochs`, rounded up to whole epochs and to `validate_every`. Left
+            out: `epochs` counts.
+        batch_size: Number of molecules per step, over all devices together.
+        evaluation_batch_size: Number of molecules per batch in validation and test.
+        learning_rate: Largest learning rate of AdamW; `schedule` changes it from step to step.
+        weight_decay: Weight decay of AdamW. With 0 it is the same as Adam.
+        gradient_clip: Largest norm of the gradient of one step; longer gradients are shortened to it. 0 does not clip.
+        ema_decay: Decay per step of the moving average of the weights. The average is what is validated and saved,
+            because it is smoother than the last weights. 0 averages nothing.
+        early_stopping: Number of validations without improvement after which the training ends. 0 never ends it early.
+        validate_every: Number of epochs from one validation to the next.
+        checkpoint_seconds: Least time in seconds between two resume files. A file is written at the end of an epoch.
+        losses: How the error of each property, and of "forces", enters the loss. A property that is not listed has the
+            default loss. Forces that are not listed are left out where the data have none; every loss that is listed
+            with a weight needs labels.
+        schedule: How the learning rate changes.
+        machine: What the training runs on.
+        seed: Seed of the random numbers that set the first weights and the order of the batches.
+        compile: Whether training steps run compiled, which is faster but takes a minute or more at the start. It needs
+            a C++ compiler, precision "32" or "64", and one device.
+        logger: Where numbers per epoch go: "csv" writes metrics.csv; "tensorboard" writes for TensorBoard too and needs
+            the extra of that name.
     """
 
     epochs: int = 100
@@ -184,11 +190,13 @@ class ExperimentConfig:
     """One training.
 
     Attributes:
-        model: the network and its heads.
-        data: what it learns from.
-        training: how.
-        name: shown in tables and file names.
-        output: directory of the results; `runs/<name>` by default.
+        model: The network and its heads.
+        data: The molecules and labels that it learns from.
+        training: How it is trained.
+        name: Name of the experiment in tables and file names.
+        output: Directory of the results. Left out: `runs/<name>`.
+        start_from: Checkpoint whose weights the training starts with. Elements, heads and moves that it does not have
+            are new; a list says what was taken over. Left out: all weights are random.
     """
 
     model: ModelSection
@@ -196,6 +204,7 @@ class ExperimentConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     name: str = "experiment"
     output: str | None = None
+    start_from: str | None = None
 
 
 def _positive(**values: int | float) -> None:

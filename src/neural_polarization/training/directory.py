@@ -44,7 +44,7 @@ class RunDirectory:
 
     @property
     def resume(self) -> Path:
-        """All that an interrupted run needs to continue."""
+        """All that a run needs to continue: one that was interrupted, or a finished one that gets more epochs."""
         return self.path / "resume.ckpt"
 
     @property
@@ -93,7 +93,9 @@ class RunDirectory:
             raise ValueError(f"{self.result}: not valid JSON ({error}); delete it to run that training again") from None
 
     def resumable(self, config: ExperimentConfig, overwrite: bool) -> bool:
-        """Whether an interrupted run is to be continued here; nothing is changed.
+        """Whether a run is to be continued here; nothing is changed.
+
+        A run that was interrupted continues with the same configuration, and any run with more epochs or steps.
 
         Raises:
             FileExistsError: if a finished run or somebody else's files are there, and `overwrite` is not set.
@@ -102,9 +104,7 @@ class RunDirectory:
         if overwrite:
             return False
         if self.finished:
-            raise FileExistsError(
-                f"{self.path}: a finished run is there; give another `output`, or --overwrite to lose it"
-            )
+            return self._continues_finished(config)
         files = sorted(file.name for file in self.path.iterdir()) if self.path.is_dir() else []
         others = [name for name in files if not name.startswith(".") and name != self.config.name]
         if not self.config.exists():
@@ -116,14 +116,37 @@ class RunDirectory:
             return False
         before, now = self._before_and_now(config)
         if not others and _has_every_setting(before, now):
-            return False  # a run that ended before its first epoch: nothing would be lost
+            return False  # a run that ended before its first epoch: there is nothing to keep
         changed = _changes(before, now)
-        if changed:
+        if changed and not _is_longer(before, now):
             raise ConfigError(
                 f"{self.path}: an unfinished run with another configuration is there ({'; '.join(changed)}); undo "
                 "these changes to resume it, give another `output`, or --overwrite to begin anew"
             )
         return self.resume.is_file()
+
+    def _continues_finished(self, config: ExperimentConfig) -> bool:
+        remedy = "give another `output`, or --overwrite to delete it"
+        if not self.config.is_file() or not _is_longer(*self._before_and_now(config)):
+            changed = self.changes(config) if self.config.is_file() else []
+            what = f" with another configuration ({'; '.join(changed)})" if changed else ""
+            raise FileExistsError(
+                f"{self.path}: a finished run is there{what}; train it on with more epochs (--training.epochs N) and "
+                f"the same other settings, {remedy}"
+            )
+        if not self.resume.is_file():
+            raise FileExistsError(
+                f"{self.path}: a finished run is there, but not {self.resume.name}, which is needed to train it on; "
+                f"begin a new run from its weights (start_from: {self.model}), or {remedy}"
+            )
+        return True
+
+    def length_change(self, config: ExperimentConfig) -> str:
+        """How the length of a run that is continued changes, as `training.epochs: 200 -> 400`; empty if it does not."""
+        if not self.config.is_file():
+            return ""
+        before, now = self._before_and_now(config)
+        return "; ".join(_changes(before, now)) if _is_longer(before, now) else ""
 
     def changes(self, config: ExperimentConfig) -> list[str]:
         """What a configuration sets otherwise than that of the run here, of what changes the numbers."""
@@ -142,12 +165,16 @@ class RunDirectory:
         """Makes the directory ready for a run; only what `resumable` has allowed may begin.
 
         Args:
-            config: of the run; written if no run is there, so that one that is continued keeps its own.
+            config: of the run; written if no run is there, so that one that is continued keeps its own, or if it is
+                longer than the run that is there.
             overwrite: whether a run that is there is deleted.
         """
         if overwrite:
             self.clear()
-        if not self.started:
+        longer = bool(self.length_change(config))
+        if longer:
+            self.result.unlink(missing_ok=True)  # from here on the run is an unfinished one, whatever happens
+        if longer or not self.started:
             write_text(self.config, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
 
     @contextmanager
@@ -169,6 +196,15 @@ class RunDirectory:
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [line for line in differences(before, now) if not line.startswith(FREE)]
+
+
+def _is_longer(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether the only difference is a larger number of epochs or, in a run of so many steps, of steps."""
+    training = cast("Mapping[str, Any]", before.get("training") or {})
+    key = "epochs" if now["training"]["steps"] is None else "steps"
+    former, number = training.get(key), now["training"][key]
+    changed = _changes(before, now)
+    return isinstance(former, int) and number > former and all(line.startswith(f"training.{key}: ") for line in changed)
 
 
 def _has_every_setting(tree: Mapping[str, Any], config: Mapping[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from neural_polarization.training.batches import BatchOrder, batch_loader, large
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.directory import RunDirectory
 from neural_polarization.training.task import Task, prepare
+from neural_polarization.user_networks import module_of
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, Trainer
@@ -33,18 +34,21 @@ if TYPE_CHECKING:
 
 
 def fit(config: ExperimentConfig, overwrite: bool = False, quiet: bool = False) -> dict[str, Any]:
-    """Trains a model as its configuration says, or goes on where an interrupted run of it ended.
+    """Trains a model as its configuration says, or goes on where a run of it ended.
+
+    An interrupted run goes on as if nothing had happened. A run of fewer epochs, finished or not, goes on with the
+    state of its optimizer; the learning rate is from there on that of a training of the new length.
 
     Args:
         config: the experiment.
-        overwrite: whether a run in the same directory may be lost.
+        overwrite: whether a run in the same directory may be deleted.
         quiet: whether to show no progress.
 
     Returns:
         Errors in customary units and costs, as in `result.json`.
 
     Raises:
-        FileExistsError: if a finished run is there.
+        FileExistsError: if a finished run is there, and no more epochs are asked for.
         ConfigError: if an interrupted run with another configuration is there.
         FloatingPointError: if the training diverges.
     """
@@ -107,6 +111,8 @@ def _prepare(config: ExperimentConfig, directory: RunDirectory, resuming: bool, 
     if machine.threads is not None:
         torch.set_num_threads(machine.threads)
     task = prepare(config)
+    if not quiet and not resuming:
+        sys.stderr.write("".join(f"{line}\n" for line in task.taken_over))
     train, validation = task.parts["train"], task.parts["validation"]
     steps_per_epoch = -(-len(train) // training.batch_size)
     epochs = _epochs(config, steps_per_epoch)
@@ -116,7 +122,7 @@ def _prepare(config: ExperimentConfig, directory: RunDirectory, resuming: bool, 
         order = BatchOrder(len(train), training.batch_size, training.seed)
         example = largest_batch(train, order, epochs, dtype)
     learner = Learner(task.model, training, epochs * steps_per_epoch, example)
-    best, history = KeepBest(training.early_stopping), History(directory.metrics, task.units)
+    best, history = KeepBest(training.early_stopping, epochs), History(directory.metrics, task.units)
     callbacks: list[Callback] = [
         best,
         Averaging(training.ema_decay),
@@ -125,9 +131,9 @@ def _prepare(config: ExperimentConfig, directory: RunDirectory, resuming: bool, 
         Resume(directory.resume, training.checkpoint_seconds, lambda: _save_best(config, task, best, directory, {})),
     ]
     if resuming:
-        load_resume_file(directory.resume)
+        state = load_resume_file(directory.resume)
         if not quiet:
-            sys.stderr.write(f"resuming {directory.path}\n")
+            sys.stderr.write(_resuming(config, directory, learner.schedule(int(state["global_step"]))))
     with without_chatter():
         trainer = make_trainer(config, directory, epochs, callbacks)
     share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
@@ -144,6 +150,19 @@ def _prepare(config: ExperimentConfig, directory: RunDirectory, resuming: bool, 
         best=best,
         history=history,
         resume=directory.resume if resuming else None,
+    )
+
+
+def _resuming(config: ExperimentConfig, directory: RunDirectory, factor: float) -> str:
+    """What is said of a run that is continued; `factor` is that of the schedule at its next step."""
+    longer = directory.length_change(config)
+    if not longer:
+        return f"resuming {directory.path}\n"
+    if config.training.schedule.decay != "cosine":
+        return f"training {directory.path} on ({longer}); the learning rate goes on as it was\n"
+    return (
+        f"training {directory.path} on ({longer}); the learning rate follows the cosine of the new length, and is "
+        f"{config.training.learning_rate * factor:.3g} at the next step\n"
     )
 
 
@@ -168,13 +187,13 @@ def _train(session: _Session) -> dict[str, Any]:
 
 
 def _finish(session: _Session) -> dict[str, Any]:
-    """Writes the best model and the result; then there is nothing to resume any more."""
+    """Writes the best model and the result; the resume file stays, for whoever trains on."""
     from neural_polarization.training.trainer import peak_memory
 
     config, directory, task = session.config, session.directory, session.task
     trainer, best = session.trainer, session.best
     _save_best(config, task, best, directory, {})
-    model, _ = load_model(directory.model)
+    model, _ = load_model(directory.model, [module_of(config.model.backbone.name)])
     device = session.learner.device if trainer.strategy.root_device.type == "cpu" else trainer.strategy.root_device
     errors = {
         name: errors_of(model.to(device), task.parts[name], config.training.evaluation_batch_size)
@@ -199,7 +218,6 @@ def _finish(session: _Session) -> dict[str, Any]:
     }
     _save_best(config, task, best, directory, {part: result[part] for part in errors})
     write_json(directory.result, result)
-    directory.resume.unlink(missing_ok=True)
     return result
 
 

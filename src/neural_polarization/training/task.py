@@ -15,6 +15,7 @@ from neural_polarization.data.splits import Split
 from neural_polarization.models import FORCES, Model, ModelConfig, predicted_names
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.losses import Losses
+from neural_polarization.training.start import start_from
 from neural_polarization.units import factor
 
 
@@ -27,12 +28,14 @@ class Task:
         split: which part of it is for what.
         model: with references and scales from the training part.
         parts: "train", "validation" and "test", prepared for batches.
+        taken_over: what the model has from the checkpoint that it starts from, and what is new, as lines.
     """
 
     dataset: Dataset
     split: Split
     model: Model
     parts: Mapping[str, PreparedDataset]
+    taken_over: tuple[str, ...] = ()
 
     @property
     def units(self) -> dict[str, tuple[float, str]]:
@@ -73,7 +76,8 @@ def prepare(config: ExperimentConfig) -> Task:
     if config.training.machine.precision == "64":
         model.double()
     parts = {name: dataset.subset(part).prepare(model.cutoff) for name, part in split.parts.items() if len(part)}
-    return Task(dataset, split, model, parts)
+    taken_over = () if config.start_from is None else start_from(model, config.start_from, parts["train"])
+    return Task(dataset, split, model, parts, taken_over)
 
 
 def _check_shapes(model: Model, dataset: Dataset) -> None:

@@ -1,0 +1,153 @@
+"""Data whose parts stand in files of their own: one data set of all files, and the split that the files are."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from neural_polarization.data.cache import Array
+from neural_polarization.data.config import DataConfig, SplitConfig
+from neural_polarization.data.dataset import Dataset
+from neural_polarization.data.flat import FlatMolecules
+from neural_polarization.data.splits import Split, stored_split
+from neural_polarization.errors import DataError
+from neural_polarization.properties import Property
+
+FILES = "files"
+"""Name of the split of a data set whose parts stand in files of their own."""
+
+
+def open_files(config: DataConfig, open_one: Callable[[DataConfig], Dataset]) -> Dataset:
+    """The structures of all files one after the other, with the split "files".
+
+    Args:
+        config: with a file for validation, for test, or both.
+        open_one: reads one file.
+
+    Raises:
+        DataError: for files whose labels differ in kind, or a structure that stands in two of them.
+    """
+    named = {"train": config.path, "validation": config.validation, "test": config.test}
+    files = {part: path for part, path in named.items() if path is not None}
+    parts: dict[str, Dataset] = {}
+    for part, path in files.items():
+        parts[part] = open_one(replace(config, path=path, validation=None, test=None))
+    whole = joined(list(parts.values()))
+    ends = np.cumsum([len(part) for part in parts.values()])
+    rows = dict(zip(parts, np.split(np.arange(len(whole)), ends[:-1]), strict=True))
+    _check_shared(whole, files, rows)
+    nothing = np.arange(0)
+    split = Split(rows["train"], rows.get("validation", nothing), rows.get("test", nothing))
+    return Dataset(
+        whole.name,
+        whole.molecules,
+        whole.properties,
+        whole.labels,
+        whole.groups,
+        {FILES: split},
+        whole.cache_directory,
+    )
+
+
+def joined(datasets: list[Dataset]) -> Dataset:
+    """Several data sets as one, with the properties of the first; labels that another one lacks are missing there.
+
+    Groups of different data sets are different groups.
+
+    Raises:
+        DataError: for a property that is another kind of quantity in a later data set.
+    """
+    first = datasets[0]
+    molecules = [dataset.molecules for dataset in datasets]
+    charges = [np.zeros(len(of)) if of.charges is None else of.charges for of in molecules]
+    cells = [np.full((len(of), 3, 3), np.nan) if of.cells is None else of.cells for of in molecules]
+    first_group = np.cumsum([0, *(int(dataset.groups.max()) + 1 for dataset in datasets[:-1])])
+    groups = [dataset.groups + int(start) for dataset, start in zip(datasets, first_group, strict=True)]
+    return Dataset(
+        name=", ".join(dataset.name for dataset in datasets),
+        molecules=FlatMolecules(
+            n_atoms=np.concatenate([of.n_atoms for of in molecules]),
+            atomic_numbers=np.concatenate([of.atomic_numbers for of in molecules]),
+            positions=np.concatenate([of.positions for of in molecules]),
+            charges=None if all(of.charges is None for of in molecules) else np.concatenate(charges),
+            cells=None if all(of.cells is None for of in molecules) else np.concatenate(cells),
+        ),
+        properties=first.properties,
+        labels={
+            name: np.concatenate([_labels(dataset, name, kind) for dataset in datasets])
+            for name, kind in first.properties.items()
+        },
+        groups=np.concatenate(groups),
+        cache_directory=first.cache_directory,
+    )
+
+
+def files_split(dataset: Dataset, config: SplitConfig, cut: Callable[[Dataset, SplitConfig], Split]) -> Split:
+    """The split of a data set whose parts stand in files of their own.
+
+    A part without a file is taken from the training file; a size takes some structures of a part.
+
+    Args:
+        dataset: as `open_files` made it.
+        config: sizes, and how the training file is cut.
+        cut: makes the split of one file.
+
+    Raises:
+        DataError: where a part has fewer structures than are asked for.
+    """
+    files = dataset.splits[FILES]
+    has_validation, has_test = len(files.validation) > 0, len(files.test) > 0
+    if has_validation and (has_test or config.test is None):
+        return stored_split(files, config.train, config.validation, config.test if has_test else None, config.seed)
+    # In the training file only the parts without a file are cut off.
+    here = dataclasses.replace(
+        config,
+        validation=0 if has_validation else config.validation,
+        test=0 if has_test else config.test,
+    )
+    training = dataset.subset(files.train)
+    training.splits.clear()  # it is one file now
+    inside = cut(training, here)
+    others = stored_split(
+        files, None, config.validation if has_validation else None, config.test if has_test else None, config.seed
+    )
+    return Split(
+        files.train[inside.train],
+        others.validation if has_validation else files.train[inside.validation],
+        others.test if has_test else files.train[inside.test],
+        inside.by,
+    )
+
+
+def _labels(dataset: Dataset, name: str, kind: Property) -> Array:
+    """Labels of a property, missing ones where the data set has none of it."""
+    other = dataset.properties.get(name)
+    if other is None:
+        rows = len(dataset.molecules.atomic_numbers) if kind.per_atom else len(dataset)
+        return np.full((rows, *kind.shape), np.nan)
+    if (other.shape, other.per_atom) != (kind.shape, kind.per_atom):
+        raise DataError(
+            f"{dataset.name}: {name!r} has one value of shape {other.shape} per "
+            f"{'atom' if other.per_atom else 'molecule'}, in the training file of shape {kind.shape} per "
+            f"{'atom' if kind.per_atom else 'molecule'}; the files must hold the same quantity"
+        )
+    return dataset.labels[name]
+
+
+def _check_shared(whole: Dataset, files: Mapping[str, str], rows: Mapping[str, Array]) -> None:
+    """No structure may stand in two files, whatever its orientation and the order of its atoms."""
+    identity = whole.identities()
+    names = list(files)
+    for k, one in enumerate(names):
+        for other in names[k + 1 :]:
+            shared = np.isin(identity[rows[one]], identity[rows[other]])
+            if not shared.any():
+                continue
+            first = int(np.argmax(shared))
+            twin = int(np.argmax(identity[rows[other]] == identity[rows[one][first]]))
+            raise DataError(
+                f"{files[one]}: {int(shared.sum())} structures of this file, which is the {one} part, stand in "
+                f"{files[other]} too, the {other} part: for instance its labelled structure {first} is structure "
+                f"{twin} there (both counted from 0); remove them from one of the two files"
+            )
