@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from ase.data import atomic_numbers as atomic_number_of
-from ase.data import chemical_symbols, covalent_radii
+from ase.data import covalent_radii
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from neural_polarization.geometry import cosine_envelope, safe_norm
 from neural_polarization.layers import sum_by_index
-from neural_polarization.molecules import Molecules
+from neural_polarization.molecules import Molecules, element_table
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,8 @@ class Centres(nn.Module, ABC):
     def __init__(self, elements: Sequence[str], cutoff: float) -> None:
         super().__init__()
         self.cutoff = cutoff
-        kinds = torch.zeros(len(chemical_symbols), dtype=torch.long)
-        for kind, symbol in enumerate(elements):
-            kinds[atomic_number_of[symbol]] = kind
-        self.register_buffer("_kinds", kinds, persistent=False)
+        # The network has refused every other element before.
+        self.register_buffer("_kinds", element_table(elements).clamp(min=0), persistent=False)
 
     _kinds: Tensor
 

@@ -1,5 +1,6 @@
 """Heads: from the features of both points of every atom to a property of the molecule."""
 
+from neural_polarization.heads.density import DensityHead
 from neural_polarization.heads.dipole import Dipole, DipoleMagnitude
 from neural_polarization.heads.head import Head, Widths
 from neural_polarization.heads.polarizability import Polarizability
@@ -18,6 +19,7 @@ HEADS: dict[str, type[Head]] = {
 
 __all__ = [
     "HEADS",
+    "DensityHead",
     "Dipole",
     "DipoleMagnitude",
     "Extensive",

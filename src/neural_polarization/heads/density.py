@@ -9,6 +9,7 @@ from ase.data import atomic_numbers as atomic_number_of
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from neural_polarization.architectures import look_up
 from neural_polarization.density import Density, Gaussians, Nuclei
 from neural_polarization.density.centres import CENTRES, Sites, bond_sites, find_bonds
 from neural_polarization.density.free_atoms import free_atoms
@@ -18,13 +19,11 @@ from neural_polarization.heads.head import Widths
 from neural_polarization.layers import BesselBasis, mlp, sum_by_index
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import Polarized
+from neural_polarization.units import BOHR
 
 _RADIAL = 12
 _FIRST_SIZE = 0.1
 """Coefficients of a new head for outputs of one: it starts near the free atoms."""
-
-_BOHR_2 = 3.5710643
-"""One 1/bohr^2 in 1/Angstrom^2, in which exponents of basis sets are usually quoted."""
 
 
 @dataclass(frozen=True)
@@ -213,9 +212,7 @@ class DensityHead(nn.Module):
         size: BasisSize = FULL,
     ) -> None:
         super().__init__()
-        if centres not in CENTRES:
-            raise ValueError(f"centres: {centres!r} is not known; choose one of {', '.join(CENTRES)}")
-        self.centres = CENTRES[centres](elements, cutoff)
+        self.centres = look_up(CENTRES, centres, "centres")(elements, cutoff)
         ranges = [_range_of(symbol) for symbol in elements]
         self.on_atoms = EdgeExpansion(ranges, size, widths.scalars, channels, cutoff)
         self.shares_of_charge = mlp([widths.scalars, channels, 1])
@@ -274,5 +271,5 @@ class DensityHead(nn.Module):
 def _range_of(element: str) -> tuple[float, float]:
     """Smallest and largest exponent of the s functions that describe how an atom differs from a free one."""
     number = atomic_number_of[element]
-    low, high = (0.12, 8.0) if number <= 2 else (0.15, 30.0)
-    return low * _BOHR_2, high * _BOHR_2
+    low, high = (0.12, 8.0) if number <= 2 else (0.15, 30.0)  # 1/bohr^2, as exponents are usually quoted
+    return low / BOHR**2, high / BOHR**2
