@@ -658,7 +658,7 @@ def test_leftovers_of_killed_runs_are_removed(tmp_path: Path) -> None:
     (run / ".gitignore").write_text("mine")
     fit(config, quiet=True)
     assert sorted(path.name for path in run.iterdir()) == [
-        ".gitignore", "config.yaml", "metrics.csv", "model.safetensors", "resume.ckpt", "result.json",
+        ".gitignore", "config.yaml", "metrics.csv", "model.safetensors", "result.json", "resume.ckpt",
     ]  # fmt: skip
 
 

@@ -60,8 +60,8 @@ class ReferenceConfig:
     """Values of free atoms that are known, for instance energies of isolated atoms ("E0s") at the level of the labels.
 
     Attributes:
-        atoms: value of each element; what is not listed is found from the data.
-        unit: unit of these values.
+        atoms: Value of each element. What is not listed is found from the data.
+        unit: Unit of these values.
     """
 
     atoms: Mapping[str, float]
