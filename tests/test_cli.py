@@ -1,6 +1,7 @@
 """The command line from outside: exit codes, one-line errors, and what it does not import."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -142,3 +143,18 @@ def test_a_damaged_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "compare" in capsys.readouterr().out
+
+
+def test_fault_3_no_home_directory_and_a_backend_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "foo")
+    assert main(["info", "none.safetensors"]) == 2
+    assert os.environ["MPLBACKEND"] == "Agg"
+    monkeypatch.setattr(Path, "home", unknown_user)
+    assert main(["info", "none.safetensors"]) == 2
+    assert "no home directory, which ASE needs: set the environment variable HOME" in capsys.readouterr().err
+
+
+def unknown_user() -> Path:
+    raise RuntimeError("Could not determine home directory.")

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from neural_polarization.charges import total_charge
 from neural_polarization.models import FORCES, Predictor
 from neural_polarization.molecules import Molecules
-from neural_polarization.structures import check_structure, embedded_molecule, molecule_atoms
+from neural_polarization.smiles import embedded_molecule, molecule_atoms
+from neural_polarization.structures import check_structure
 
 DISPLACEMENT = "displacement"
 """Name of the displacements in every output."""
@@ -130,7 +132,7 @@ def unseen_charges(model: Predictor, structures: Sequence[ase.Atoms]) -> str | N
 
     Dipoles take the total charge into account; everything else is the same for a molecule and its ion.
     """
-    charged = sum(bool(frame.info.get("charge", 0)) for frame in structures)
+    charged = sum(bool(total_charge(frame)) for frame in structures)
     blind = [name for name, kind in model.predictions.items() if not kind.sees_charge]
     if not charged or not blind:
         return None
