@@ -105,7 +105,7 @@ def test_fault_1_7_initial_charges_count_in_every_way_in(tmp_path: Path) -> None
     assert batch.charge is not None and batch.charge.tolist() == [-1.0]
     for file in ("ion.extxyz", "ion.db"):
         assert read_structures(tmp_path / file)[0].info["charge"] == -1
-        config = DataConfig("ase", str(tmp_path / file), {"energy": PropertyConfig("E", "eV")}, cache=False)
+        config = DataConfig("ase", str(tmp_path / file), properties={"energy": PropertyConfig("E", "eV")}, cache=False)
         charges = open_dataset(config).molecules.charges
         assert charges is not None and charges.tolist() == [-1.0]
 

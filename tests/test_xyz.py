@@ -47,7 +47,7 @@ def test_fault_4_compressed_files(tmp_path: Path) -> None:
 def test_fault_4_tensors_as_nine_numbers(tmp_path: Path) -> None:
     path = tmp_path / "set.xyz"
     path.write_text('1\nProperties=species:S:1:pos:R:3 polarizability="1 2 3 4 5 6 7 8 9"\nO 0 0 0\n')
-    data = open_dataset(DataConfig("extxyz", str(path), {"polarizability": PropertyConfig()}, cache=False))
+    data = open_dataset(DataConfig("extxyz", str(path), properties={"polarizability": PropertyConfig()}, cache=False))
     np.testing.assert_array_equal(data.labels["polarizability"][0], np.arange(1.0, 10.0).reshape(3, 3))
 
 

@@ -27,7 +27,7 @@ def frames(path: Path, pairs: list[str]) -> Path:
 
 
 def opened(path: Path, properties: dict[str, PropertyConfig] | None = None, format: str = "extxyz") -> Dataset:
-    return open_dataset(DataConfig(format, str(path), properties, cache=False))
+    return open_dataset(DataConfig(format, str(path), properties=properties, cache=False))
 
 
 def test_fault_1_4_half_of_the_frames_under_another_name(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_relaxation_finds_the_minimum() -> None:
         (["sample", "O", "--frames", "0", "-o", "{folder}/x.extxyz"], "frames: expected at least 1"),
         (["sample", "C(", "-o", "{folder}/x.extxyz"], "SMILES 'C\\(' cannot be read"),
         (["sample", "CO.O", "-o", "{folder}/x.extxyz"], "SMILES 'CO.O' has 2 fragments"),
-        (["pack", "{folder}/water.xyz", "-o", "{folder}/x.npz"], "cannot be read as a file of labels"),
+        (["pack", "{folder}/water.xyz", "-o", "{folder}/x.npz"], "water.xyz: has neither energy nor forces nor dipole"),
         (["pack", "x.h5", "-o", "x.set"], r"x.set: expected the ending .npz"),
         (["pack", "x.h5", "-o", "x.npz", "--densities", "./x.npz"], "densities are a file of their own"),
         (["pack", "x.h5", "-o", "x.npz", "--densities", "x.h5"], "x.h5: is one of the files of labels"),
