@@ -62,12 +62,12 @@ class DataConfig:
 
     format: str = "packed"
     path: str = ""
-    validation: str | None = None
-    test: str | None = None
     properties: dict[str, PropertyConfig] | None = None
     label_source: int | None = None
     exclude: str | None = None
     group: str | None = None
+    validation: str | None = None
+    test: str | None = None
     split: SplitConfig = field(default_factory=SplitConfig)
     cache: bool = True
     cache_directory: str | None = None
