@@ -3,6 +3,7 @@
 import argparse
 import dis
 import json
+import os
 import sys
 import traceback
 import warnings
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser().print_help()
         return USER_ERROR if words else 0
     try:
+        _check_surroundings()
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return run(known, rest)
@@ -91,6 +93,19 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     sys.stderr.write(f"npol: warning: {' '.join(str(message).split())}\n")
 
 
+def _check_surroundings() -> None:
+    """What the libraries below need of the system, before their own errors, which say less."""
+    # No window is ever shown here; a backend that is not there would stop the import of matplotlib.
+    os.environ["MPLBACKEND"] = "Agg"
+    try:
+        Path.home()
+    except RuntimeError:
+        raise OSError(
+            "this user has no home directory, which ASE needs: set the environment variable HOME to a directory, for "
+            "instance HOME=/tmp npol ..."
+        ) from None
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     top = argparse.ArgumentParser(
@@ -140,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
     )
     predict.add_argument("checkpoint", metavar="MODEL.safetensors")
     _add_trust(predict)
-    predict.add_argument("structures", metavar="FILE", nargs="*", help=".xyz, .extxyz, .sdf, .mol or .smi")
+    predict.add_argument("structures", metavar="FILE", nargs="*", help=".xyz, .sdf, .smi, or what ASE reads")
     predict.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="a molecule; may be repeated")
     predict.add_argument(
         "-o", "--output", metavar="FILE", help=".extxyz, .csv or .json; default: a table on the screen"

@@ -125,7 +125,10 @@ def periodic_neighbours(
     Returns:
         (senders, receivers) ordered by receiver, and the translation (Angstrom) that is added to each sender.
     """
-    import vesin  # a compiled library that only large systems need
+    try:
+        import vesin  # a compiled library that only large systems need
+    except ImportError:
+        raise ImportError("large and periodic systems need vesin: pip install 'vesin>=0.4,<1'") from None
 
     # vesin's compiled core takes float64 arrays in host memory.
     points = positions.detach().cpu().double().numpy()

@@ -1,43 +1,44 @@
-"""Structures from files that people have: XYZ, extended XYZ, SDF and lists of SMILES.
+"""Structures from files that people have: XYZ, SDF, SMILES, and everything that ASE reads.
 
 Every structure is checked when it is read: a wrong file is an error that names the place and the remedy, never a
 strange result later. `atoms.info` holds the total "charge" (e, whole) and "spin" (number of unpaired electrons)
-where the file says so.
+where the file says so, by any of the names in `properties.STATES`.
 """
 
-import io
-import itertools
+import lzma
+import math
 import re
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import ase
+import ase.db
 import ase.io
 import numpy as np
-from ase.data import atomic_numbers, chemical_symbols
-from ase.io.extxyz import key_val_str_to_dict
-from scipy.spatial import KDTree
+from ase.data import chemical_symbols
+from ase.io.formats import UnknownFileTypeError
 
+from neural_polarization.charges import LookAlikes, check_columns, settle_states
 from neural_polarization.errors import UNREADABLE, DataError, reason
+from neural_polarization.plausibility import check_positions, periodic_cell
+from neural_polarization.sdf import read_sdf
+from neural_polarization.smiles import embedded_molecule, molecule_atoms
+from neural_polarization.xyz import COMPRESSED, open_text, other_kind, xyz_frames, xyz_structure
 
-CLOSEST = 0.4
-"""Atoms nearer than this, in Angstrom, are at one place: about half of the shortest bond that there is (H2, 0.74)."""
-
-
-_EXTENDED = re.compile(r"""(^|\s)["']?(Properties|Lattice|pbc)["']?\s*=""")
-"""What tells the comment of extended XYZ: its columns, its cell, its periodic directions."""
+Places = Iterator[tuple[str, ase.Atoms]]
+"""Structures, each with what errors about it begin with."""
 
 
 def read_structures(path: str | Path, seed: int = 0) -> list[ase.Atoms]:
     """All structures of a file, checked.
 
     Args:
-        path: .xyz or .extxyz (any number of structures; `charge=1 spin=1` in the comment line), .sdf or .mol
-            (three-dimensional, with all hydrogens), .smi or .smiles (one SMILES per line, a name may follow; they
-            are embedded and relaxed in a force field). The last two kinds need RDKit.
+        path: .xyz or .extxyz (any number of structures; `charge=1 spin=1` in the comment line), also compressed;
+            .sdf or .mol (three-dimensional, with all hydrogens) and .smi or .smiles (one SMILES per line, a name may
+            follow; they are embedded and relaxed in a force field), which need RDKit; or anything that ASE reads.
         seed: of the embedding of SMILES.
 
     Raises:
@@ -45,19 +46,83 @@ def read_structures(path: str | Path, seed: int = 0) -> list[ase.Atoms]:
         DataError: for a file that cannot be read or holds an impossible structure; with line or index and remedy.
         ImportError: where RDKit is needed and missing.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file; expected one of {', '.join(_READERS)}")
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(f"{path}: the ending {path.suffix!r} is not known; expected one of {', '.join(_READERS)}")
     structures: list[ase.Atoms] = []
-    for where, atoms in reader(path, seed):
+    for where, atoms in iterate_structures(path, seed):
         check_structure(atoms, where)
         structures.append(atoms)
     if not structures:
         raise DataError(f"{path}: holds no structures; expected at least one")
     return structures
+
+
+def iterate_structures(path: str | Path, seed: int = 0, labels: frozenset[str] = frozenset()) -> Places:
+    """The structures of a file one after the other, with charge and spin settled, but not checked otherwise.
+
+    Results that stand in the file are in `atoms.calc`, other values in `atoms.info` and `atoms.arrays`; names that
+    look like a charge or a spin and are not understood give one warning.
+
+    Args:
+        path: see `read_structures`.
+        seed: of the embedding of SMILES.
+        labels: names of values and columns that are wanted as labels, whatever they are called.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        DataError: for a file that cannot be read, or a charge or spin that cannot be.
+        ImportError: where RDKit is needed and missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file; expected structures, such as an extended XYZ file")
+    look_alikes = LookAlikes(str(path))
+    for where, atoms in _reader_of(path)(path, seed):
+        _check_numbers(atoms, where)
+        check_columns(atoms, where, labels)
+        settle_states(atoms, where)
+        look_alikes.see({name: value for name, value in atoms.info.items() if name not in labels}, where)
+        for name in ("name", "smiles"):
+            if name in atoms.info:
+                atoms.info[name] = str(atoms.info[name])
+        yield where, atoms
+    look_alikes.warn()
+
+
+def _check_numbers(atoms: ase.Atoms, where: str) -> None:
+    """ASE takes positions and cells as they stand in a file, text and truth values too."""
+    for name, array, shape in (
+        ("positions", atoms.positions, (len(atoms), 3)),
+        ("cell", atoms.cell.array, (3, 3)),
+        ("elements", atoms.numbers, (len(atoms),)),
+    ):
+        if array.shape != shape or array.dtype.kind not in "iuf":
+            raise DataError(
+                f"{where}: its {name} have shape {array.shape} and type {array.dtype}; expected numbers of shape "
+                f"{shape}"
+            )
+
+
+def kind_of(path: Path) -> str:
+    """The ending that says what a file holds, without that of a compression.
+
+    Example:
+        >>> kind_of(Path("frames.XYZ.gz")), kind_of(Path("POSCAR"))
+        ('.xyz', '')
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if len(suffixes) > 1 and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _reader_of(path: Path) -> Callable[[Path, int], Places]:
+    known = _READERS.get(kind_of(path))
+    if known is not None:
+        return known
+    # Files of any name that begin with a number on a line of its own are XYZ.
+    with path.open("rb") as file:
+        start = file.read(64).removeprefix(b"\xef\xbb\xbf").split(b"\n")[0].strip()
+    named_otherwise = path.name.upper().startswith(("POSCAR", "CONTCAR"))
+    return _read_xyz if start.isdigit() and not named_otherwise else _read_ase
 
 
 def check_structure(atoms: ase.Atoms, where: str) -> None:
@@ -68,36 +133,22 @@ def check_structure(atoms: ase.Atoms, where: str) -> None:
         where: what the error begins with: file and line, or an index.
 
     Raises:
-        DataError: for no atoms, an unknown element, positions that are not finite, two atoms at one place, or a
-            charge or spin that is not a whole number.
+        DataError: for no atoms, an unknown element, positions that are not finite, two atoms at one place, a cell
+            that cannot repeat, or a charge or spin that is not a whole number.
     """
     if len(atoms) == 0:
         raise DataError(f"{where}: has no atoms; leave it out")
     numbers = np.asarray(atoms.numbers)
-    if (numbers < 1).any():
-        atom = int(np.argmax(numbers < 1))
+    unreal = (numbers < 1) | (numbers >= len(chemical_symbols))
+    if unreal.any():
+        atom = int(np.argmax(unreal))
         raise DataError(f"{where}: atom {atom} is no element (number {numbers[atom]}); expected H, He, Li ...")
-    finite = np.isfinite(atoms.positions).all(axis=1)
-    if not finite.all():
-        atom = int(np.argmin(finite))
-        raise DataError(
-            f"{where}: position of atom {atom} ({chemical_symbols[numbers[atom]]}) is "
-            f"{atoms.positions[atom].tolist()}; expected three finite numbers in Angstrom"
-        )
-    pairs = KDTree(atoms.positions).query_pairs(CLOSEST)
-    if pairs:
-        first, second = min(pairs)
-        distance = float(np.linalg.norm(atoms.positions[first] - atoms.positions[second]))
-        raise DataError(
-            f"{where}: atoms {first} and {second} are {distance:.3f} Angstrom apart, at one place; are positions in "
-            "Angstrom, and is no atom there twice?"
-        )
-    for name in ("charge", "spin"):
-        value = atoms.info.get(name, 0)
-        if not isinstance(value, int | float | np.number) or float(value) != round(float(value)):
-            raise DataError(f"{where}: {name} is {value}; expected a whole number")
-        if name == "spin" and value < 0:
-            raise DataError(f"{where}: spin is {value}; expected the number of unpaired electrons, 0 or more")
+    settle_states(atoms, where)
+    # Slabs and wires are left for those who refuse them: labels and networks say different things of them.
+    cell = periodic_cell(atoms, where) if atoms.pbc.all() else None
+    if not np.isfinite(atoms.cell.array).all():
+        raise DataError(f"{where}: its cell is {atoms.cell.array.tolist()}; expected nine finite numbers in Angstrom")
+    check_positions(np.asarray(atoms.positions, np.float64), where, cell)
 
 
 def check_isolated(atoms: ase.Atoms, where: str) -> None:
@@ -131,197 +182,24 @@ def check_electrons(atoms: ase.Atoms, where: str) -> None:
         )
 
 
-def embedded_molecule(smiles: str, where: str, seed: int = 0) -> Any:
-    """An RDKit molecule with hydrogens and one conformer, relaxed in MMFF94 or, where that lacks parameters, UFF.
-
-    Args:
-        smiles: of one molecule; where its parts stand that no bond connects, embedding cannot know.
-        where: what errors begin with.
-        seed: of the embedding.
-
-    Raises:
-        DataError: for a SMILES that cannot be read or embedded, or that has several fragments.
-        ImportError: without RDKit.
-    """
-    chem, all_chem = _rdkit()
-    plain = chem.MolFromSmiles(smiles)
-    if plain is None:
-        raise DataError(f"{where}: SMILES {smiles!r} cannot be read by RDKit; are valences and ring closures right?")
-    fragments = len(chem.GetMolFrags(plain))
-    if fragments > 1:
-        raise DataError(
-            f"{where}: SMILES {smiles!r} has {fragments} fragments, which would be put on top of each other; give one "
-            "molecule, or a complex as .xyz"
-        )
-    molecule = chem.AddHs(plain)
-    if all_chem.EmbedMolecule(molecule, randomSeed=seed) != 0:
-        raise DataError(
-            f"{where}: no three-dimensional structure was found for SMILES {smiles!r}; give it as .xyz or .sdf"
-        )
-    field = force_field(molecule)
-    for _ in range(20):
-        if field.Minimize(maxIts=1000, forceTol=1e-6, energyTol=1e-10) == 0:
-            break
-    return molecule
-
-
-def force_field(molecule: Any) -> Any:
-    """RDKit's MMFF94 for a molecule with a conformer, or UFF where MMFF94 lacks parameters."""
-    _, all_chem = _rdkit()
-    if all_chem.MMFFHasAllMoleculeParams(molecule):
-        field = all_chem.MMFFGetMoleculeForceField(molecule, all_chem.MMFFGetMoleculeProperties(molecule))
-    else:
-        field = all_chem.UFFGetMoleculeForceField(molecule)
-    field.Initialize()
-    return field
-
-
-def molecule_atoms(molecule: Any) -> ase.Atoms:
-    """The structure of an RDKit molecule, with its charge and its unpaired electrons."""
-    atoms = ase.Atoms(
-        [atom.GetAtomicNum() for atom in molecule.GetAtoms()], np.array(molecule.GetConformer().GetPositions())
-    )
-    charge = sum(atom.GetFormalCharge() for atom in molecule.GetAtoms())
-    spin = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
-    atoms.info.update({name: value for name, value in (("charge", charge), ("spin", spin)) if value})
-    return atoms
-
-
-@dataclass(frozen=True)
-class XyzFrame:
-    """One structure of an XYZ file, as it is written there.
-
-    Attributes:
-        where: what errors begin with: the file, which structure, and its first line.
-        first_line: where its number of atoms stands, from 1.
-        lines: the number of atoms, the comment, and one line per atom.
-    """
-
-    where: str
-    first_line: int
-    lines: list[str]
-
-
-def xyz_frames(path: Path) -> Iterator[XyzFrame]:
-    """Cuts an XYZ or extended XYZ file into its structures, without understanding their atoms.
-
-    Raises:
-        DataError: for a file that is no text, is cut off or is of another kind, with the line.
-    """
-    number = index = 0  # the line read last, and structures so far
-    try:
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                number += 1
-                count = line.strip()
-                if not count:
-                    continue  # blank lines may stand between structures and at the end
-                where = f"{path}: structure {index} (line {number})"
-                if not count.isdecimal():
-                    raise DataError(
-                        f"{path}: line {number} should be the number of atoms of structure {index}, found "
-                        f"{count[:60]!r}; is this XYZ?"
-                    )
-                if int(count) == 0:
-                    raise DataError(f"{where}: has no atoms; leave it out")
-                lines = [line, *itertools.islice(file, int(count) + 1)]
-                if len(lines) < int(count) + 2:
-                    raise DataError(
-                        f"{where}: should have {int(count)} atoms up to line {number + int(count) + 1}, but the file "
-                        f"ends at line {number + len(lines) - 1}; it is cut off, or the number is wrong"
-                    )
-                yield XyzFrame(where, number, [one.rstrip("\n") for one in lines])
-                number, index = number + len(lines) - 1, index + 1
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is no text file ({error.reason}); expected XYZ or extended XYZ") from None
-
-
-def extended_xyz(frame: XyzFrame) -> ase.Atoms:
-    """A structure of extended XYZ, with everything that ASE reads beside it.
-
-    ASE gets one structure at a time: it takes a blank line between two of them for the end of the file.
-
-    Raises:
-        DataError: for a structure that ASE does not understand.
-    """
-    try:
-        atoms: Any = ase.io.read(io.StringIO("\n".join(frame.lines) + "\n"), format="extxyz")
-    except UNREADABLE as error:
-        raise DataError(
-            f"{frame.where}: is not understood ({reason(error)}); expected elements, positions and the columns that "
-            "Properties names, and a Lattice of nine numbers if there is one"
-        ) from None
-    # ASE takes the SMILES of hydrogen fluoride, "F", for a truth value.
-    if "smiles" in atoms.info and not isinstance(atoms.info["smiles"], str):
-        atoms.info["smiles"] = "F"
-    return atoms
-
-
-def _read_xyz(path: Path, seed: int) -> Iterator[tuple[str, ase.Atoms]]:
+def _read_xyz(path: Path, seed: int) -> Places:
     del seed
     for frame in xyz_frames(path):
-        extended = _EXTENDED.search(frame.lines[1])
-        yield frame.where, extended_xyz(frame) if extended else _plain_xyz(path, frame)
+        yield frame.where, xyz_structure(frame)
 
 
-def _plain_xyz(path: Path, frame: XyzFrame) -> ase.Atoms:
-    symbols: list[int] = []
-    positions: list[list[float]] = []
-    for number, line in enumerate(frame.lines[2:], frame.first_line + 2):
-        words = line.split()
-        if len(words) < 4:
-            raise DataError(f"{path}: line {number}: expected element, x, y and z, found {line.strip()[:60]!r}")
-        element = int(words[0]) if words[0].isdigit() else atomic_numbers.get(words[0].capitalize(), 0)
-        if not 0 < element < len(chemical_symbols):
-            raise DataError(f"{path}: line {number}: {words[0]!r} is no element; expected H, C, ... or atomic numbers")
-        try:
-            positions.append([float(word) for word in words[1:4]])
-        except ValueError:
-            raise DataError(
-                f"{path}: line {number}: {' '.join(words[1:4])!r} are not three numbers; expected x, y, z in Angstrom"
-            ) from None
-        symbols.append(element)
-    return ase.Atoms(symbols, np.reshape(positions, (-1, 3)), info=_comment_values(frame.lines[1]))
-
-
-def _comment_values(comment: str) -> dict[str, Any]:
-    """Values of key=value pairs; a comment in plain words has none."""
-    if "=" not in comment:
-        return {}
-    try:
-        return {key: value for key, value in key_val_str_to_dict(comment).items() if value is not True}
-    except (ValueError, IndexError, KeyError):
-        return {}
-
-
-def _read_sdf(path: Path, seed: int) -> Iterator[tuple[str, ase.Atoms]]:
+def _read_sdf(path: Path, seed: int) -> Places:
     del seed
-    chem, _ = _rdkit()
-    text = path.read_text(errors="replace")
-    line = 1
-    for index, block in enumerate(text.split("$$$$\n")):
-        where = f"{path}: structure {index} (line {line})"
-        line += block.count("\n") + 1
-        if not block.strip():
-            continue
-        molecule = chem.MolFromMolBlock(block, removeHs=False, strictParsing=True)
-        if molecule is None:
-            raise DataError(f"{where}: cannot be read by RDKit; is it a whole MDL mol block, are valences right?")
-        if molecule.GetNumAtoms() and not molecule.GetConformer().Is3D():
-            raise DataError(
-                f"{where}: has two-dimensional positions only (a drawing); give three-dimensional ones, or SMILES"
-            )
-        missing = sum(atom.GetNumImplicitHs() for atom in molecule.GetAtoms())
-        if missing:
-            raise DataError(f"{where}: lacks {missing} hydrogen atoms by its valences; add them with positions")
-        atoms = molecule_atoms(molecule)
-        if molecule.HasProp("_Name") and molecule.GetProp("_Name"):
-            atoms.info["name"] = molecule.GetProp("_Name")
-        yield where, atoms
+    yield from read_sdf(path)
 
 
-def _read_smiles(path: Path, seed: int) -> Iterator[tuple[str, ase.Atoms]]:
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+def _read_smiles(path: Path, seed: int) -> Places:
+    try:
+        with open_text(path) as file:
+            lines = list(file)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text file ({error.reason}); expected one SMILES per line") from None
+    for number, line in enumerate(lines, 1):
         words = line.split(maxsplit=1)
         if not words or line.startswith("#"):
             continue
@@ -333,7 +211,58 @@ def _read_smiles(path: Path, seed: int) -> Iterator[tuple[str, ase.Atoms]]:
         yield where, atoms
 
 
-_READERS: Mapping[str, Callable[[Path, int], Iterator[tuple[str, ase.Atoms]]]] = MappingProxyType(
+def _read_database(path: Path, seed: int) -> Places:
+    """Rows of an ASE database: key-value pairs and data of a row stand in `atoms.info`."""
+    del seed
+    row_id = 0
+    if path.suffix.lower() == ".json":
+        _check_arrays(path)
+    try:
+        connected: Any = ase.db.connect(path)
+        with connected as database:  # without `with` ASE leaves connections open
+            for row in database.select():
+                row_id = int(row.id)
+                atoms = row.toatoms()
+                # Pairs that are called as an attribute of a row (charge) are hidden by it.
+                own = {key: vars(row).get(key, value) for key, value in row.key_value_pairs.items()}
+                atoms.info = {**atoms.info, **own, **row.data}
+                yield f"{path}: row {row_id}", atoms
+    except DataError:
+        raise
+    except (*UNREADABLE, sqlite3.Error) as error:
+        raise DataError(
+            f"{path}: cannot be read after row {row_id} ({reason(error)}); expected an ASE database (.db or .json)"
+        ) from None
+
+
+def _check_arrays(path: Path) -> None:
+    """No array has more numbers than its file has bytes; ASE would make room for as many as it claims."""
+    content = path.read_bytes()
+    for shape in _SHAPES.findall(content):
+        sides = [int(side) for side in shape.split(b",") if len(side) < 20 and side.strip()]
+        if len(sides) < shape.count(b",") or math.prod(sides) > len(content):
+            raise DataError(f"{path}: has an array of shape {shape[:60].decode()}, larger than the file; it is damaged")
+
+
+def _read_ase(path: Path, seed: int) -> Places:
+    """What ASE recognizes by name or content: trajectories, CIF, POSCAR, outputs of programs."""
+    del seed
+    index = -1
+    try:
+        for index, atoms in enumerate(ase.io.iread(path, index=":")):
+            yield f"{path}: structure {index}", atoms
+    except DataError:
+        raise
+    except (*UNREADABLE, UnknownFileTypeError, ImportError, lzma.LZMAError) as error:
+        raise DataError(
+            f"{path}: cannot be read by ASE after {index + 1} structures ({reason(error)}); expected one of "
+            f"{', '.join(_READERS)}, or another format that ASE knows{other_kind(path)}"
+        ) from None
+
+
+_SHAPES = re.compile(rb'"__ndarray__"\s*:\s*\[\s*\[([\d,\s]*)\]')
+
+_READERS: Mapping[str, Callable[[Path, int], Places]] = MappingProxyType(
     {
         ".xyz": _read_xyz,
         ".extxyz": _read_xyz,
@@ -341,18 +270,11 @@ _READERS: Mapping[str, Callable[[Path, int], Iterator[tuple[str, ase.Atoms]]]] =
         ".mol": _read_sdf,
         ".smi": _read_smiles,
         ".smiles": _read_smiles,
+        ".db": _read_database,
+        ".json": _read_database,
     }
 )
 
 
 def _parity(number: int) -> str:
     return "odd" if number % 2 else "even"
-
-
-def _rdkit() -> tuple[Any, Any]:
-    try:
-        from rdkit import Chem
-        from rdkit.Chem import AllChem
-    except ImportError:
-        raise ImportError("SMILES and SDF files need RDKit: pip install 'neural-polarization[smiles]'") from None
-    return Chem, AllChem

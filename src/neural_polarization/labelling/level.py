@@ -30,6 +30,8 @@ import scipy.linalg
 from ase.data import atomic_numbers
 from jaxtyping import Float
 
+from ..errors import require
+
 _POPLE = re.compile(r"^(3-21|4-31|6-31)(\+{0,2})G(?P<polarization>\*{0,2}|\(.*\))$", re.IGNORECASE)
 _HEAVY_POLARIZATION = re.compile(r"^\((?P<d>[23])d")
 _PSEUDOPOTENTIAL = re.compile(r"cc-?pw?c?v[dtq56]z-?pp", re.IGNORECASE)
@@ -82,6 +84,7 @@ class Level:
         Raises:
             ValueError: for a functional that PySCF (libxc) does not know.
         """
+        require("pyscf", "dft", "labels from density functional theory")
         from pyscf.dft import libxc
 
         name = "b3lypg" if self.method.upper() == "B3LYP" else self.method
@@ -113,6 +116,7 @@ class Level:
             ValueError: for a basis that PySCF does not know, or not for one of the elements, and for one that is made
                 for an effective core potential: all electrons are computed here.
         """
+        require("pyscf", "dft", "labels from density functional theory")
         from pyscf import gto
         from pyscf.lib.exceptions import BasisNotFoundError
 

@@ -23,19 +23,25 @@ from types import TracebackType
 from typing import Any
 
 import ase
-import h5py
 import numpy as np
 
+from ..errors import UNREADABLE, DataError
 from ..files import locked
-from ..properties import DEFINITIONS
+from ..properties import DEFINITIONS, LARGEST_LABEL
+from ..structures import check_structure
 from .calculation import Labels, Request
+
+try:
+    import h5py
+except ImportError:
+    raise ImportError("files of labels need h5py: pip install 'h5py>=3.11'") from None
 
 FORMAT = "neural-polarization labels 1"
 _MERGE_AT_LEAST = 100
 _STRUCTURE = frozenset({"numbers", "positions"})
 
 
-class DamagedFileError(RuntimeError):
+class DamagedFileError(DataError):
     """The file cannot be read as a file of labels."""
 
 
@@ -245,8 +251,10 @@ def _records(path: Path) -> dict[str, Record]:
     with _open(path, "r") as file:
         _check(path, file, {"format": FORMAT})
         try:
-            return {key: _record(key, group) for key, group in _structures(file).items()}
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            return {key: _record(path, key, group) for key, group in _structures(file).items()}
+        except DataError:
+            raise
+        except UNREADABLE as error:
             raise DamagedFileError(_remedy(path, error)) from error
 
 
@@ -258,14 +266,47 @@ def read_description(path: Path) -> dict[str, str]:
     """
     with _open(path, "r") as file:
         _check(path, file, {"format": FORMAT})
-        return {name: str(value) for name, value in file.attrs.items()}
+        try:
+            description = {name: str(value) for name, value in file.attrs.items()}
+        except UNREADABLE as error:
+            raise DamagedFileError(_remedy(path, error)) from error
+    for name in ("level", "accuracy", "field"):
+        if name not in description:
+            raise DamagedFileError(
+                f"{path}: says nothing about the {name} of its labels; label again, or restore a copy"
+            )
+    for name, kind in (("accuracy", dict), ("field", list)):
+        try:
+            wrong = not isinstance(json.loads(description[name]), kind)
+        except (ValueError, RecursionError):
+            wrong = True
+        if wrong:
+            raise DamagedFileError(f"{path}: its {name}, {description[name][:60]!r}, is not understood; restore a copy")
+    return description
 
 
 def _structures(file: Any) -> Any:
     return file["structures"]
 
 
-def _record(key: str, group: Any) -> Record:
+def _record(path: Path, key: str, group: Any) -> Record:
+    record = _read_record(key, group)
+    where = f"{path}: structure {key}"
+    check_structure(record.atoms, where)
+    for name, values in record.labels.items():
+        definition = DEFINITIONS.get(name)
+        if definition is None or not definition.trainable:
+            continue
+        expected = (len(record.atoms), *definition.shape) if definition.per == "atom" else definition.shape
+        if values.shape != expected or values.dtype.kind not in "iuf" or not (np.abs(values) < LARGEST_LABEL).all():
+            raise DamagedFileError(
+                f"{where}: {name} has shape {values.shape} and type {values.dtype}; expected finite numbers of shape "
+                f"{expected}: label the structure again, or restore a copy"
+            )
+    return record
+
+
+def _read_record(key: str, group: Any) -> Record:
     return Record(
         key=key,
         atoms=ase.Atoms(group["numbers"][()], group["positions"][()], info=json.loads(group.attrs["info"])),
@@ -296,12 +337,16 @@ def _open(path: Path, mode: str) -> Any:
 
 
 def _check(path: Path, file: Any, expected: Mapping[str, str]) -> None:
-    if file.attrs.get("format") != FORMAT or "structures" not in file:
+    try:
+        known = file.attrs.get("format") == FORMAT and "structures" in file
+    except UNREADABLE as error:
+        raise DamagedFileError(_remedy(path, error)) from error
+    if not known:
         raise DamagedFileError(f"{path}: an HDF5 file, but not '{FORMAT}'; give another path with -o, or move it away")
     for name, value in expected.items():
-        if file.attrs[name] != value:
+        if file.attrs.get(name) != value:
             raise ValueError(
-                f"{path}: holds labels with {name} {file.attrs[name]}, asked for {value}; give another file with -o"
+                f"{path}: holds labels with {name} {file.attrs.get(name)}, asked for {value}; give another file with -o"
             )
 
 
