@@ -56,7 +56,7 @@ def database(path: Path) -> None:
 def sdf(path: Path) -> None:
     from rdkit import Chem
 
-    from neural_polarization.smiles import embedded_molecule
+    from neural_polarization.structures.smiles import embedded_molecule
 
     blocks = [Chem.MolToMolBlock(embedded_molecule(smiles, "valid")) for smiles in ("O", "CO", "[NH4+]")]
     fields = (">  <energy>\n-10.5\n\n", "", ">  <charge>\n1\n\n")

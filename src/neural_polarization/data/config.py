@@ -66,8 +66,6 @@ class DataConfig:
     label_source: int | None = None
     exclude: str | None = None
     group: str | None = None
-    validation: str | None = None
-    test: str | None = None
     split: SplitConfig = field(default_factory=SplitConfig)
     cache: bool = True
     cache_directory: str | None = None

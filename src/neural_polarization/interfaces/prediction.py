@@ -13,8 +13,8 @@ from neural_polarization.charges import total_charge
 from neural_polarization.knowledge import Departure, Outside, Watch
 from neural_polarization.models import FORCES, Predictor
 from neural_polarization.molecules import Molecules
-from neural_polarization.smiles import embedded_molecule, molecule_atoms
 from neural_polarization.structures import check_structure
+from neural_polarization.structures.smiles import embedded_molecule, molecule_atoms
 
 DISPLACEMENT = "displacement"
 """Name of the displacements in every output."""

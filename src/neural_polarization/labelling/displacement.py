@@ -8,7 +8,7 @@ import ase.units
 import numpy as np
 from jaxtyping import Float
 
-from ..smiles import force_field, molecule_atoms
+from ..structures.smiles import force_field, molecule_atoms
 from ..units import KILOCALORIE_PER_MOLE
 
 _SOFTEST = 0.8

@@ -11,7 +11,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.md.langevin import Langevin
 
 from ..errors import DataError
-from ..smiles import embedded_molecule
+from ..structures.smiles import embedded_molecule
 from .displacement import ForceField, Tolerance, same_molecule
 
 _STEP = 0.5

@@ -8,7 +8,7 @@ import ase
 import numpy as np
 
 from ..errors import DataError
-from ..smiles import embedded_molecule
+from ..structures.smiles import embedded_molecule
 from .displacement import ForceField, thermal_frames
 
 _VALENCE = {"C": 4, "N": 3, "O": 2, "F": 1}

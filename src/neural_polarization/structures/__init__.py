@@ -24,9 +24,9 @@ from ase.io.formats import UnknownFileTypeError
 from neural_polarization.charges import LookAlikes, check_columns, settle_states
 from neural_polarization.errors import UNREADABLE, DataError, reason
 from neural_polarization.plausibility import check_positions, periodic_cell
-from neural_polarization.sdf import read_sdf
-from neural_polarization.smiles import embedded_molecule, molecule_atoms
-from neural_polarization.xyz import COMPRESSED, open_text, other_kind, xyz_frames, xyz_structure
+from neural_polarization.structures.sdf import read_sdf
+from neural_polarization.structures.smiles import embedded_molecule, molecule_atoms
+from neural_polarization.structures.xyz import COMPRESSED, open_text, other_kind, xyz_frames, xyz_structure
 
 Places = Iterator[tuple[str, ase.Atoms]]
 """Structures, each with what errors about it begin with."""

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from neural_polarization.errors import DataError
-from neural_polarization.smiles import embedded_molecule, force_field
 from neural_polarization.structures import check_electrons, check_isolated, check_structure, read_structures
+from neural_polarization.structures.smiles import embedded_molecule, force_field
 
 WATER = """3
 water, with a comment in plain words

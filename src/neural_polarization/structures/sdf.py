@@ -8,7 +8,7 @@ import ase
 
 from neural_polarization.errors import DataError
 from neural_polarization.properties import STATES, normalized
-from neural_polarization.smiles import molecule_atoms, rdkit
+from neural_polarization.structures.smiles import molecule_atoms, rdkit
 
 
 def read_sdf(path: Path) -> Iterator[tuple[str, ase.Atoms]]:

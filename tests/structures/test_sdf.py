@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from neural_polarization.errors import DataError
-from neural_polarization.smiles import embedded_molecule
 from neural_polarization.structures import read_structures
+from neural_polarization.structures.smiles import embedded_molecule
 
 Chem = pytest.importorskip("rdkit.Chem")
 
