@@ -45,8 +45,8 @@ class Architecture:
     """A network, and its named sizes.
 
     Attributes:
-        build: makes it from a size and a number of species.
-        paper: size in its original paper, for molecules where it gives several.
+        build: Makes it from a size and a number of species.
+        paper: Size in its original paper, for molecules where it gives several.
     """
 
     build: Callable[[Size, int], Backbone[Any]]

@@ -42,10 +42,10 @@ class FineTuned(Predictor):
     `Messages.MOVING_VIEW`, in which fixed points pass through no layer, the moving ones are read.
 
     Args:
-        parts: the trained model, taken apart by an adapter for these messages.
-        elements: chemical symbols, as given to the adapter.
-        messages: which points exchange messages.
-        limit: bound of the length of a displacement, Angstrom.
+        parts: The trained model, taken apart by an adapter for these messages.
+        elements: Chemical symbols, as given to the adapter.
+        messages: Which points exchange messages.
+        limit: Bound of the length of a displacement, Angstrom.
     """
 
     def __init__(self, parts: Parts, elements: Sequence[str], messages: Messages | str, limit: float) -> None:
@@ -94,11 +94,11 @@ def polarize(
     """A polarized network that starts from a trained one, whose parameters it shares.
 
     Args:
-        model: a whole model of SchNetPack, TorchMD-NET, MACE, NequIP or PyTorch Geometric, as its package made or
+        model: A whole model of SchNetPack, TorchMD-NET, MACE, NequIP or PyTorch Geometric, as its package made or
             loaded it.
-        elements: chemical symbols; the model has to know them.
-        messages: which points exchange messages.
-        limit: bound of the length of a displacement, Angstrom.
+        elements: Chemical symbols; the model has to know them.
+        messages: Which points exchange messages.
+        limit: Bound of the length of a displacement, Angstrom.
 
     Raises:
         TypeError: for a model that no adapter knows.

@@ -20,13 +20,13 @@ class Edges:
     """Messages of one layer: who sends to whom, and the geometry as of this layer.
 
     Attributes:
-        senders: index of the sending point.
-        receivers: index of the receiving point.
+        senders: Index of the sending point.
+        receivers: Index of the receiving point.
         vectors: position(sender) - position(receiver), Angstrom; where lengths stay those of the nuclei, that direction
             with the nuclear distance as its length.
-        lengths: safe norm of `vectors`, Angstrom.
-        nuclear_lengths: distance of the two NUCLEI, Angstrom; it alone decides whether an edge exists.
-        envelope: smooth cutoff of `nuclear_lengths`, from 1 at zero to 0 at the cutoff.
+        lengths: Safe norm of `vectors`, Angstrom.
+        nuclear_lengths: Distance of the two NUCLEI, Angstrom; it alone decides whether an edge exists.
+        envelope: Smooth cutoff of `nuclear_lengths`, from 1 at zero to 0 at the cutoff.
     """
 
     senders: Int[Tensor, " edges"]
@@ -43,9 +43,9 @@ def safe_norm(vectors: Float[Tensor, "..."], epsilon: float = NORM_EPSILON, dim:
     Half precision is left for single: there the square of `epsilon` would be zero, and the derivative infinite.
 
     Args:
-        vectors: any unit; the Cartesian axis is `dim`.
-        epsilon: same unit; the value at the zero vector.
-        dim: axis that is summed over.
+        vectors: Any unit; the Cartesian axis is `dim`.
+        epsilon: Same unit; the value at the zero vector.
+        dim: Axis that is summed over.
 
     Example:
         >>> safe_norm(torch.tensor([3.0, 4.0, 0.0])).item()
@@ -92,9 +92,9 @@ def all_pairs(
     Faster than cell lists for molecules of tens of atoms; `periodic_neighbours` serves large and periodic systems.
 
     Args:
-        positions: Angstrom.
-        molecule_index: molecule of each atom, ascending.
-        cutoff: Angstrom.
+        positions: Positions of the nuclei, Angstrom.
+        molecule_index: Molecule of each atom, ascending.
+        cutoff: Cutoff distance, Angstrom.
 
     Returns:
         (senders, receivers), ordered by receiver.
@@ -117,10 +117,10 @@ def periodic_neighbours(
     """Neighbour list of one large or periodic system by cell lists (the library vesin).
 
     Args:
-        positions: Angstrom.
-        cell: lattice vectors in rows, Angstrom; ignored where `periodic` is false.
-        periodic: whether the system repeats along all three lattice vectors.
-        cutoff: Angstrom.
+        positions: Positions of the nuclei, Angstrom.
+        cell: Lattice vectors in rows, Angstrom; ignored where `periodic` is false.
+        periodic: Whether the system repeats along all three lattice vectors.
+        cutoff: Cutoff distance, Angstrom.
 
     Returns:
         (senders, receivers) ordered by receiver, and the translation (Angstrom) that is added to each sender.

@@ -64,11 +64,11 @@ class Connection(ABC):
     """The edges of a batch, given where the moving points are.
 
     Args:
-        molecules: the batch, with its nuclear neighbours.
-        cutoff: Angstrom.
+        molecules: The batch, with its nuclear neighbours.
+        cutoff: Cutoff distance, Angstrom.
 
     Attributes:
-        nuclear: the edges between the nuclei. They do not change from layer to layer.
+        nuclear: The edges between the nuclei. They do not change from layer to layer.
     """
 
     def __init__(self, molecules: Molecules, cutoff: float) -> None:
@@ -126,11 +126,11 @@ class View(ABC):
         """Features of the fixed and of the moving points after one layer.
 
         Args:
-            layer: the backbone's own.
-            fixed: features of the fixed points.
-            moving: features of the moving points; the same object where an atom has one set of features.
-            nuclear: edges between the nuclei.
-            edges: edges between the moving points.
+            layer: The backbone's own.
+            fixed: Features of the fixed points.
+            moving: Features of the moving points; the same object where an atom has one set of features.
+            nuclear: Edges between the nuclei.
+            edges: Edges between the moving points.
         """
 
 

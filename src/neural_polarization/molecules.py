@@ -27,14 +27,14 @@ class Molecules:
     """A batch of molecules. Input only: no network writes into it.
 
     Attributes:
-        atomic_numbers: nuclear charge of each atom.
-        positions: nuclear positions, Angstrom.
-        molecule_index: molecule of each atom, ascending from 0.
+        atomic_numbers: Nuclear charge of each atom.
+        positions: Nuclear positions, Angstrom.
+        molecule_index: Molecule of each atom, ascending from 0.
         edge_index: (senders, receivers), both directions of every pair of nuclei below the cutoff.
-        num_molecules: number of molecules.
-        shifts: translation (Angstrom) added to each sender in periodic systems, else None.
-        charge: total charge of each molecule, e, or None where all are neutral.
-        external_field: uniform electric field at each molecule, V/Angstrom, or None.
+        num_molecules: Number of molecules.
+        shifts: Translation (Angstrom) added to each sender in periodic systems, else None.
+        charge: Total charge of each molecule, e, or None where all are neutral.
+        external_field: Uniform electric field at each molecule, V/Angstrom, or None.
     """
 
     atomic_numbers: Int[Tensor, " atoms"]
@@ -85,11 +85,11 @@ class Molecules:
         """Molecules without periodicity from tensors.
 
         Args:
-            atomic_numbers: nuclear charges, the atoms of each molecule together.
-            positions: Angstrom.
+            atomic_numbers: Nuclear charges, the atoms of each molecule together.
+            positions: Positions of the nuclei, Angstrom.
             cutoff: Angstrom; nuclei closer than this become neighbours.
-            sizes: atoms of each molecule in order; one molecule if left out.
-            charge: total charges, e.
+            sizes: Atoms of each molecule in order; one molecule if left out.
+            charge: Total charges, e.
             external_field: V/Angstrom.
 
         Raises:
@@ -135,9 +135,9 @@ class Molecules:
         """Molecules, or periodic systems, from ASE.
 
         Args:
-            structures: one or several; `info["charge"]` is taken as the total charge where it stands.
-            cutoff: Angstrom.
-            dtype: floating-point type; torch's default if left out.
+            structures: One or several; `info["charge"]` is taken as the total charge where it stands.
+            cutoff: Cutoff distance, Angstrom.
+            dtype: Floating-point type; torch's default if left out.
 
         Raises:
             ValueError: as in `from_arrays`, and for structures that are periodic in some directions only or
@@ -242,9 +242,9 @@ def neighbours(
     """Neighbour list of one structure: all pairs of a small molecule, cell lists of everything else.
 
     Args:
-        positions: Angstrom.
-        cell: lattice vectors in rows, Angstrom, of a structure that repeats along all three; None for a molecule.
-        cutoff: Angstrom.
+        positions: Positions of the nuclei, Angstrom.
+        cell: Lattice vectors in rows, Angstrom, of a structure that repeats along all three; None for a molecule.
+        cutoff: Cutoff distance, Angstrom.
 
     Returns:
         (senders, receivers) ordered by receiver, and the translation (Angstrom) that is added to each sender.

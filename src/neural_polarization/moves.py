@@ -32,8 +32,8 @@ class Move(nn.Module, ABC):
     """How far one layer displaces the moving points, from the features after that layer.
 
     Args:
-        scalar_channels: width of the backbone's scalars.
-        vector_channels: width of the backbone's vectors; 0 where it has none.
+        scalar_channels: Width of the backbone's scalars.
+        vector_channels: Width of the backbone's vectors; 0 where it has none.
     """
 
     def __init__(self, scalar_channels: int, vector_channels: int) -> None:
@@ -142,9 +142,9 @@ class Couple(nn.Module, ABC):
     """What an atom's features learn from its own displacement, and its two points from each other.
 
     Args:
-        scalar_channels: width of the backbone's scalars.
-        vector_channels: width of the backbone's vectors; 0 where it has none.
-        limit: bound of the displacements, Angstrom; their unit here.
+        scalar_channels: Width of the backbone's scalars.
+        vector_channels: Width of the backbone's vectors; 0 where it has none.
+        limit: Bound of the displacements, Angstrom; their unit here.
     """
 
     def __init__(self, scalar_channels: int, vector_channels: int, limit: float) -> None:

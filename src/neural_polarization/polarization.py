@@ -34,9 +34,9 @@ class Polarized:
     """What the network knows of a molecule: the features of both points of every atom, and where the points went.
 
     Attributes:
-        fixed: features of the fixed points.
-        moving: features of the moving points; the same object as `fixed` where an atom has one set of features.
-        trajectory: displacement of the moving points before the first and after every layer, Angstrom.
+        fixed: Features of the fixed points.
+        moving: Features of the moving points; the same object as `fixed` where an atom has one set of features.
+        trajectory: Displacement of the moving points before the first and after every layer, Angstrom.
     """
 
     fixed: PointFeatures
@@ -67,13 +67,13 @@ class NeuralPolarization(nn.Module, Generic[Features]):
     """A backbone whose atoms are pairs of a fixed and a moving point.
 
     Args:
-        backbone: any network that offers the `Backbone` protocol.
-        elements: chemical symbols that the network is for; their order gives the species.
-        messages: which points exchange messages, a `Messages` or its value.
-        limit: bound of the length of a displacement, Angstrom.
-        move: builds the move of one layer; by default the one that fits the backbone (`default_move`).
+        backbone: Any network that offers the `Backbone` protocol.
+        elements: Chemical symbols that the network is for; their order gives the species.
+        messages: Which points exchange messages, a `Messages` or its value.
+        limit: Bound of the length of a displacement, Angstrom.
+        move: Builds the move of one layer; by default the one that fits the backbone (`default_move`).
             `Still` holds the moving points on their nuclei.
-        lengths: what of the edges follows the moving points, a `Lengths` or its value. A backbone that sees lengths
+        lengths: What of the edges follows the moving points, a `Lengths` or its value. A backbone that sees lengths
             alone (SchNet, CGCNN) needs "moving": with "nuclear" its edges stay as they are, and all that is left of
             the displacements is what the two points of an atom tell each other, |d|^2 among it.
 

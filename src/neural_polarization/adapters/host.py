@@ -36,8 +36,8 @@ class PointTable(nn.Module):
     """One row per species: the model's own row of each element, and a copy of its own for the element's moving point.
 
     Args:
-        of_elements: the model's row of each element.
-        two_points: whether moving points have features of their own, and so a row.
+        of_elements: The model's row of each element.
+        two_points: Whether moving points have features of their own, and so a row.
     """
 
     def __init__(self, of_elements: Float[Tensor, "elements channels"], two_points: bool) -> None:
@@ -57,9 +57,9 @@ def numbers_of(elements: Sequence[str], known: Sequence[int], host: str) -> Int[
     """Atomic number of each element.
 
     Args:
-        elements: chemical symbols.
-        known: atomic numbers that the model has an embedding of, ascending.
-        host: what the model is called in errors.
+        elements: Chemical symbols.
+        known: Atomic numbers that the model has an embedding of, ascending.
+        host: What the model is called in errors.
 
     Raises:
         ValueError: for something that is no element, or an element that the model has no embedding of.
@@ -82,9 +82,9 @@ def check_neighbours(receivers: Int[Tensor, " edges"], most: int | None, host: s
     """Refuses atoms with more neighbours than a model listens to.
 
     Args:
-        receivers: of the messages of a layer; where an atom has two points, its fixed point comes first.
-        most: number of neighbours that the model's own search keeps, None where it keeps all.
-        host: what the model is called in errors.
+        receivers: Of the messages of a layer; where an atom has two points, its fixed point comes first.
+        most: Number of neighbours that the model's own search keeps, None where it keeps all.
+        host: What the model is called in errors.
 
     Raises:
         ValueError: naming the first such atom.
@@ -107,8 +107,8 @@ class Columns:
     """Where the scalars "0e" and the vectors "1o" stand in a tensor of irreps in e3nn's layout.
 
     Attributes:
-        scalars: columns of the scalars.
-        vectors: columns of the vectors, (channels, 3) flattened; None where there are none.
+        scalars: Columns of the scalars.
+        vectors: Columns of the vectors, (channels, 3) flattened; None where there are none.
     """
 
     scalars: slice

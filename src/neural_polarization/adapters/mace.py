@@ -43,11 +43,11 @@ class MACEFeatures:
     """Features of points.
 
     Attributes:
-        scalars: channels "0e".
-        vectors: channels "1o"; those of the layer before where a layer has none; None where the network has none.
-        node: all irreps after the layer before, of which scalars and vectors above may have become others.
-        energy: what the layers' readouts have added up to.
-        elements: one-hot element of each point, those of the network.
+        scalars: Channels "0e".
+        vectors: Channels "1o"; those of the layer before where a layer has none; None where the network has none.
+        node: All irreps after the layer before, of which scalars and vectors above may have become others.
+        energy: What the layers' readouts have added up to.
+        elements: One-hot element of each point, those of the network.
     """
 
     scalars: Float[Tensor, "points channels"]
@@ -116,10 +116,10 @@ class MACEBackbone(nn.Module):
     MACE's default, the vectors of the layer before move its points.
 
     Args:
-        network: the model, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
-        head: which of the model's heads reads energies.
+        network: The model, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have features of their own (`Messages.two_points`).
+        head: Which of the model's heads reads energies.
 
     Raises:
         ImportError: if mace-torch is not installed.
@@ -219,10 +219,10 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
     """Backbone and readout of a MACE, which share the model's parameters.
 
     Args:
-        model: a `MACE` or `ScaleShiftMACE`, trained or not.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
-        head: which of the model's heads is kept; it need not be said where there is one.
+        model: A `MACE` or `ScaleShiftMACE`, trained or not.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have features of their own (`Messages.two_points`).
+        head: Which of the model's heads is kept; it need not be said where there is one.
 
     Raises:
         ImportError: if mace-torch is not installed.

@@ -39,11 +39,11 @@ class NequIPFeatures:
     """Features of points.
 
     Attributes:
-        scalars: channels "0e".
-        vectors: channels "1o"; those of the layer before where a layer has none; None where the network has none.
-        node: all irreps after the layer before, of which scalars and vectors above may have become others.
-        attributes: embedding of each point's species, which every layer reads again.
-        types: the network's number of each point's element.
+        scalars: Channels "0e".
+        vectors: Channels "1o"; those of the layer before where a layer has none; None where the network has none.
+        node: All irreps after the layer before, of which scalars and vectors above may have become others.
+        attributes: Embedding of each point's species, which every layer reads again.
+        types: The network's number of each point's element.
     """
 
     scalars: Float[Tensor, "points channels"]
@@ -100,10 +100,10 @@ class NequIPBackbone(nn.Module):
     The last layer makes scalars only; the vectors of the layer before move its points.
 
     Args:
-        network: a model of `nequip.model.NequIPGNNModel` or its relatives, not compiled, trained or not; its
+        network: A model of `nequip.model.NequIPGNNModel` or its relatives, not compiled, trained or not; its
             parameters are shared, not copied.
-        elements: chemical symbols, which are the model's `type_names`; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        elements: Chemical symbols, which are the model's `type_names`; their order gives the species.
+        two_points: Whether moving points have features of their own (`Messages.two_points`).
 
     Raises:
         ImportError: if NequIP is not installed.
@@ -205,9 +205,9 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
     """Backbone and readout of a NequIP `GraphModel`, which share the model's parameters.
 
     Args:
-        model: a model of `nequip.model.NequIPGNNModel` or its relatives, not compiled, trained or not.
-        elements: chemical symbols, which are the model's `type_names`; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        model: A model of `nequip.model.NequIPGNNModel` or its relatives, not compiled, trained or not.
+        elements: Chemical symbols, which are the model's `type_names`; their order gives the species.
+        two_points: Whether moving points have features of their own (`Messages.two_points`).
 
     Raises:
         ImportError: if NequIP is not installed.

@@ -73,9 +73,9 @@ class PyGSchNet(WithPointFeatures, nn.Module):
     """`torch_geometric.nn.models.SchNet` as a backbone.
 
     Args:
-        network: the whole model, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        network: The whole model, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have features of their own (`Messages.two_points`).
 
     Raises:
         ImportError: if PyTorch Geometric is not installed.
@@ -127,11 +127,11 @@ class ViSNetFeatures:
     """Features of points and of pairs.
 
     Attributes:
-        scalars: invariant channels.
-        orders: channels of the degrees 1 to lmax, their orders side by side; the vectors are the first three.
-        start: before the first layer what each point tells its neighbours of its species, after it the scalars that
+        scalars: Invariant channels.
+        orders: Channels of the degrees 1 to lmax, their orders side by side; the vectors are the first three.
+        start: Before the first layer what each point tells its neighbours of its species, after it the scalars that
             the embedding of pairs is made with.
-        pairs: what the layers have added to the embedding of every pair and of every point with itself, if anything.
+        pairs: What the layers have added to the embedding of every pair and of every point with itself, if anything.
     """
 
     scalars: Float[Tensor, "points channels"]
@@ -204,9 +204,9 @@ class PyGViSNet(nn.Module):
     vectors have a bias that does not fade out: once trained, energies jump at the cutoff, adapted or not.
 
     Args:
-        representation: the network, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        representation: The network, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have features of their own (`Messages.two_points`).
 
     Raises:
         ImportError: if PyTorch Geometric is not installed.
@@ -283,9 +283,9 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
     """Backbone and readout of a `SchNet` or `ViSNet`, which share the model's parameters.
 
     Args:
-        model: trained or not.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        model: Trained or not.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have features of their own (`Messages.two_points`).
 
     Raises:
         ImportError: if PyTorch Geometric is not installed.

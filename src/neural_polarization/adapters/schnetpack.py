@@ -73,9 +73,9 @@ class SchNetPackPaiNN(WithPointFeatures, nn.Module):
     """`schnetpack.representation.PaiNN` as a backbone.
 
     Args:
-        representation: the network, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        representation: The network, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have features of their own (`Messages.two_points`).
 
     Raises:
         ImportError: if SchNetPack is not installed.
@@ -122,9 +122,9 @@ class SchNetPackSchNet(WithPointFeatures, nn.Module):
     """`schnetpack.representation.SchNet` as a backbone.
 
     Args:
-        representation: the network, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        representation: The network, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have features of their own (`Messages.two_points`).
 
     Raises:
         ImportError: if SchNetPack is not installed.
@@ -181,9 +181,9 @@ class SchNetPackSO3net(nn.Module):
     coupling coefficients are stored in single precision, and rotations are kept to that.
 
     Args:
-        representation: the network with lmax of 1 or more, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        representation: The network with lmax of 1 or more, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have features of their own (`Messages.two_points`).
 
     Raises:
         ImportError: if SchNetPack is not installed.
@@ -226,8 +226,8 @@ class SchNetPackReadout(EnergyReadout):
     """The output modules and postprocessors (offsets, casts) of a model, up to its energy.
 
     Args:
-        model: a `NeuralNetworkPotential`.
-        energy_key: name of the energy among its results.
+        model: A `NeuralNetworkPotential`.
+        energy_key: Name of the energy among its results.
     """
 
     def __init__(self, model: Any, energy_key: str) -> None:
@@ -269,9 +269,9 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
     """Backbone and readout of a `schnetpack.model.NeuralNetworkPotential`, which share the model's parameters.
 
     Args:
-        model: trained or not; it was trained on positions in Angstrom.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        model: Trained or not; it was trained on positions in Angstrom.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have features of their own (`Messages.two_points`).
 
     Raises:
         ImportError: if SchNetPack is not installed.

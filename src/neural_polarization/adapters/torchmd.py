@@ -24,9 +24,9 @@ class TorchMDNetFeatures:
     """Features of points.
 
     Attributes:
-        scalars: invariant channels.
-        vectors: vector channels.
-        sent: what each point tells its neighbours of its species before the first layer; None after it, or where the
+        scalars: Invariant channels.
+        vectors: Vector channels.
+        sent: What each point tells its neighbours of its species before the first layer; None after it, or where the
             network has no neighbour embedding.
     """
 
@@ -90,9 +90,9 @@ class TorchMDNetET(nn.Module):
     has the same jumps.
 
     Args:
-        representation: the network, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        representation: The network, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have features of their own (`Messages.two_points`).
 
     Raises:
         ImportError: if TorchMD-NET is not installed.
@@ -176,10 +176,10 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
     """Backbone and readout of a `torchmdnet.models.model.TorchMD_Net`, which share the model's parameters.
 
     Args:
-        model: trained or not, with an equivariant transformer and a scalar output. Priors that look at distances see
+        model: Trained or not, with an equivariant transformer and a scalar output. Priors that look at distances see
             those of the nuclei, without periodicity.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have features of their own (`Messages.two_points`).
 
     Raises:
         ImportError: if TorchMD-NET is not installed.

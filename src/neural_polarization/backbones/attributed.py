@@ -20,8 +20,8 @@ class SpeciesFeatures:
     """Features, and the species of the points that have them.
 
     Attributes:
-        values: in e3nn's layout, as `IrrepsBackbone` has them.
-        species: as they were embedded.
+        values: In e3nn's layout, as `IrrepsBackbone` has them.
+        species: As they were embedded.
     """
 
     values: Float[Tensor, "points irreps"]
@@ -32,9 +32,9 @@ class SelfConnection(nn.Module):
     """Linear map of a point's own features with one matrix per species: sum_z W_z x_i δ(z, z_i).
 
     Args:
-        irreps_in: of the features before.
-        num_species: number of species.
-        irreps_out: of the features after; those that `irreps_in` lacks are zero.
+        irreps_in: Irreps of the features before.
+        num_species: Number of species.
+        irreps_out: Irreps of the features after; those that `irreps_in` lacks are zero.
     """
 
     def __init__(self, irreps_in: o3.Irreps, num_species: int, irreps_out: o3.Irreps) -> None:
@@ -56,9 +56,9 @@ class SpeciesBackbone(nn.Module):
     """Abstract: a backbone whose features are `SpeciesFeatures`.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every irrep.
-        cutoff: Angstrom.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every irrep.
+        cutoff: Cutoff distance, Angstrom.
     """
 
     layers: nn.ModuleList

@@ -50,11 +50,11 @@ class CGCNN(ScalarsVectors):
     start from a learned embedding instead of a table of properties of the elements.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar channels.
-        num_layers: number of convolutions.
-        cutoff: Angstrom.
-        num_basis: number of Gaussians; by default one every 0.2 Angstrom.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar channels.
+        num_layers: Number of convolutions.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of Gaussians; by default one every 0.2 Angstrom.
 
     References:
         T. Xie, J. C. Grossman, "Crystal graph convolutional neural networks for an accurate and interpretable

@@ -25,11 +25,11 @@ class CormorantLayer(nn.Module):
     R are radial functions, f is the envelope, and the products are taken channel by channel.
 
     Args:
-        irreps_in: of the features before the layer.
-        irreps_out: of the features after it.
-        harmonics: of the directions of edges.
-        basis: radial functions.
-        num_basis: number of them.
+        irreps_in: Irreps of the features before the layer.
+        irreps_out: Irreps of the features after it.
+        harmonics: Of the directions of edges.
+        basis: Radial functions.
+        num_basis: Number of them.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class Cormorant(IrrepsBackbone):
     """Covariant molecular neural network.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree.
-        num_layers: number of Clebsch-Gordan layers; at least 2.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        lmax: highest degree, at least 1. The last layer makes scalars and vectors only.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree.
+        num_layers: Number of Clebsch-Gordan layers; at least 2.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        lmax: Highest degree, at least 1. The last layer makes scalars and vectors only.
 
     References:
         B. Anderson, T.-S. Hy, R. Kondor, "Cormorant: covariant molecular neural networks", NeurIPS 2019,

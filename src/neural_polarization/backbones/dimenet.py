@@ -22,9 +22,9 @@ class DimeNetFeatures:
     """Features of points, and messages on edges.
 
     Attributes:
-        scalars: embedding of the species before the first layer; after it, what all output blocks gave so far.
-        messages: of each edge; None before the first layer.
-        joined: what was added to the scalars from outside since the last layer; each point tells it to its
+        scalars: Embedding of the species before the first layer; after it, what all output blocks gave so far.
+        messages: Of each edge; None before the first layer.
+        joined: What was added to the scalars from outside since the last layer; each point tells it to its
             neighbours with its next messages. None if nothing was.
     """
 
@@ -38,11 +38,11 @@ class DimeNetGeometry:
     """What the blocks of one layer see.
 
     Attributes:
-        edges: senders and receivers.
-        radial: functions of each edge's length.
-        angular: functions of the length of the edge k -> j and of the angle in each triplet k -> j -> i.
-        into: index of the edge k -> j of each triplet.
-        onward: index of the edge j -> i of each triplet.
+        edges: Senders and receivers.
+        radial: Functions of each edge's length.
+        angular: Functions of the length of the edge k -> j and of the angle in each triplet k -> j -> i.
+        into: Index of the edge k -> j of each triplet.
+        onward: Index of the edge j -> i of each triplet.
     """
 
     edges: Edges
@@ -201,13 +201,13 @@ class DimeNetPP(nn.Module):
     has as many channels as the rest and does not start at zero, since readout belongs to heads.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of messages and scalars; half as many meet at angles, twice as many are in the
+        num_species: Number of species in the embedding.
+        channels: Number of channels of messages and scalars; half as many meet at angles, twice as many are in the
             output blocks.
-        num_layers: number of interaction blocks.
-        cutoff: Angstrom.
-        num_basis: number of radial functions, for each degree.
-        num_degrees: number of degrees of angular functions; at least 2.
+        num_layers: Number of interaction blocks.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions, for each degree.
+        num_degrees: Number of degrees of angular functions; at least 2.
 
     References:
         J. Gasteiger, J. Groß, S. Günnemann, "Directional message passing for molecular graphs", ICLR 2020 (2020a),
@@ -256,10 +256,10 @@ def _linear(inputs: int, outputs: int, bias: bool = True, like: int | None = Non
     """A linear map that starts as the original's do: orthogonal, with the variance of Glorot, and no bias.
 
     Args:
-        inputs: number of channels before.
-        outputs: number of channels after.
-        bias: whether it has one.
-        like: number of channels after that the variance is for, if not `outputs`. Functions of a basis are large,
+        inputs: Number of channels before.
+        outputs: Number of channels after.
+        bias: Whether it has one.
+        like: Number of channels after that the variance is for, if not `outputs`. Functions of a basis are large,
             and maps of few outputs would start large, too: narrow networks would explode at the start.
     """
     linear = nn.Linear(inputs, outputs, bias=bias)

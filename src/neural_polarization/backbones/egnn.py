@@ -64,10 +64,10 @@ class EGNN(ScalarsVectors):
     of the number of atoms, as the authors do in later work.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar channels.
-        num_layers: number of rounds of messages.
-        cutoff: Angstrom.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar channels.
+        num_layers: Number of rounds of messages.
+        cutoff: Cutoff distance, Angstrom.
 
     References:
         V. G. Satorras, E. Hoogeboom, M. Welling, "E(n) equivariant graph neural networks", ICML 2021,

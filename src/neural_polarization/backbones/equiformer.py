@@ -32,8 +32,8 @@ class EquivariantLayerNorm(nn.Module):
         V <- w V / sqrt(epsilon^2 + mean over channels and components of V^2)
 
     Args:
-        irreps: of the features, scalars first.
-        epsilon: below it vectors fade rather than being blown up, so that those which symmetry makes zero stay it.
+        irreps: Irreps of the features, scalars first.
+        epsilon: Below it vectors fade rather than being blown up, so that those which symmetry makes zero stay it.
     """
 
     def __init__(self, irreps: o3.Irreps, epsilon: float = 0.1) -> None:
@@ -73,9 +73,9 @@ class Linear(nn.Module):
     """Mix of the channels of every irrep, and a bias for the scalars; made in a moment, where e3nn's writes code.
 
     Args:
-        irreps_in: of the features, one block for every irrep.
-        irreps_out: of the result, scalars first, nothing that is not among `irreps_in`.
-        bias: whether scalars have one.
+        irreps_in: Irreps of the features, one block for every irrep.
+        irreps_out: Irreps of the result, scalars first, nothing that is not among `irreps_in`.
+        bias: Whether scalars have one.
     """
 
     def __init__(self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, bias: bool = True) -> None:
@@ -103,10 +103,10 @@ class Gate(nn.Module):
     """SiLU of scalars, and for every other channel the sigmoid of one more scalar.
 
     Args:
-        irreps: of the result, scalars first.
+        irreps: Irreps of the result, scalars first.
 
     Attributes:
-        irreps_in: what it takes, the further scalars among the scalars.
+        irreps_in: What it takes, the further scalars among the scalars.
     """
 
     channel_of: Tensor
@@ -169,11 +169,11 @@ class GraphAttention(nn.Module):
     DTP are depthwise tensor products: one weight per channel and path, those of the first from the distance.
 
     Args:
-        irreps_in: of the features.
-        irreps_out: of the result.
-        harmonics: of the edges.
-        num_basis: number of radial functions.
-        num_heads: number of heads.
+        irreps_in: Irreps of the features.
+        irreps_out: Irreps of the result.
+        harmonics: Of the edges.
+        num_basis: Number of radial functions.
+        num_heads: Number of heads.
     """
 
     def __init__(
@@ -243,14 +243,14 @@ class EquiformerLayer(nn.Module):
     The first layer begins with the embedding of edge degrees, the last one ends with a layer norm of scalars.
 
     Args:
-        irreps: of the features.
-        irreps_out: of the result, the first of `irreps`.
-        harmonics: of the edges.
-        basis: radial functions.
-        num_basis: their number.
-        num_heads: number of heads.
-        first: whether features come from the embedding, scalars alone.
-        last: whether the layer norm follows.
+        irreps: Irreps of the features.
+        irreps_out: Irreps of the result, the first of `irreps`.
+        harmonics: Of the edges.
+        basis: Radial functions.
+        num_basis: Their number.
+        num_heads: Number of heads.
+        first: Whether features come from the embedding, scalars alone.
+        last: Whether the layer norm follows.
     """
 
     def __init__(
@@ -298,13 +298,13 @@ class Equiformer(IrrepsBackbone):
     """Equiformer.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree.
-        num_layers: number of transformer blocks.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        lmax: highest degree, at least 1. The last layer makes scalars and vectors only.
-        num_heads: number of heads; divides `channels`.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree.
+        num_layers: Number of transformer blocks.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        lmax: Highest degree, at least 1. The last layer makes scalars and vectors only.
+        num_heads: Number of heads; divides `channels`.
 
     References:
         Y.-L. Liao, T. Smidt, "Equiformer: equivariant graph attention transformer for 3D atomistic graphs", ICLR 2023,

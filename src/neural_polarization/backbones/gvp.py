@@ -22,11 +22,11 @@ class GeometricVectorPerceptron(nn.Module):
         V'   = sigmoid(W_g s_m + b_g) * W_mu V_h
 
     Args:
-        scalars_in: number of scalar channels before.
-        vectors_in: number of vector channels before.
-        scalars_out: number of scalar channels after.
-        vectors_out: number of vector channels after.
-        activate: whether the scalars end with the activation; the last perceptron of a row does without.
+        scalars_in: Number of scalar channels before.
+        vectors_in: Number of vector channels before.
+        scalars_out: Number of scalar channels after.
+        vectors_out: Number of vector channels after.
+        activate: Whether the scalars end with the activation; the last perceptron of a row does without.
     """
 
     def __init__(
@@ -134,12 +134,12 @@ class GVP(ScalarsVectors):
     may see another geometry. Readout belongs to heads.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar channels.
-        num_layers: number of layers.
-        cutoff: Angstrom.
-        num_basis: number of Gaussians.
-        vector_channels: number of vector channels.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar channels.
+        num_layers: Number of layers.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of Gaussians.
+        vector_channels: Number of vector channels.
 
     References:
         B. Jing, S. Eismann, P. Suriana, R. J. L. Townshend, R. Dror, "Learning from protein structure with geometric

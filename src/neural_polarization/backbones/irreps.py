@@ -15,9 +15,9 @@ class IrrepsBackbone(nn.Module):
     own irreps have.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every irrep.
-        cutoff: Angstrom.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every irrep.
+        cutoff: Cutoff distance, Angstrom.
     """
 
     layers: nn.ModuleList

@@ -69,9 +69,9 @@ def symmetric_couplings(lmax: int, order: int, degree: int) -> Float[Tensor, "pa
     product is that of symmetric tensors, which turns with the molecule.
 
     Args:
-        lmax: highest degree of the arguments.
-        order: how many are multiplied, the paper's nu.
-        degree: of the result, the paper's L; its parity is (-1)^L.
+        lmax: Highest degree of the arguments.
+        order: How many are multiplied, the paper's nu.
+        degree: Of the result, the paper's L; its parity is (-1)^L.
 
     Returns:
         The paper's U: polynomials, the components of each, and its coefficients of the monomials, in float64. The
@@ -105,9 +105,9 @@ class EquivariantPolynomials(nn.Module):
     """Values of all equivariant polynomials of one set of harmonics; build it inside `Exact`.
 
     Args:
-        lmax: highest degree of the arguments.
-        correlation: how many are multiplied at most.
-        degrees: of the results.
+        lmax: Highest degree of the arguments.
+        correlation: How many are multiplied at most.
+        degrees: Of the results.
     """
 
     prefixes: Tensor
@@ -145,11 +145,11 @@ class SymmetricContraction(nn.Module):
     """Product basis and message: B = U (A ⊗ ... ⊗ A), m = sum W_z B (Batatia et al. 2022, eqs. 10 and 11).
 
     Args:
-        num_species: number of species, each with weights of its own.
-        channels: number of channels, each with weights of its own.
-        lmax: highest degree of A.
-        correlation: the highest order, the paper's nu.
-        irreps_out: of the messages.
+        num_species: Number of species, each with weights of its own.
+        channels: Number of channels, each with weights of its own.
+        lmax: Highest degree of A.
+        correlation: The highest order, the paper's nu.
+        irreps_out: Irreps of the messages.
     """
 
     def __init__(self, num_species: int, channels: int, lmax: int, correlation: int, irreps_out: o3.Irreps) -> None:
@@ -180,8 +180,8 @@ class RadialFunctions(nn.Module):
     """Bessel functions of the distance times the polynomial envelope, p = 5, of the nuclear one.
 
     Args:
-        num_basis: number of functions.
-        cutoff: Angstrom.
+        num_basis: Number of functions.
+        cutoff: Cutoff distance, Angstrom.
     """
 
     def __init__(self, num_basis: int, cutoff: float) -> None:
@@ -206,12 +206,12 @@ class MACELayer(nn.Module):
     The W are different ones, those with z differ from species to species; R is a perceptron of the radial functions.
 
     Args:
-        num_species: number of species.
-        irreps_in: of the features before the layer.
-        irreps_out: of the features after it.
-        harmonics: of the directions of edges; A has their degrees.
-        functions: radial functions.
-        correlation: how many A are multiplied at most; at least 2.
+        num_species: Number of species.
+        irreps_in: Irreps of the features before the layer.
+        irreps_out: Irreps of the features after it.
+        harmonics: Of the directions of edges; A has their degrees.
+        functions: Radial functions.
+        correlation: How many A are multiplied at most; at least 2.
     """
 
     def __init__(
@@ -272,15 +272,15 @@ class MACE(SpeciesBackbone):
     """MACE.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree.
-        num_layers: number of layers.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        lmax: highest degree of the harmonics, and of what is multiplied.
-        lmax_features: highest degree of the features between layers, the paper's L; from 1 to `lmax`. The last layer
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree.
+        num_layers: Number of layers.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        lmax: Highest degree of the harmonics, and of what is multiplied.
+        lmax_features: Highest degree of the features between layers, the paper's L; from 1 to `lmax`. The last layer
             makes scalars and vectors only.
-        correlation: how many neighbourhoods are multiplied at most, the paper's nu; messages have one body more.
+        correlation: How many neighbourhoods are multiplied at most, the paper's nu; messages have one body more.
 
     References:
         I. Batatia, D. P. Kovács, G. N. C. Simm, C. Ortner, G. Csányi, "MACE: higher order equivariant message passing

@@ -44,10 +44,10 @@ class Gated(nn.Module):
     As in e3nn, the activations are scaled so that normal input gives a second moment of one.
 
     Args:
-        irreps: of the result, scalars "0e" first.
+        irreps: Irreps of the result, scalars "0e" first.
 
     Attributes:
-        irreps_in: what it takes: the scalars that gate, followed by `irreps`.
+        irreps_in: What it takes: the scalars that gate, followed by `irreps`.
     """
 
     def __init__(self, irreps: o3.Irreps) -> None:
@@ -82,12 +82,12 @@ class NequIPLayer(nn.Module):
     R is a perceptron of radial functions, and W_z differs from species to species.
 
     Args:
-        num_species: number of species.
-        irreps_in: of the features before the layer.
-        irreps_out: of the features after it.
-        harmonics: of the directions of edges.
-        num_basis: number of radial functions.
-        cutoff: Angstrom.
+        num_species: Number of species.
+        irreps_in: Irreps of the features before the layer.
+        irreps_out: Irreps of the features after it.
+        harmonics: Of the directions of edges.
+        num_basis: Number of radial functions.
+        cutoff: Cutoff distance, Angstrom.
     """
 
     def __init__(
@@ -127,13 +127,13 @@ class NequIP(SpeciesBackbone):
     """Neural equivariant interatomic potential.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree and parity.
-        num_layers: number of interaction blocks.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        lmax: highest degree, at least 1. The last layer makes scalars and vectors only.
-        both_parities: whether features include pseudoscalars, pseudovectors, and so on.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree and parity.
+        num_layers: Number of interaction blocks.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        lmax: Highest degree, at least 1. The last layer makes scalars and vectors only.
+        both_parities: Whether features include pseudoscalars, pseudovectors, and so on.
 
     References:
         S. Batzner et al., "E(3)-equivariant graph neural networks for data-efficient and accurate interatomic

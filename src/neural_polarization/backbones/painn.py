@@ -85,11 +85,11 @@ class PaiNN(ScalarsVectors):
     """Polarizable atom interaction neural network.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar and of vector channels.
-        num_layers: number of interactions.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar and of vector channels.
+        num_layers: Number of interactions.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
 
     References:
         K. T. Schütt, O. T. Unke, M. Gastegger, "Equivariant message passing for the prediction of tensorial

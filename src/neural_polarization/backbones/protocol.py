@@ -17,8 +17,8 @@ class PointFeatures:
     """The invariant and the vector part of a network's features, a view without parameters.
 
     Attributes:
-        scalars: channels that do not change when the molecule turns.
-        vectors: channels that turn with the molecule, or None where the network has none.
+        scalars: Channels that do not change when the molecule turns.
+        vectors: Channels that turn with the molecule, or None where the network has none.
     """
 
     scalars: Float[Tensor, "points channels"]
@@ -41,10 +41,10 @@ class Backbone(Protocol[Features]):
     Nothing about geometry may be cached between calls: the geometry differs from layer to layer.
 
     Attributes:
-        cutoff: distance below which nuclei exchange messages, Angstrom.
-        num_species: number of species that `embed` knows; with moving points, twice the number of elements.
-        scalar_channels: width of `PointFeatures.scalars`.
-        vector_channels: width of `PointFeatures.vectors`; 0 where the network has none.
+        cutoff: Distance below which nuclei exchange messages, Angstrom.
+        num_species: Number of species that `embed` knows; with moving points, twice the number of elements.
+        scalar_channels: Width of `PointFeatures.scalars`.
+        vector_channels: Width of `PointFeatures.vectors`; 0 where the network has none.
     """
 
     @classmethod

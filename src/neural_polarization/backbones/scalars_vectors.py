@@ -22,10 +22,10 @@ class ScalarsVectors(WithPointFeatures, nn.Module):
     """Abstract: a backbone whose features are scalars, and vectors if it has any.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar channels.
-        vector_channels: number of vector channels; 0 for a network without vectors.
-        cutoff: Angstrom.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar channels.
+        vector_channels: Number of vector channels; 0 for a network without vectors.
+        cutoff: Cutoff distance, Angstrom.
     """
 
     layers: nn.ModuleList

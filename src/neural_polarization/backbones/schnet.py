@@ -33,11 +33,11 @@ class SchNet(ScalarsVectors):
     points then depend on angles.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar channels, and of filters.
-        num_layers: number of interactions.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar channels, and of filters.
+        num_layers: Number of interactions.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
 
     References:
         K. T. Schütt et al., "SchNet: a continuous-filter convolutional neural network for modeling quantum

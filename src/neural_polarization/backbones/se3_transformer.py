@@ -29,10 +29,10 @@ class Kernel(nn.Module):
     """Equivariant linear map of the sender's features, sum_k W^{lk}(x_j - x_i) f_j^k (Fuchs et al. 2020, eq. 8).
 
     Args:
-        irreps_in: of the features.
-        harmonics: of the edges.
-        irreps_out: of the result.
-        num_basis: number of radial functions.
+        irreps_in: Irreps of the features.
+        harmonics: Of the edges.
+        irreps_out: Irreps of the result.
+        num_basis: Number of radial functions.
     """
 
     def __init__(self, irreps_in: o3.Irreps, harmonics: o3.Irreps, irreps_out: o3.Irreps, num_basis: int) -> None:
@@ -102,8 +102,8 @@ class NormNonlinearity(nn.Module):
     for scalars, and for the other channels, degree by degree.
 
     Args:
-        irreps: of the features, scalars first.
-        epsilon: below it vectors fade rather than being blown up, so that those which symmetry makes zero stay it.
+        irreps: Irreps of the features, scalars first.
+        epsilon: Below it vectors fade rather than being blown up, so that those which symmetry makes zero stay it.
     """
 
     channel_of: Tensor
@@ -164,13 +164,13 @@ class SE3Transformer(IrrepsBackbone):
     """SE(3)-Transformer.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree.
-        num_layers: number of rounds of attention.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        lmax: highest degree, at least 1. The last layer makes scalars and vectors only.
-        num_heads: number of heads; divides `channels`.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree.
+        num_layers: Number of rounds of attention.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        lmax: Highest degree, at least 1. The last layer makes scalars and vectors only.
+        num_heads: Number of heads; divides `channels`.
 
     References:
         F. B. Fuchs, D. E. Worrall, V. Fischer, M. Welling, "SE(3)-Transformers: 3D roto-translation equivariant

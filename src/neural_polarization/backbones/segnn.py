@@ -23,9 +23,9 @@ class Steerable(nn.Module):
     (W_a h)^l_w = b_w δ_l0 + sum over l1, l2, u of W_wu C^l_(l1 l2) h^l1_u a^l2
 
     Args:
-        irreps_in: of the features h.
-        attributes: irreps of the attribute a, one channel each.
-        irreps_out: of the result, scalars "0e" first.
+        irreps_in: Irreps of the features h.
+        attributes: Irreps of the attribute a, one channel each.
+        irreps_out: Irreps of the result, scalars "0e" first.
     """
 
     def __init__(self, irreps_in: o3.Irreps, attributes: o3.Irreps, irreps_out: o3.Irreps) -> None:
@@ -44,9 +44,9 @@ class GatedSteerable(nn.Module):
     """A steerable map followed by a gate.
 
     Args:
-        irreps_in: of the features.
-        attributes: irreps of the attribute.
-        nonlinearity: the gate, which has no parameters and is shared.
+        irreps_in: Irreps of the features.
+        attributes: Irreps of the attribute.
+        nonlinearity: The gate, which has no parameters and is shared.
     """
 
     def __init__(self, irreps_in: o3.Irreps, attributes: o3.Irreps, nonlinearity: Gate) -> None:
@@ -85,11 +85,11 @@ class SEGNNLayer(nn.Module):
     φ_m are two gated steerable maps, φ_f is a gated and a plain one.
 
     Args:
-        irreps_in: of the features; scalars alone before the first layer, which are embedded by a map with a_i.
-        irreps_out: the first of those within the layer: all of them, or scalars and vectors after the last layer.
-        nonlinearity: the gate of messages, and of the features within the layer.
-        harmonics: of the directions of edges.
-        cutoff: unit of the lengths that messages read, Angstrom.
+        irreps_in: Irreps of the features; scalars alone before the first layer, which are embedded by a map with a_i.
+        irreps_out: The first of those within the layer: all of them, or scalars and vectors after the last layer.
+        nonlinearity: The gate of messages, and of the features within the layer.
+        harmonics: Of the directions of edges.
+        cutoff: Unit of the lengths that messages read, Angstrom.
     """
 
     def __init__(
@@ -127,12 +127,12 @@ class SEGNN(IrrepsBackbone):
     """Steerable E(3) equivariant graph neural network.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree.
-        num_layers: number of layers.
-        cutoff: Angstrom.
-        lmax: highest degree of the features, at least 1. The last layer makes scalars and vectors only.
-        lmax_attributes: highest degree of the attributes, not below `lmax`.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree.
+        num_layers: Number of layers.
+        cutoff: Cutoff distance, Angstrom.
+        lmax: Highest degree of the features, at least 1. The last layer makes scalars and vectors only.
+        lmax_attributes: Highest degree of the attributes, not below `lmax`.
 
     References:
         J. Brandstetter, R. Hesselink, E. van der Pol, E. J. Bekkers, M. Welling, "Geometric and physical quantities

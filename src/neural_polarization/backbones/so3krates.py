@@ -20,8 +20,8 @@ class EuclideanFeatures:
     """What SO3krates knows of points.
 
     Attributes:
-        scalars: the paper's x.
-        euclidean: the paper's Euclidean variables χ, one channel of the degrees 1 to lmax; or of degree 1 alone.
+        scalars: The paper's x.
+        euclidean: The paper's Euclidean variables χ, one channel of the degrees 1 to lmax; or of degree 1 alone.
     """
 
     scalars: Float[Tensor, "points channels"]
@@ -42,8 +42,8 @@ class AttentionCoefficients(nn.Module):
     Nothing is divided by a sum over neighbours, so that they come and go smoothly with the envelope f.
 
     Args:
-        num_heads: number of heads.
-        size: number of scalars of each.
+        num_heads: Number of heads.
+        size: Number of scalars of each.
     """
 
     def __init__(self, num_heads: int, size: int) -> None:
@@ -80,14 +80,14 @@ class SO3kratesLayer(nn.Module):
     Attention of x and of χ have filters, queries and keys of their own.
 
     Args:
-        channels: number of scalars.
-        num_heads: number of heads of the attention of x.
-        lmax: highest degree of χ.
-        harmonics: of the directions of edges, degree zero included.
-        basis: radial functions.
-        num_basis: number of them.
-        first: whether χ is zero before; it then becomes the mean of the neighbours' harmonics.
-        last: whether degrees above 1 are left out of the result.
+        channels: Number of scalars.
+        num_heads: Number of heads of the attention of x.
+        lmax: Highest degree of χ.
+        harmonics: Of the directions of edges, degree zero included.
+        basis: Radial functions.
+        num_basis: Number of them.
+        first: Whether χ is zero before; it then becomes the mean of the neighbours' harmonics.
+        last: Whether degrees above 1 are left out of the result.
     """
 
     def __init__(
@@ -155,13 +155,13 @@ class SO3krates(nn.Module):
     Its vectors are the degree 1 of the Euclidean variables: a single channel.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalars, the paper's F. The heads of `lmax` degrees share all of them but the remainder.
-        num_layers: number of layers.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        lmax: highest degree of the Euclidean variables, at least 1. The last layer keeps degree 1 only.
-        num_heads: number of heads of the attention of scalars; divides `channels`.
+        num_species: Number of species in the embedding.
+        channels: Number of scalars, the paper's F. The heads of `lmax` degrees share all of them but the remainder.
+        num_layers: Number of layers.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        lmax: Highest degree of the Euclidean variables, at least 1. The last layer keeps degree 1 only.
+        num_heads: Number of heads of the attention of scalars; divides `channels`.
 
     Raises:
         ValueError: if the heads cannot share the channels.

@@ -18,7 +18,7 @@ class NormNonlinearity(nn.Module):
     """eta(s + b) for scalars, eta(|V| + b) V for every other channel (Thomas et al. 2018, section 4.3).
 
     Args:
-        irreps: of the features, scalars first.
+        irreps: Irreps of the features, scalars first.
     """
 
     channel_of: Tensor
@@ -75,12 +75,12 @@ class TFN(IrrepsBackbone):
     """Tensor field network.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree.
-        num_layers: number of convolutions.
-        cutoff: Angstrom.
-        num_basis: number of radial functions, and width of the perceptron after them.
-        lmax: highest degree, at least 1. The last layer makes scalars and vectors only.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree.
+        num_layers: Number of convolutions.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions, and width of the perceptron after them.
+        lmax: Highest degree, at least 1. The last layer makes scalars and vectors only.
 
     References:
         N. Thomas et al., "Tensor field networks: rotation- and translation-equivariant neural networks for 3D point

@@ -18,9 +18,9 @@ class TorchMDETFeatures:
     """Features of points.
 
     Attributes:
-        scalars: invariant channels.
-        vectors: vector channels.
-        sent: what each point tells its neighbours of its species, for the neighbour embedding in the first layer;
+        scalars: Invariant channels.
+        vectors: Vector channels.
+        sent: What each point tells its neighbours of its species, for the neighbour embedding in the first layer;
             None after it.
     """
 
@@ -132,12 +132,12 @@ class TorchMDET(nn.Module):
     Parts that act on the vectors of the first layer, which are zero, are left out.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar and of vector channels.
-        num_layers: number of layers of attention.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        num_heads: number of heads of the attention; divides `channels`.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar and of vector channels.
+        num_layers: Number of layers of attention.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        num_heads: Number of heads of the attention; divides `channels`.
 
     Raises:
         ValueError: if the channels cannot be shared out among the heads.

@@ -34,9 +34,9 @@ class Costs:
     """What is known of the variants before they are trained.
 
     Attributes:
-        found: settings found per variant, by dotted key: width, depth, number of steps.
-        parameters: per variant.
-        step_seconds: time of a training step per variant, measured in turn on one thread.
+        found: Settings found per variant, by dotted key: width, depth, number of steps.
+        parameters: Per variant.
+        step_seconds: Time of a training step per variant, measured in turn on one thread.
     """
 
     found: dict[str, dict[str, Any]]
@@ -63,10 +63,10 @@ def compare(
     second process may work on the same grid at the same time.
 
     Args:
-        grid: variants and seeds.
-        jobs: trainings at a time, each a process with one thread.
-        overwrite: whether results of another configuration may be lost.
-        only: variants that are trained in this call, by default all; the table has every one that is finished.
+        grid: Variants and seeds.
+        jobs: Trainings at a time, each a process with one thread.
+        overwrite: Whether results of another configuration may be lost.
+        only: Variants that are trained in this call, by default all; the table has every one that is finished.
 
     Returns:
         The table, and a line for each training that failed.

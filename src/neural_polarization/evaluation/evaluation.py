@@ -42,9 +42,9 @@ class Evaluation:
     """How good a model is.
 
     Attributes:
-        units: customary unit per property.
-        errors: per part and property, as in `result.json`.
-        parities: per part and property.
+        units: Customary unit per property.
+        errors: Per part and property, as in `result.json`.
+        parities: Per part and property.
     """
 
     units: Mapping[str, str]
@@ -66,12 +66,12 @@ def evaluate(
     """Errors of a checkpoint on the validation and test part of its split.
 
     Args:
-        checkpoint: the file.
-        data: settings of the data by dotted key that replace the stored ones, for instance where the file is now;
+        checkpoint: The file.
+        data: Settings of the data by dotted key that replace the stored ones, for instance where the file is now;
             if the molecules are not those that the split belongs to, all of them are evaluated.
-        batch_size: molecules per batch.
-        device: where to compute.
-        trust: modules of networks of one's own that may be imported (see `load_model`).
+        batch_size: Molecules per batch.
+        device: Where to compute.
+        trust: Modules of networks of one's own that may be imported (see `load_model`).
 
     Raises:
         ValueError: for a checkpoint without data, or data without labels of what the model predicts.

@@ -87,9 +87,9 @@ class Cell:
     """One training of the grid.
 
     Attributes:
-        variant: its name.
-        seed: its seed.
-        config: its experiment.
+        variant: Its name.
+        seed: Its seed.
+        config: Its experiment.
     """
 
     variant: str
@@ -118,9 +118,9 @@ class Grid:
     """A comparison with the experiment that its variants share.
 
     Attributes:
-        config: variants and seeds.
-        base: nested plain values of the shared experiment.
-        source: where these came from.
+        config: Variants and seeds.
+        base: Nested plain values of the shared experiment.
+        source: Where these came from.
     """
 
     config: GridConfig
@@ -146,7 +146,7 @@ class Grid:
         """All trainings, one seed after the other, so that a first table is there early.
 
         Args:
-            found: settings that were found per variant (width, depth, steps).
+            found: Settings that were found per variant (width, depth, steps).
         """
         return [
             Cell(

@@ -31,10 +31,10 @@ def step_seconds(
     On the CPU this is the processor time of one thread, which other processes on the machine hardly disturb.
 
     Args:
-        configs: experiments by name.
-        training_set: molecules that train.
-        elements: symbols that the models are for.
-        rounds: steps of each that count, after one that does not; the median is taken.
+        configs: Experiments by name.
+        training_set: Molecules that train.
+        elements: Symbols that the models are for.
+        rounds: Steps of each that count, after one that does not; the median is taken.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

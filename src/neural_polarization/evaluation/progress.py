@@ -14,7 +14,7 @@ class Progress:
     """One line now and then about the trainings that run.
 
     Args:
-        total: number of trainings of this call.
+        total: Number of trainings of this call.
     """
 
     def __init__(self, total: int) -> None:
@@ -25,8 +25,8 @@ class Progress:
         """The next line, or None where nothing runs or the last line is recent.
 
         Args:
-            done: number of trainings that have ended.
-            running: those that run.
+            done: Number of trainings that have ended.
+            running: Those that run.
         """
         now = time.monotonic()
         cells = list(running)

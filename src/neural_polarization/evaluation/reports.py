@@ -13,7 +13,7 @@ def errors_table(result: Mapping[str, Any]) -> str:
     """Errors per property and part as text.
 
     Args:
-        result: with "units", and "validation" and "test" as `fit` returns them.
+        result: With "units", and "validation" and "test" as `fit` returns them.
     """
     parts = [part for part in PARTS if result.get(part)]
     names = [name for name in result["units"] if any(name in result[part] for part in parts)]

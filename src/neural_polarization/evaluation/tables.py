@@ -37,16 +37,16 @@ class Row:
     """A variant.
 
     Attributes:
-        name: of the variant.
-        seeds: those that are finished.
-        parameters: number of them.
-        relative_step: time of a step, the reference's being one.
-        minutes: mean training time.
-        memory: mean of the largest memory of its processes, MB.
-        sizes: what was found for it, in words.
-        errors: per property, MAE by seed, customary units.
-        ratios: per property, error over that of the reference with the same seed.
-        overall: geometric mean of the ratios of all properties.
+        name: Of the variant.
+        seeds: Those that are finished.
+        parameters: Number of them.
+        relative_step: Time of a step, the reference's being one.
+        minutes: Mean training time.
+        memory: Mean of the largest memory of its processes, MB.
+        sizes: What was found for it, in words.
+        errors: Per property, MAE by seed, customary units.
+        ratios: Per property, error over that of the reference with the same seed.
+        overall: Geometric mean of the ratios of all properties.
     """
 
     name: str
@@ -66,11 +66,11 @@ class Table:
     """A comparison.
 
     Attributes:
-        name: of the comparison.
-        reference: the variant that ratios refer to.
-        units: customary unit per property.
-        rows: one per variant that has results.
-        part: of the data that errors are of: "test", or "validation" where a comparison has no test part.
+        name: Of the comparison.
+        reference: The variant that ratios refer to.
+        units: Customary unit per property.
+        rows: One per variant that has results.
+        part: Of the data that errors are of: "test", or "validation" where a comparison has no test part.
     """
 
     name: str
@@ -149,12 +149,12 @@ def make_table(
     """The table from the results of the cells.
 
     Args:
-        name: of the comparison.
-        reference: the variant that ratios refer to.
+        name: Of the comparison.
+        reference: The variant that ratios refer to.
         results: `result.json` by variant and seed.
-        parameters: per variant.
-        step_seconds: per variant.
-        sizes: what was found for each variant, in words.
+        parameters: Per variant.
+        step_seconds: Per variant.
+        sizes: What was found for each variant, in words.
     """
     units: dict[str, str] = {}
     errors: dict[str, dict[str, dict[int, float]]] = {}

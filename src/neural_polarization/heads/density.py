@@ -61,9 +61,9 @@ class Exponents(nn.Module):
     """Even-tempered exponents of every kind of site, with a learnable smallest one and a learnable ratio.
 
     Args:
-        ranges: smallest and largest exponent of l = 0 of each kind, 1/Angstrom^2; higher degrees start a little
+        ranges: Smallest and largest exponent of l = 0 of each kind, 1/Angstrom^2; higher degrees start a little
             higher and end lower, as in basis sets for densities.
-        size: number of shells.
+        size: Number of shells.
     """
 
     _LARGEST_OF_DEGREE = (1.0, 0.3, 0.12, 0.08, 0.06, 0.05)
@@ -98,11 +98,11 @@ class Learned:
     """What an `EdgeExpansion` makes of the features.
 
     Attributes:
-        exponents: of every degree, 1/Angstrom^2.
-        higher: coefficients of l = 1 and above, e/Angstrom^(3/2).
-        electrons: of the s functions before their sum is set right, e.
-        shares: of each s function in what is missing, one in sum.
-        passed: electrons that the sender of each edge gives to its receiver, e.
+        exponents: Of every degree, 1/Angstrom^2.
+        higher: Coefficients of l = 1 and above, e/Angstrom^(3/2).
+        electrons: Of the s functions before their sum is set right, e.
+        shares: Of each s function in what is missing, one in sum.
+        passed: Electrons that the sender of each edge gives to its receiver, e.
     """
 
     exponents: tuple[Float[Tensor, "sites _shells"], ...]
@@ -117,9 +117,9 @@ class Learned:
         """The functions on their sites.
 
         Args:
-            sites: where they sit.
-            electrons: that the s functions of each site hold together, e.
-            weights: factor of everything else; one if left out.
+            sites: Where they sit.
+            electrons: That the s functions of each site hold together, e.
+            weights: Factor of everything else; one if left out.
         """
         free, higher = self.electrons, self.higher
         if weights is not None:
@@ -136,11 +136,11 @@ class EdgeExpansion(nn.Module):
     coefficient one have similar integrals of their magnitude, whatever the exponent.
 
     Args:
-        ranges: of exponents, of every kind of site, as in `Exponents`.
-        size: number of shells.
-        scalars: channels of the features.
-        channels: width of the hidden layers.
-        cutoff: Angstrom.
+        ranges: Of exponents, of every kind of site, as in `Exponents`.
+        size: Number of shells.
+        scalars: Channels of the features.
+        channels: Width of the hidden layers.
+        cutoff: Cutoff distance, Angstrom.
     """
 
     def __init__(
@@ -162,8 +162,8 @@ class EdgeExpansion(nn.Module):
         """Exponents and coefficients at every site.
 
         Args:
-            sites: where the functions sit.
-            atoms: features of the atoms, which send.
+            sites: Where the functions sit.
+            atoms: Features of the atoms, which send.
         """
         lengths = safe_norm(sites.vectors)
         radial = self.radial(lengths) * sites.envelope.unsqueeze(-1)
@@ -191,12 +191,12 @@ class DensityHead(nn.Module):
     shared among the atoms. Neutral fragments out of each other's cutoff stay neutral and do not see each other.
 
     Args:
-        widths: channels of the features that it reads; vectors are not read.
-        elements: chemical symbols of the network's elements.
-        channels: width of its hidden layers.
-        cutoff: of the network, Angstrom.
-        centres: one of `CENTRES`.
-        size: number of functions on each centre.
+        widths: Channels of the features that it reads; vectors are not read.
+        elements: Chemical symbols of the network's elements.
+        channels: Width of its hidden layers.
+        cutoff: Of the network, Angstrom.
+        centres: One of `CENTRES`.
+        size: Number of functions on each centre.
 
     Raises:
         ValueError: for a choice of centres that does not exist.

@@ -28,8 +28,8 @@ class Baseline(nn.Module):
     alone would be wrong by as much as the model, so casts of the model leave these numbers as they are.
 
     Attributes:
-        references: value per atom of each element, in the property's internal unit.
-        scale: size of the residual, in the property's internal unit.
+        references: Value per atom of each element, in the property's internal unit.
+        scale: Size of the residual, in the property's internal unit.
     """
 
     references: Tensor
@@ -60,7 +60,7 @@ class Baseline(nn.Module):
 
         Args:
             values: float64, finite.
-            composition: count of each element in each molecule, or any other weight of each element.
+            composition: Count of each element in each molecule, or any other weight of each element.
 
         Returns:
             What the references leave over.
@@ -87,9 +87,9 @@ class Head(nn.Module, ABC):
     """Predicts one property of each molecule.
 
     Args:
-        widths: channels of the features that it reads.
-        elements: chemical symbols of the network's elements.
-        channels: width of the hidden layer of its readout.
+        widths: Channels of the features that it reads.
+        elements: Chemical symbols of the network's elements.
+        channels: Width of the hidden layer of its readout.
     """
 
     shape: tuple[int, ...] = ()
@@ -114,7 +114,7 @@ class Head(nn.Module, ABC):
 
         Args:
             values: float64 labels in the internal unit, without missing ones.
-            composition: count of each element in each molecule.
+            composition: Count of each element in each molecule.
         """
 
 

@@ -69,7 +69,7 @@ class Tolerance:
 
     Attributes:
         shortest, longest: bond length over relaxed bond length.
-        contact: distance of atoms that are not bonded, Angstrom.
+        contact: Distance of atoms that are not bonded, Angstrom.
     """
 
     shortest: float = 0.8
@@ -88,11 +88,11 @@ def thermal_frames(
     again.
 
     Args:
-        field: at its minimum.
-        frames: number of structures, the relaxed one included.
-        temperature: kelvin.
-        seed: of the random numbers.
-        tolerance: limits on bonds and contacts.
+        field: At its minimum.
+        frames: Number of structures, the relaxed one included.
+        temperature: Kelvin.
+        seed: Of the random numbers.
+        tolerance: Limits on bonds and contacts.
 
     Raises:
         ValueError: for a negative temperature, or where almost every sample breaks a bond.

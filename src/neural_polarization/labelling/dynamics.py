@@ -28,11 +28,11 @@ class Dynamics:
     """How frames are drawn.
 
     Attributes:
-        frames: number of structures of each molecule.
-        temperature: kelvin.
-        interval: time between frames, femtoseconds.
-        warm_up: time before the first frame, femtoseconds; the dynamics starts at rest at the minimum.
-        seed: of embedding and thermostat.
+        frames: Number of structures of each molecule.
+        temperature: Kelvin.
+        interval: Time between frames, femtoseconds.
+        warm_up: Time before the first frame, femtoseconds; the dynamics starts at rest at the minimum.
+        seed: Of embedding and thermostat.
     """
 
     frames: int
@@ -73,8 +73,8 @@ def sample(smiles: Sequence[str], dynamics: Dynamics) -> list[ase.Atoms]:
     """Frames of Langevin dynamics of each molecule in MMFF94 (UFF where that lacks parameters).
 
     Args:
-        smiles: of the molecules.
-        dynamics: how many frames, at which temperature, how far apart.
+        smiles: Of the molecules.
+        dynamics: How many frames, at which temperature, how far apart.
 
     Raises:
         DataError: for a SMILES that cannot be read or embedded, or a temperature at which bonds break.

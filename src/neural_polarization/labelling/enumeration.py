@@ -20,9 +20,9 @@ class Sampling:
     """How structures are drawn for each molecule.
 
     Attributes:
-        frames: structures per molecule; the first is relaxed, the others are thermally displaced.
-        temperature: of the displacements, kelvin.
-        seed: of embedding and displacements.
+        frames: Structures per molecule; the first is relaxed, the others are thermally displaced.
+        temperature: Of the displacements, kelvin.
+        seed: Of embedding and displacements.
     """
 
     frames: int = 8
@@ -39,8 +39,8 @@ def enumerate_smiles(heavy_atoms: int, strained: bool = False) -> list[str]:
     out: its ground state is a triplet.
 
     Args:
-        heavy_atoms: at least 1. The number of molecules grows tenfold with each atom.
-        strained: whether to keep rings of fewer than eight atoms with a triple bond or cumulated double
+        heavy_atoms: At least 1. The number of molecules grows tenfold with each atom.
+        strained: Whether to keep rings of fewer than eight atoms with a triple bond or cumulated double
             bonds.
 
     Returns:
@@ -67,10 +67,10 @@ def choose(smiles: Sequence[str], smallest: int = 1, largest_sample: int | None 
     """A part of an enumeration.
 
     Args:
-        smiles: from `enumerate_smiles`.
-        smallest: molecules with fewer heavy atoms are left out.
-        largest_sample: of the molecules with the most heavy atoms, keep so many, drawn at random.
-        seed: of the drawing.
+        smiles: From `enumerate_smiles`.
+        smallest: Molecules with fewer heavy atoms are left out.
+        largest_sample: Of the molecules with the most heavy atoms, keep so many, drawn at random.
+        seed: Of the drawing.
     """
     chem = _rdkit()
     sizes = [int(chem.MolFromSmiles(name).GetNumHeavyAtoms()) for name in smiles]
@@ -93,9 +93,9 @@ def structures(
     left out.
 
     Args:
-        smiles: of the molecules.
-        sampling: frames, temperature, seed.
-        relax: moves a structure to a better minimum than the force field's; frames are displaced from there, with
+        smiles: Of the molecules.
+        sampling: Frames, temperature, seed.
+        relax: Moves a structure to a better minimum than the force field's; frames are displaced from there, with
             the force field's curvature.
     """
     per_molecule: list[list[ase.Atoms]] = []

@@ -45,10 +45,10 @@ class Summary:
     """Counts of a run.
 
     Attributes:
-        done: structures labelled in this run.
-        failed: structures that got no labels in this run.
-        skipped: structures that were in the file already, with labels or as failed, or occurred twice.
-        labelled: structures that have labels in the file now, whenever they were made.
+        done: Structures labelled in this run.
+        failed: Structures that got no labels in this run.
+        skipped: Structures that were in the file already, with labels or as failed, or occurred twice.
+        labelled: Structures that have labels in the file now, whenever they were made.
     """
 
     done: int
@@ -85,12 +85,12 @@ def run(
     """Label structures into a file; what is in the file already is not computed again.
 
     Args:
-        structures: in the order in which they should be done.
-        request: what to compute.
+        structures: In the order in which they should be done.
+        request: What to compute.
         path: HDF5 file, made or continued.
         engine: `processes(...)`, `dask_cluster(...)` or `serial`.
-        retry_failed: whether structures recorded as failed are tried again.
-        report: gets one line per structure; to standard error by default.
+        retry_failed: Whether structures recorded as failed are tried again.
+        report: Gets one line per structure; to standard error by default.
     """
     tell = report or _to_stderr
     done = failed = 0
@@ -182,8 +182,8 @@ def dask_cluster(scheduler: str | None, workers: int = 1) -> Engine:
     `dask.distributed.SSHCluster`; their workers need this package with the extra `dft`.
 
     Args:
-        scheduler: address such as "tcp://10.0.0.1:8786"; None starts a local cluster.
-        workers: of the local cluster.
+        scheduler: Address such as "tcp://10.0.0.1:8786"; None starts a local cluster.
+        workers: Of the local cluster.
 
     Raises:
         ImportError: without Dask.

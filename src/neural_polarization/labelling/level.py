@@ -49,8 +49,8 @@ class Level:
     """A method and a basis set.
 
     Attributes:
-        method: name of a density functional, or "HF". "B3LYP" is Gaussian's (VWN-III).
-        basis: name of a basis set.
+        method: Name of a density functional, or "HF". "B3LYP" is Gaussian's (VWN-III).
+        basis: Name of a basis set.
     """
 
     method: str

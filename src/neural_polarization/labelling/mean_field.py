@@ -39,17 +39,17 @@ class Accuracy:
     """How well the equations are solved; the level says which equations.
 
     Attributes:
-        grid: of energy and forces. `LEAN` leaves errors of some 1e-6 hartree and 5e-4 eV/Angstrom (rms; 2e-3
+        grid: Of energy and forces. `LEAN` leaves errors of some 1e-6 hartree and 5e-4 eV/Angstrom (rms; 2e-3
             at most) against `FINEST`.
-        response_grid: of the second derivative of the exchange-correlation energy in the polarizability;
+        response_grid: Of the second derivative of the exchange-correlation energy in the polarizability;
             `SMALL` leaves 1e-5 of the value.
-        response_convergence: residual of the first-order orbitals; 1e-4 leaves 1e-6 of the polarizability.
-        convergence: of the energy, hartree.
-        gradient_convergence: norm of the orbital gradient, hartree.
-        density_fitting: whether Coulomb and exchange go through an auxiliary basis (def2-universal-jkfit):
+        response_convergence: Residual of the first-order orbitals; 1e-4 leaves 1e-6 of the polarizability.
+        convergence: Of the energy, hartree.
+        gradient_convergence: Norm of the orbital gradient, hartree.
+        density_fitting: Whether Coulomb and exchange go through an auxiliary basis (def2-universal-jkfit):
             two to three times faster forces, energies off by some 1e-5 hartree (nearly constant for a
             molecule), forces by about 1e-3 eV/Angstrom.
-        max_cycles: iterations before the second-order solver is tried.
+        max_cycles: Iterations before the second-order solver is tried.
         max_memory: MB that one process may use for integrals.
     """
 
@@ -121,10 +121,10 @@ def mean_field(molecule: Any, level: Level, accuracy: Accuracy, field: Float[np.
     """An unconverged Kohn-Sham object: restricted where all electrons are paired.
 
     Args:
-        molecule: from `build_molecule`.
-        level: functional and basis.
-        accuracy: grids, convergence, density fitting.
-        field: homogeneous electric field, V/Angstrom; the energy gains - dipole . field.
+        molecule: From `build_molecule`.
+        level: Functional and basis.
+        accuracy: Grids, convergence, density fitting.
+        field: Homogeneous electric field, V/Angstrom; the energy gains - dipole . field.
     """
     from pyscf import dft
 

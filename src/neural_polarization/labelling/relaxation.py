@@ -14,7 +14,7 @@ class DensityFunctional(Calculator):
     """Energy, forces and dipole of a structure as an ASE calculator.
 
     Args:
-        request: level and accuracy; forces are always computed.
+        request: Level and accuracy; forces are always computed.
     """
 
     implemented_properties = ["energy", "forces", "dipole"]  # noqa: RUF012 - ASE's interface
@@ -45,10 +45,10 @@ def relax(atoms: ase.Atoms, request: Request, force: float = 0.01, steps: int = 
     """The structure at the nearest minimum.
 
     Args:
-        atoms: where to start; left as it is.
-        request: level and accuracy.
-        force: largest force component that is left, eV/Angstrom.
-        steps: at most.
+        atoms: Where to start; left as it is.
+        request: Level and accuracy.
+        force: Largest force component that is left, eV/Angstrom.
+        steps: At most.
 
     Raises:
         NotConvergedError: where the forces are still larger after so many steps.

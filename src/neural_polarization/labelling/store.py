@@ -44,12 +44,12 @@ class Record:
     """One structure of the file.
 
     Attributes:
-        key: identity of structure, level and field.
-        atoms: the structure; `atoms.info` as it was given.
-        labels: empty where the calculation failed.
-        reason: of the failure, or empty.
-        seconds: processor time.
-        order: place in the order in which structures were finished.
+        key: Identity of structure, level and field.
+        atoms: The structure; `atoms.info` as it was given.
+        labels: Empty where the calculation failed.
+        reason: Of the failure, or empty.
+        seconds: Processor time.
+        order: Place in the order in which structures were finished.
     """
 
     key: str
@@ -75,8 +75,8 @@ class LabelStore:
     """A file of labels, opened for writing by one process; a context manager.
 
     Args:
-        path: made where it does not exist.
-        request: level, accuracy and field must be those that the file was begun with.
+        path: Made where it does not exist.
+        request: Level, accuracy and field must be those that the file was begun with.
 
     Raises:
         DamagedFileError: where the file is not readable, with what to do.

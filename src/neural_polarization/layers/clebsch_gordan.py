@@ -42,12 +42,12 @@ class ClebschGordan(nn.Module):
     C are real Wigner 3j symbols, as e3nn has them.
 
     Args:
-        first: irreps of x. Blocks of the same irrep need not be neighbours; their channels are counted through.
-        second: irreps of y: for every irrep as many channels as x has, or one that meets every channel of x.
-        paths: which irreps are multiplied to which.
+        first: Irreps of x. Blocks of the same irrep need not be neighbours; their channels are counted through.
+        second: Irreps of y: for every irrep as many channels as x has, or one that meets every channel of x.
+        paths: Which irreps are multiplied to which.
 
     Attributes:
-        irreps_out: of the products, one block for each of their irreps, in the order of degrees.
+        irreps_out: Irreps of the products, one block for each of their irreps, in the order of degrees.
     """
 
     def __init__(self, first: o3.Irreps, second: o3.Irreps, paths: Sequence[Path]) -> None:

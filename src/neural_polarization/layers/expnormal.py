@@ -15,8 +15,8 @@ class ExpNormalBasis(nn.Module):
     to the distance of the nuclei.
 
     Args:
-        num_basis: number of functions.
-        cutoff: Angstrom.
+        num_basis: Number of functions.
+        cutoff: Cutoff distance, Angstrom.
 
     References:
         O. T. Unke, M. Meuwly, "PhysNet: a neural network for predicting energies, forces, dipole moments, and partial

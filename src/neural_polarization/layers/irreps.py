@@ -44,10 +44,10 @@ def irreps_of_layers(channels: int, lmax: int, num_layers: int, both_parities: b
     else is made.
 
     Args:
-        channels: number of channels of every irrep.
-        lmax: highest degree of features and spherical harmonics.
-        num_layers: number of layers.
-        both_parities: whether features of the parity (-1)^(l+1) are kept, such as pseudoscalars.
+        channels: Number of channels of every irrep.
+        lmax: Highest degree of features and spherical harmonics.
+        num_layers: Number of layers.
+        both_parities: Whether features of the parity (-1)^(l+1) are kept, such as pseudoscalars.
 
     Example:
         >>> [str(irreps) for irreps in irreps_of_layers(4, 2, 2)]
@@ -70,7 +70,7 @@ class Harmonics(nn.Module):
     """Spherical harmonics of the edges' directions up to `lmax`, normalized to component: |Y_l|^2 = 2 l + 1.
 
     Args:
-        lmax: highest degree; at least 1.
+        lmax: Highest degree; at least 1.
     """
 
     def __init__(self, lmax: int) -> None:
@@ -96,7 +96,7 @@ class Exact(nn.Module):
     as well, and one of float32 brings seven digits along: loaded constants give way to the exact ones they stand for.
 
     Args:
-        build: makes the module.
+        build: Makes the module.
     """
 
     def __init__(self, build: Callable[[], nn.Module]) -> None:
@@ -148,13 +148,13 @@ class ChannelwiseProduct(nn.Module):
     """Product of every channel with the harmonics of its edge, one weight per channel and path, given with each call.
 
     Args:
-        irreps: of the features.
-        harmonics: of the edges, one channel each.
-        wanted: irreps that the product may contain.
+        irreps: Irreps of the features.
+        harmonics: Of the edges, one channel each.
+        wanted: Irreps that the product may contain.
 
     Attributes:
-        irreps_out: those that it does contain, sorted and simplified.
-        num_weights: number of weights of an edge.
+        irreps_out: Those that it does contain, sorted and simplified.
+        num_weights: Number of weights of an edge.
     """
 
     def __init__(self, irreps: o3.Irreps, harmonics: o3.Irreps, wanted: o3.Irreps) -> None:
@@ -189,10 +189,10 @@ class Convolution(nn.Module):
     """Sum over neighbours of weight(r) * (features of the sender ⊗ harmonics of the direction), mixed by a linear map.
 
     Args:
-        irreps_in: of the senders' features.
-        harmonics: of the edges.
-        irreps_out: of the result.
-        widths: of the perceptron that maps radial functions to the weights of the paths, the radial functions
+        irreps_in: Irreps of the senders' features.
+        harmonics: Of the edges.
+        irreps_out: Irreps of the result.
+        widths: Of the perceptron that maps radial functions to the weights of the paths, the radial functions
             included, the weights not.
     """
 
@@ -223,7 +223,7 @@ def gate(irreps: o3.Irreps) -> Gate:
     Its `irreps_in` are those that it wants, the further scalars included; its result has `irreps`.
 
     Args:
-        irreps: of the result, scalars "0e" first; pseudoscalars are gated like vectors.
+        irreps: Irreps of the result, scalars "0e" first; pseudoscalars are gated like vectors.
     """
     scalars, gated = make_irreps(irreps[:1]), make_irreps(irreps[1:])
     gates = make_irreps([(gated.num_irreps, SCALAR)] if gated else [])
@@ -234,8 +234,8 @@ class IrrepsNorm(nn.Module):
     """Smooth norm of every channel, sqrt(|x|^2 + epsilon^2).
 
     Args:
-        irreps: of the features.
-        epsilon: value at zero.
+        irreps: Irreps of the features.
+        epsilon: Value at zero.
     """
 
     def __init__(self, irreps: o3.Irreps, epsilon: float = 1e-4) -> None:

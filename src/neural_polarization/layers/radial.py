@@ -12,8 +12,8 @@ class GaussianBasis(nn.Module):
     """Gaussians on a uniform grid from 0 to the cutoff, exp(-(r - mu_k)^2 / (2 spacing^2)).
 
     Args:
-        num_basis: number of functions.
-        cutoff: Angstrom.
+        num_basis: Number of functions.
+        cutoff: Cutoff distance, Angstrom.
 
     References:
         K. T. Schütt et al., "SchNet: a continuous-filter convolutional neural network for modeling quantum
@@ -37,8 +37,8 @@ class BesselBasis(nn.Module):
     """Spherical Bessel functions of order zero, sin(n pi r / cutoff) / r.
 
     Args:
-        num_basis: number of functions.
-        cutoff: Angstrom.
+        num_basis: Number of functions.
+        cutoff: Cutoff distance, Angstrom.
 
     References:
         J. Gasteiger, J. Gross, S. Günnemann, "Directional message passing for molecular graphs", ICLR 2020,

@@ -25,8 +25,8 @@ def edge_softmax(
     Args:
         logits: a, one per edge and head.
         envelope: f, from 1 at distance zero to 0 at the cutoff.
-        receivers: index of the receiving point.
-        num_points: number of points; those without edges need no care.
+        receivers: Index of the receiving point.
+        num_points: Number of points; those without edges need no care.
 
     Example:
         >>> edge_softmax(torch.zeros(3, 1), torch.tensor([1.0, 1.0, 0.5]), torch.tensor([0, 0, 2]), 3).squeeze()
@@ -45,7 +45,7 @@ class AttentionHeads:
 
     Args:
         blocks: (channels, components) of every block of the features.
-        num_heads: divides every number of channels.
+        num_heads: Divides every number of channels.
 
     Raises:
         ValueError: where it does not.

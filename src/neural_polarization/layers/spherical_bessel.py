@@ -23,9 +23,9 @@ class SphericalBesselBasis(nn.Module):
     by Gauss-Legendre quadrature.
 
     Args:
-        num_degrees: number of degrees, l = 0 .. num_degrees - 1.
-        num_basis: number of functions of each degree.
-        cutoff: Angstrom.
+        num_degrees: Number of degrees, l = 0 .. num_degrees - 1.
+        num_basis: Number of functions of each degree.
+        cutoff: Cutoff distance, Angstrom.
 
     References:
         J. Gasteiger, J. Groß, S. Günnemann, "Directional message passing for molecular graphs", ICLR 2020,

@@ -17,10 +17,10 @@ def triplets(
     """For every edge j -> i all edges k -> j with k other than i; an image of i in another cell is another point.
 
     Args:
-        senders: of each edge, in any order.
-        receivers: of each edge.
-        vectors: of each edge, Angstrom; they tell the way back from an edge that comes from another image.
-        num_points: number of points.
+        senders: Of each edge, in any order.
+        receivers: Of each edge.
+        vectors: Of each edge, Angstrom; they tell the way back from an edge that comes from another image.
+        num_points: Number of points.
 
     Returns:
         Indices of the edges k -> j, and of the edges j -> i that they meet; the latter ascend.

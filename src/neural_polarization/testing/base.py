@@ -37,10 +37,10 @@ class Contract(ABC):
     """How a part of the contract makes its networks.
 
     Attributes:
-        tolerance: largest error by type, relative to the largest of the compared numbers.
-        exceptions: names of tests that the network fails by design, and why; they are reported as expected
+        tolerance: Largest error by type, relative to the largest of the compared numbers.
+        exceptions: Names of tests that the network fails by design, and why; they are reported as expected
             failures, and fail if they pass after all.
-        lengths: what of the edges follows the moving points; a backbone that sees directions can be checked with
+        lengths: What of the edges follows the moving points; a backbone that sees directions can be checked with
             `Lengths.NUCLEAR` as well, in a subclass of its own.
     """
 
@@ -105,10 +105,10 @@ class Contract(ABC):
         """Fails unless the numbers agree to the tolerance of their type.
 
         Args:
-            got: the numbers to check.
-            expected: what they should be.
-            what: named in the message.
-            scale: what the error is relative to; the largest expected number if left out.
+            got: The numbers to check.
+            expected: What they should be.
+            what: Named in the message.
+            scale: What the error is relative to; the largest expected number if left out.
         """
         assert got.shape == expected.shape, f"{what}: shape {tuple(got.shape)}, not {tuple(expected.shape)}"
         if not got.numel():

@@ -25,7 +25,7 @@ class InterfaceContract(Contract):
     """The protocol itself, the reduction to the backbone, and weights that can be stored.
 
     Attributes:
-        compiler: back end of torch.compile with which compiled inference is compared with eager, for instance
+        compiler: Back end of torch.compile with which compiled inference is compared with eager, for instance
             "inductor"; None where the backbone cannot be compiled. Compiling takes up to a minute, and does not
             go together with run-time checks of types by jaxtyping's import hook.
     """

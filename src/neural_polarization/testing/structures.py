@@ -18,9 +18,9 @@ def distorted(name: str, amount: float = 0.1, seed: int = 0) -> ase.Atoms:
     """The same without any symmetry: every coordinate shifted by a random number.
 
     Args:
-        name: as in `structure`.
-        amount: standard deviation of the shifts, Angstrom.
-        seed: of the random numbers.
+        name: As in `structure`.
+        amount: Standard deviation of the shifts, Angstrom.
+        seed: Of the random numbers.
     """
     atoms = structure(name)
     atoms.positions += np.random.default_rng(seed).normal(0.0, amount, atoms.positions.shape)
@@ -31,7 +31,7 @@ def crystal(size: float) -> ase.Atoms:
     """A crystal of one atom of each element in a skewed cell.
 
     Args:
-        size: length of the shortest lattice vector, Angstrom; below a network's cutoff an atom is a neighbour of its
+        size: Length of the shortest lattice vector, Angstrom; below a network's cutoff an atom is a neighbour of its
             own images.
     """
     places = [[0.0, 0.0, 0.0], [0.45, 0.1, 0.4], [0.1, 0.55, 0.6]]
@@ -49,8 +49,8 @@ def shell(radius: float, tilt: float) -> ase.Atoms:
     Where `tilt` changes its sign, all of them trade places: the nearest becomes the furthest.
 
     Args:
-        radius: of the sphere, Angstrom.
-        tilt: what the last of the atoms has added to its distance and the first one taken from it, Angstrom.
+        radius: Of the sphere, Angstrom.
+        tilt: What the last of the atoms has added to its distance and the first one taken from it, Angstrom.
     """
     along = 1.0 - (2.0 * np.arange(SHELL) + 1.0) / SHELL  # a spiral of points that are evenly spread
     angle = np.arange(SHELL) * np.pi * (3.0 - np.sqrt(5.0))

@@ -25,9 +25,9 @@ class Case:
     """Two structures, in one batch.
 
     Attributes:
-        name: short, without spaces.
-        theory: what a network needs to tell the two apart.
-        molecules: the first structure and the second, float64.
+        name: Short, without spaces.
+        theory: What a network needs to tell the two apart.
+        molecules: The first structure and the second, float64.
         centre: None if the pooled scalars are compared; else the atom, in both, whose vectors are compared instead.
     """
 

@@ -40,9 +40,9 @@ class Settings:
     """What is measured.
 
     Attributes:
-        backbones: names of `ARCHITECTURES`.
-        seeds: number of draws of the weights.
-        max_layers: largest number of layers.
+        backbones: Names of `ARCHITECTURES`.
+        seeds: Number of draws of the weights.
+        max_layers: Largest number of layers.
     """
 
     backbones: tuple[str, ...] = tuple(ARCHITECTURES)
@@ -62,8 +62,8 @@ class Cell:
     """One network.
 
     Attributes:
-        differences: per case, the relative difference of the two structures for every seed.
-        symmetry: the largest errors over the seeds.
+        differences: Per case, the relative difference of the two structures for every seed.
+        symmetry: The largest errors over the seeds.
     """
 
     differences: Mapping[str, tuple[float, ...]]
@@ -82,9 +82,9 @@ def measure(settings: Settings, path: Path, report: Callable[[str], object] = pr
     """All cells; those that the file holds already are not measured again.
 
     Args:
-        settings: what is measured.
+        settings: What is measured.
         path: JSON file that keeps finished cells.
-        report: is told of every finished network.
+        report: Is told of every finished network.
     """
     cases = all_cases()
     done = read_results(path, settings.seeds) if path.is_file() else {}

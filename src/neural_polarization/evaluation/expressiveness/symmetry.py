@@ -18,10 +18,10 @@ class SymmetryErrors:
     """Errors in float64, relative to the largest of the compared numbers or, of displacements, to their limit.
 
     Attributes:
-        rotation: change of scalars, and of vectors and displacements turned back, under a rotation.
-        reflection: the same under a rotation with a reflection.
-        out_of_plane: largest displacement out of the plane of a planar molecule.
-        at_centre: largest displacement of the atom at an inversion centre, and difference of opposite atoms'.
+        rotation: Change of scalars, and of vectors and displacements turned back, under a rotation.
+        reflection: The same under a rotation with a reflection.
+        out_of_plane: Largest displacement out of the plane of a planar molecule.
+        at_centre: Largest displacement of the atom at an inversion centre, and difference of opposite atoms'.
     """
 
     rotation: float

@@ -42,10 +42,10 @@ def hirshfeld_charges(
 
     Args:
         molecule: PySCF's molecule.
-        level: of the free atoms.
-        points: quadrature points, bohr.
-        weights: quadrature weights, bohr^3.
-        density: at the points, e/bohr^3.
+        level: Of the free atoms.
+        points: Quadrature points, bohr.
+        weights: Quadrature weights, bohr^3.
+        density: At the points, e/bohr^3.
 
     References:
         F. L. Hirshfeld, Theor. Chim. Acta 44, 129 (1977).

@@ -31,10 +31,10 @@ class Centroids:
     """Where localized orbitals sit.
 
     Attributes:
-        positions: mean position of each occupied localized orbital, Angstrom.
-        occupations: electrons in it, 2 or 1.
-        spreads: root of <r^2> - <r>^2, Angstrom.
-        owners: the one atom (twice) or the two atoms that it belongs to.
+        positions: Mean position of each occupied localized orbital, Angstrom.
+        occupations: Electrons in it, 2 or 1.
+        spreads: Root of <r^2> - <r>^2, Angstrom.
+        owners: The one atom (twice) or the two atoms that it belongs to.
     """
 
     positions: Float[np.ndarray, "orbitals 3"]
