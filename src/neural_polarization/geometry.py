@@ -58,7 +58,7 @@ def safe_norm(vectors: Float[Tensor, "..."], epsilon: float = NORM_EPSILON, dim:
 
 
 def bound(vectors: Float[Tensor, "... 3"], limit: float) -> Float[Tensor, "... 3"]:
-    """Bounds lengths smoothly, v / sqrt(1 + |v|^2 / limit^2): the identity near zero, and always shorter than `limit`."""
+    """Bounds lengths smoothly, v / sqrt(1 + |v|^2 / limit^2): the identity near zero, always shorter than `limit`."""
     return vectors * torch.rsqrt(1.0 + vectors.square().sum(-1, keepdim=True) / limit**2)
 
 

@@ -59,11 +59,11 @@ class Baseline(nn.Module):
         """Sets the references to the least-squares solution of `composition @ references = values`.
 
         Args:
-            values: float64, finite.
+            values: Labels, float64, finite.
             composition: Count of each element in each molecule, or any other weight of each element.
 
         Returns:
-            What the references leave over.
+            The residuals, `values - composition @ references`.
         """
         # gelsd gives the minimum-norm solution where labels cannot separate elements, as in frames of one molecule.
         design = composition.to(torch.float64)
@@ -113,7 +113,7 @@ class Head(nn.Module, ABC):
         """Sets baseline and scale from training labels.
 
         Args:
-            values: float64 labels in the internal unit, without missing ones.
+            values: Labels in the internal unit, float64, none missing.
             composition: Count of each element in each molecule.
         """
 

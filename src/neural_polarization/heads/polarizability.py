@@ -47,7 +47,7 @@ class Polarizability(Head):
         return anisotropic.to(torch.float64) * self.baseline.scale + isotropic[:, None, None] * unit
 
     def fit(self, values: Float[Tensor, "molecules 3 3"], composition: Float[Tensor, "molecules elements"]) -> None:
-        """Fits the references to the isotropic part by least squares; sets the scale from the residuals of components."""
+        """Fits the references to the isotropic part by least squares; sets the scale from all components."""
         isotropic = values.diagonal(dim1=-2, dim2=-1).mean(-1)
         explained = isotropic - self.baseline.fit(isotropic, composition)
         self.baseline.set_scale(values - explained[:, None, None] * torch.eye(3, dtype=values.dtype))
