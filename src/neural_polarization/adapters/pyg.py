@@ -235,7 +235,7 @@ class PyGViSNet(nn.Module):
         self.layers = nn.ModuleList(PyGViSNetLayer(network, k) for k in range(len(network.vis_mp_layers)))
 
     def embed(self, species: Int[Tensor, " points"]) -> ViSNetFeatures:
-        """Scalars from the embedding, all else zero."""
+        """Scalars from the embedding; all other features are zero."""
         scalars = self.embedding(species)
         orders = scalars.new_zeros(species.shape[0], self._orders, self.vector_channels)
         return ViSNetFeatures(scalars, orders, self.neighbour_embedding(species), None)

@@ -97,7 +97,7 @@ class SchNetPackPaiNN(WithPointFeatures, nn.Module):
         self.layers = nn.ModuleList(SchNetPackPaiNNLayer(network, k) for k in range(network.n_interactions))
 
     def embed(self, species: Int[Tensor, " points"]) -> PointFeatures:
-        """Scalars from the embedding, vectors zero."""
+        """Scalars from the embedding, and vectors of zero."""
         scalars = self.embedding(species)
         return PointFeatures(scalars, scalars.new_zeros(species.shape[0], 3, self.vector_channels))
 
@@ -208,7 +208,7 @@ class SchNetPackSO3net(nn.Module):
         self.layers = nn.ModuleList(SchNetPackSO3netLayer(network, k) for k in range(network.n_interactions))
 
     def embed(self, species: Int[Tensor, " points"]) -> Float[Tensor, "points orders channels"]:
-        """Scalars from the embedding, all else zero."""
+        """Scalars from the embedding; all other features are zero."""
         scalars = self.embedding(species).unsqueeze(1)
         return torch.cat([scalars, scalars.new_zeros(species.shape[0], self._orders - 1, self.scalar_channels)], 1)
 

@@ -129,7 +129,7 @@ class TorchMDNetET(nn.Module):
     _rows: Tensor
 
     def embed(self, species: Int[Tensor, " points"]) -> TorchMDNetFeatures:
-        """Scalars from the embedding, vectors zero."""
+        """Scalars from the embedding, and vectors of zero."""
         scalars = self.table(self.embedding.weight[self._rows], species)
         sent = None
         if self.neighbour_embedding is not None and self.neighbour_table is not None:

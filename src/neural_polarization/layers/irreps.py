@@ -149,7 +149,7 @@ class ChannelwiseProduct(nn.Module):
 
     Args:
         irreps: Irreps of the features.
-        harmonics: Of the edges, one channel each.
+        harmonics: Irreps of the spherical harmonics of edges, one channel each.
         wanted: Irreps that the product may contain.
 
     Attributes:
@@ -190,7 +190,7 @@ class Convolution(nn.Module):
 
     Args:
         irreps_in: Irreps of the senders' features.
-        harmonics: Of the edges.
+        harmonics: Irreps of the spherical harmonics of edges.
         irreps_out: Irreps of the result.
         widths: Of the perceptron that maps radial functions to the weights of the paths, the radial functions
             included, the weights not.
@@ -211,7 +211,7 @@ class Convolution(nn.Module):
         harmonics: Float[Tensor, "edges harmonics"],
         radial: Float[Tensor, "edges basis"],
     ) -> Float[Tensor, "points irreps_out"]:
-        """What arrives at every point."""
+        """Sum of the messages that every point receives."""
         weights = self.weights(radial) * edges.envelope.unsqueeze(-1)
         messages = self.product(features[edges.senders], harmonics, weights)
         return self.linear(sum_by_index(messages, edges.receivers, features.shape[0]) / math.sqrt(NEIGHBOURS))

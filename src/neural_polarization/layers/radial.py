@@ -71,5 +71,5 @@ class ShiftedSoftplus(nn.Module):
     """Softplus that is zero at zero, ln(0.5 e^x + 0.5) (Schütt et al. 2017)."""
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Element by element."""
+        """Applies it to every element."""
         return F.softplus(x) - math.log(2.0)
