@@ -75,10 +75,10 @@ class SO3kratesLayer(nn.Module):
         a, b  = W [x_i, log(1 + invariants of χ_i)]
         x_i  <- x_i + a,   χ_i <- χ_i + b χ_i    b has one value for each degree
 
-    The norm is an option of the authors' code, the logarithms are ours: without them x and χ can grow as their own
-    third power from layer to layer, which they do where the two points of an atom tell each other of theirs.
+    The norm is an option of the authors' code. The logarithms are ours: without them x and χ can grow as their own
+    third power from layer to layer, and they do when the two points of an atom are coupled.
 
-    Attention of x and of χ have filters, queries and keys of their own.
+    The attentions of x and of χ have their own filters, queries and keys.
 
     Args:
         channels: Number of scalars.

@@ -1,4 +1,4 @@
-"""Expansions of a length in radial functions, and the activation that belongs to the oldest of them."""
+"""Expansions of a length in radial functions, and the shifted softplus of SchNet."""
 
 import math
 
@@ -58,10 +58,10 @@ class BesselBasis(nn.Module):
     def rows(
         self, lengths: Float[Tensor, " edges"], envelope: Float[Tensor, " edges"] | None = None
     ) -> Float[Tensor, "basis edges"]:
-        """The same times an envelope, with one function per row.
+        """The functions times an envelope, with one function per row.
 
-        Sums and products over edges then run through memory in its order; and the envelope costs nothing, forward or
-        backward, where it is divided by the length before it meets the functions.
+        Sums and products over edges then read memory in order. The envelope is divided by the length before it
+        multiplies the functions, so that it costs nothing, forward or backward.
         """
         over_length = lengths.reciprocal() if envelope is None else envelope / lengths
         return torch.sin(self.frequencies.unsqueeze(-1) * lengths) * over_length
