@@ -1,4 +1,4 @@
-"""SchNetPack's PaiNN, SchNet and SO3net, and its energies (needs schnetpack)."""
+"""Adapters of SchNetPack's PaiNN, SchNet and SO3net, with their energies (needs schnetpack)."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -20,7 +20,7 @@ def _schnetpack(module: str) -> Any:
 
 
 class SchNetPackEmbedding(nn.Module):
-    """SchNetPack's embedding of atomic numbers as one of species."""
+    """SchNetPack's embedding of atomic numbers, used as an embedding of species."""
 
     def __init__(self, embedding: nn.Embedding, elements: Sequence[str], two_points: bool) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class SchNetPackEmbedding(nn.Module):
 
 
 class SchNetPackPaiNNLayer(nn.Module):
-    """One interaction and its mixing; the filters of all layers are one linear map, of which this takes its columns."""
+    """One interaction and its mixing. The filters of all layers are one linear map; each layer takes its columns."""
 
     def __init__(self, network: Any, number: int) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class SchNetPackPaiNN(WithPointFeatures, nn.Module):
     Args:
         representation: The network, trained or not; its parameters are shared, not copied.
         elements: Chemical symbols; their order gives the species.
-        two_points: Whether moving points have features of their own (`Messages.two_points`).
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if SchNetPack is not installed.
@@ -124,7 +124,7 @@ class SchNetPackSchNet(WithPointFeatures, nn.Module):
     Args:
         representation: The network, trained or not; its parameters are shared, not copied.
         elements: Chemical symbols; their order gives the species.
-        two_points: Whether moving points have features of their own (`Messages.two_points`).
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if SchNetPack is not installed.
@@ -177,13 +177,14 @@ class SchNetPackSO3netLayer(nn.Module):
 class SchNetPackSO3net(nn.Module):
     """`schnetpack.representation.SO3net` as a backbone.
 
-    It is made for rotations, not for reflections: its products include those of two vectors that give a vector. Its
-    coupling coefficients are stored in single precision, and rotations are kept to that.
+    The network is equivariant under rotations but not under reflections, because its products include those of two
+    vectors that give a vector. Its coupling coefficients are stored in single precision, which limits the accuracy of
+    the equivariance.
 
     Args:
-        representation: The network with lmax of 1 or more, trained or not; its parameters are shared, not copied.
+        representation: The network, with lmax of 1 or more, trained or not; its parameters are shared, not copied.
         elements: Chemical symbols; their order gives the species.
-        two_points: Whether moving points have features of their own (`Messages.two_points`).
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if SchNetPack is not installed.
@@ -217,7 +218,7 @@ class SchNetPackSO3net(nn.Module):
         return PointFeatures(features[:, 0], features[:, 1:4].roll(1, 1))
 
     def join(self, features: Float[Tensor, "points orders channels"], split: PointFeatures) -> Tensor:
-        """These scalars and vectors, and the higher degrees as they were."""
+        """The features with these scalars and vectors; higher degrees are unchanged."""
         assert split.vectors is not None
         return torch.cat([split.scalars.unsqueeze(1), split.vectors.roll(-1, 1), features[:, 4:]], 1)
 
@@ -227,7 +228,7 @@ class SchNetPackReadout(EnergyReadout):
 
     Args:
         model: A `NeuralNetworkPotential`.
-        energy_key: Name of the energy among its results.
+        energy_key: Name of the energy among the results of the model.
     """
 
     def __init__(self, model: Any, energy_key: str) -> None:
@@ -241,7 +242,7 @@ class SchNetPackReadout(EnergyReadout):
         self.do_postprocessing = bool(model.do_postprocessing)
 
     def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
-        """Energy of each molecule, the model's unit."""
+        """Energy of each molecule, in the model's unit."""
         properties = _schnetpack("properties")
         senders, receivers = molecules.edge_index
         vectors = molecules.positions[senders] - molecules.positions[receivers]
@@ -269,9 +270,9 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
     """Backbone and readout of a `schnetpack.model.NeuralNetworkPotential`, which share the model's parameters.
 
     Args:
-        model: Trained or not; it was trained on positions in Angstrom.
+        model: The model, trained or not, for positions in Angstrom.
         elements: Chemical symbols; their order gives the species.
-        two_points: Whether moving points have features of their own (`Messages.two_points`).
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if SchNetPack is not installed.
@@ -298,7 +299,7 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
 
 
 def _energy_key(model: Any, atomistic: Any) -> str:
-    """The energy that the model differentiates, or its only sum over atoms."""
+    """Name of the energy: the one that the model differentiates, or its only sum over atoms."""
     keys: list[str] = [module.energy_key for module in model.output_modules if isinstance(module, atomistic.Forces)]
     if not keys:
         keys = [module.output_key for module in model.output_modules if isinstance(module, atomistic.Atomwise)]

@@ -14,7 +14,7 @@ def triplets(
     vectors: Float[Tensor, "edges 3"],
     num_points: int,
 ) -> tuple[Int[Tensor, " triplets"], Int[Tensor, " triplets"]]:
-    """All pairs of an edge k -> j and an edge j -> i with k other than i; an image of i in another cell counts as other.
+    """All pairs of an edge k -> j and an edge j -> i with k not i; an image of i in another cell is not i.
 
     Args:
         senders: Sender of each edge; edges may have any order.
