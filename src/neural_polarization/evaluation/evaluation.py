@@ -1,4 +1,4 @@
-"""`npol evaluate`: a checkpoint against the labels of its own split, or of other data; numbers and parity plots."""
+"""`npol evaluate`: errors and parity plots of a checkpoint on the held-out parts of its data, or on other data."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from neural_polarization.training.batches import BatchOrder
 from neural_polarization.units import factor
 
 ALL = PARTS[-1]
-"""Name of the only part where the data are not those that the model was trained on."""
+"""Name of the only part if the data are not those that the model was trained on."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """Predictions beside labels, flat, without missing ones, in the property's customary unit."""
+    """Predictions and labels of a property as flat arrays, without missing labels, in its customary unit."""
 
     predicted: NDArray[np.float64]
     label: NDArray[np.float64]
@@ -39,12 +39,12 @@ class Parity:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a model is.
+    """Errors of a model.
 
     Attributes:
-        units: Customary unit per property.
-        errors: Per part and property, as in `result.json`.
-        parities: Per part and property.
+        units: Customary unit of each property.
+        errors: Errors of each part and property, as in `result.json`.
+        parities: Predictions and labels of each part and property.
     """
 
     units: Mapping[str, str]
@@ -63,15 +63,15 @@ def evaluate(
     device: torch.device | str = "cpu",
     trust: Collection[str] = (),
 ) -> Evaluation:
-    """Errors of a checkpoint on the validation and test part of its split.
+    """Errors of a checkpoint on the validation and test parts of its split.
 
     Args:
-        checkpoint: The file.
-        data: Settings of the data by dotted key that replace the stored ones, for instance where the file is now;
-            if the molecules are not those that the split belongs to, all of them are evaluated.
-        batch_size: Molecules per batch.
-        device: Where to compute.
-        trust: Modules of networks of one's own that may be imported (see `load_model`).
+        checkpoint: File of the checkpoint.
+        data: Settings of the data by dotted key that replace the stored ones, for instance the new path of the file.
+            If the molecules are not those of the split, all of them are evaluated.
+        batch_size: Number of molecules per batch.
+        device: Device to compute on.
+        trust: Modules of the user's networks that may be imported (see `load_model`).
 
     Raises:
         ValueError: for a checkpoint without data, or data without labels of what the model predicts.
@@ -97,15 +97,15 @@ def open_evaluation_data(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> 
     """The data that a checkpoint was trained on, with some settings changed.
 
     Raises:
-        ValueError: if the checkpoint says nothing about its data.
-        FileNotFoundError: if they are no longer where they were.
+        ValueError: if the checkpoint does not name its data.
+        FileNotFoundError: if the data are no longer at their path.
     """
     if "data" not in checkpoint.metadata:
         raise ValueError(
             f"{checkpoint.path}: says nothing about its data (it was not written by `npol train`); give --data.path "
             "and --data.format"
         )
-    if "path" in changed:  # other data, of which the former files for validation and test are no part
+    if "path" in changed:  # the former files for validation and test do not belong to other data
         changed = {"validation": None, "test": None, **changed}
     config = build(
         DataConfig, with_overrides(checkpoint.metadata["data"], changed), Source(f"data of {checkpoint.path}")
@@ -117,7 +117,7 @@ def open_evaluation_data(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> 
 
 
 def evaluated_parts(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
-    """Indices of the validation and test part, or of everything where the data are not those of the split."""
+    """Indices of the validation and test parts, or of everything if the data are not those of the split."""
     stored = {name: checkpoint.tensors.get(f"split.{name}") for name in SPLIT_PARTS}
     known = checkpoint.metadata.get("dataset", {}).get("content_hash")
     if known != dataset.content_hash or any(part is None for part in stored.values()):
@@ -128,10 +128,10 @@ def evaluated_parts(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, NDArr
 
 
 def write_evaluation(evaluation: Evaluation, directory: Path, overwrite: bool = False) -> list[Path]:
-    """Writes evaluation.json and a parity plot per property; returns the files.
+    """Writes evaluation.json and a parity plot per property, and returns their paths.
 
     Raises:
-        FileExistsError: if they are there and `overwrite` is not set.
+        FileExistsError: if the files exist and `overwrite` is false.
     """
     report = directory / "evaluation.json"
     if report.exists() and not overwrite:
@@ -182,7 +182,7 @@ def _plot(evaluation: Evaluation, name: str, path: Path) -> None:
             continue
         error = evaluation.errors[part][name]
         text = f"{part}: MAE {error['mae']:.4g} {unit}"
-        # Thousands of points in a vector of ink: dots without edges, drawn as pixels.
+        # A vector graphic of thousands of points would be large, so the points are drawn as pixels, without edges.
         left.plot(parity.label, parity.predicted, ".", markersize=2, label=text, rasterized=True)
         right.hist(parity.predicted - parity.label, bins=80, histtype="step", density=True, label=part)
     low, high = left.get_xlim()

@@ -1,4 +1,4 @@
-"""What variants cost, and the size at which a plain network costs as much as a polarized one."""
+"""Costs of variants, and the size at which a plain network costs as much as a polarized one."""
 
 import bisect
 import time
@@ -15,7 +15,7 @@ from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.module import Learner
 
 TOLERANCE = 0.03
-"""A depth whose steps take this much less time than asked for still counts as equal: such is the noise."""
+"""Relative difference of times per step below which two depths count as equal, because of noise."""
 
 
 def parameters(config: ExperimentConfig, elements: tuple[str, ...]) -> int:
@@ -26,15 +26,15 @@ def parameters(config: ExperimentConfig, elements: tuple[str, ...]) -> int:
 def step_seconds(
     configs: Mapping[str, ExperimentConfig], training_set: Dataset, elements: tuple[str, ...], rounds: int = 7
 ) -> dict[str, float]:
-    """Time of one training step of each experiment, measured in turn so that all see the same machine.
+    """Time of one training step of each experiment in seconds, measured in turns on the same machine.
 
-    On the CPU this is the processor time of one thread, which other processes on the machine hardly disturb.
+    On a CPU this is the processor time of one thread, which other processes on the machine hardly change.
 
     Args:
         configs: Experiments by name.
-        training_set: Molecules that train.
-        elements: Symbols that the models are for.
-        rounds: Steps of each that count, after one that does not; the median is taken.
+        training_set: Molecules of the training set.
+        elements: Chemical symbols of the models' elements.
+        rounds: Number of steps of each experiment whose median is taken; one step before them does not count.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -50,9 +50,9 @@ def step_seconds(
 
 
 def wider(config: ExperimentConfig, elements: tuple[str, ...], at_least: int) -> int:
-    """The smallest number of channels with at least this many parameters, and as many attention heads as before.
+    """The smallest number of channels with at least this many parameters and the same number of attention heads.
 
-    A network that lost heads with its width would be a weaker one to compare with.
+    A network with fewer heads would be a weaker one to compare with.
     """
     size = config.model.backbone.size
     heads = size.num_heads
@@ -86,7 +86,7 @@ def deeper(config: ExperimentConfig, like: ExperimentConfig, training_set: Datas
 
 
 class _Step:
-    """A training step outside of the trainer, timed: not compiled and not in mixed precision, whatever is asked for."""
+    """A timed training step outside of the trainer, always without compilation and without mixed precision."""
 
     def __init__(self, config: ExperimentConfig, training_set: Dataset, elements: tuple[str, ...]) -> None:
         training = config.training
@@ -102,7 +102,7 @@ class _Step:
         self._clip = training.gradient_clip
 
     def __call__(self, number: int) -> float:
-        """Seconds that one step took."""
+        """Duration of one step in seconds."""
         started = self._clock()
         batch = self._prepared.batch(self._batches[number % len(self._batches)], self._dtype)
         batch = batch.to("cuda") if self._gpu else batch
