@@ -14,9 +14,9 @@ def polarizability(scf: Any, grid: Grid, tolerance: float = 1e-5) -> Float[np.nd
 
     Args:
         scf: Converged Kohn-Sham object.
-        grid: For the second derivative of the exchange-correlation energy; it may be coarser than that of
-            the energy.
-        tolerance: Of the first-order orbitals.
+        grid: Grid for the second derivative of the exchange-correlation energy. It may be coarser than that of the
+            energy.
+        tolerance: Largest residual of the first-order orbitals.
 
     References:
         J. Gerratt, I. M. Mills, J. Chem. Phys. 49, 1719 (1968).
