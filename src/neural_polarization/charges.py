@@ -179,8 +179,8 @@ def look_alikes(info: Mapping[str, Any]) -> list[str]:
     """Names with a whole number that look like charge or spin, but are none that is understood.
 
     Example:
-        >>> look_alikes({"chrage": 1, "spin_state": 3, "total_charge": 1, "charge_model": "CM5", "energy": -1.0})
-        ['chrage', 'spin_state']
+        >>> look_alikes({"chrage": 1, "total_charge": 1, "charge_model": "CM5", "energy": -1.0})
+        ['chrage']
     """
     found: list[str] = []
     for name, value in info.items():

@@ -1,4 +1,4 @@
-"""`Molecules`: a typed batch of molecules, and the way from and to ASE."""
+"""`Molecules`: a typed batch of molecules, and its conversion from and to ASE."""
 
 import contextlib
 import dataclasses
@@ -20,15 +20,15 @@ from neural_polarization.geometry import all_pairs, periodic_neighbours
 from neural_polarization.plausibility import CLOSEST, check_positions, close_pair, crowded, periodic_cell
 
 MANY_ATOMS = 300
-"""From this size on a structure's neighbours come from cell lists instead of all pairs."""
+"""Number of atoms from which on neighbours are found by cell lists instead of all pairs."""
 
 CLASH = 1e-3
-"""Two nuclei closer than this (Angstrom) are one place: an error in the input, not a molecule."""
+"""Distance (Angstrom) below which two nuclei count as being at one place, which is an error in the input."""
 
 
 @dataclass(frozen=True)
 class Molecules:
-    """A batch of molecules. Input only: no network writes into it.
+    """A batch of molecules. It is input only: no network writes into it.
 
     Attributes:
         atomic_numbers: nuclear charge of each atom.
@@ -99,12 +99,12 @@ class Molecules:
         """Molecules without periodicity from tensors.
 
         Args:
-            atomic_numbers: nuclear charges, the atoms of each molecule together.
-            positions: Angstrom.
-            cutoff: Angstrom; nuclei closer than this become neighbours.
-            sizes: atoms of each molecule in order; one molecule if left out.
-            charge: total charges, e.
-            external_field: V/Angstrom.
+            atomic_numbers: Atomic numbers; the atoms of a molecule follow each other.
+            positions: Positions of the nuclei, Angstrom.
+            cutoff: Distance (Angstrom) below which nuclei are neighbours.
+            sizes: Number of atoms of each molecule, in order. By default all atoms are one molecule.
+            charge: Total charge of each molecule, e.
+            external_field: Uniform electric field at each molecule, V/Angstrom.
 
         Raises:
             ValueError: for an empty molecule, a position that is not finite, an atomic number outside 1..118,
@@ -197,7 +197,7 @@ class Molecules:
     def to_ase(self) -> list[ase.Atoms]:
         """One ASE structure per molecule, with `info["charge"]` and `info["spin"]` where they are known.
 
-        Periodic cells are not kept: a batch knows shifts only.
+        Periodic cells are lost, because a batch keeps only their shifts.
         """
         numbers = self.atomic_numbers.cpu().numpy()
         positions = self.positions.detach().cpu().double().numpy()
@@ -215,7 +215,7 @@ class Molecules:
 
     @contextlib.contextmanager
     def differentiable(self) -> Generator["Molecules"]:
-        """The same molecules at positions that a gradient can be taken by, whatever mode torch is in."""
+        """The same molecules with positions that require a gradient, also in inference mode and without gradients."""
         inference = torch.is_inference_mode_enabled()
         with torch.inference_mode(False) if inference else contextlib.nullcontext(), torch.enable_grad():
             # Tensors that were made in inference mode cannot be part of a graph; copies of them can.
@@ -243,10 +243,10 @@ class Molecules:
 
 
 def element_table(elements: Sequence[str]) -> Int[Tensor, " numbers"]:
-    """Place of each element in a list of them by its atomic number; -1 for elements that are not in the list.
+    """Table from atomic numbers to places in a list of elements; -1 for elements that are not in the list.
 
     Raises:
-        ValueError: for something that is no element, or one that is listed twice.
+        ValueError: for a symbol that is no element, or an element that is listed twice.
 
     Example:
         >>> element_table(["H", "C", "O"])[[1, 6, 7, 8]].tolist()
@@ -280,15 +280,15 @@ def centred(
 def neighbours(
     positions: Float[Tensor, "atoms 3"], cell: Float[Tensor, "3 3"] | None, cutoff: float
 ) -> tuple[Int[Tensor, "2 edges"], Float[Tensor, "edges 3"]]:
-    """Neighbour list of one structure: all pairs of a small molecule, cell lists of everything else.
+    """Neighbour list of one structure: from all pairs for a small molecule, from cell lists otherwise.
 
     Args:
-        positions: Angstrom.
-        cell: lattice vectors in rows, Angstrom, of a structure that repeats along all three; None for a molecule.
-        cutoff: Angstrom.
+        positions: Positions of the nuclei, Angstrom.
+        cell: Lattice vectors in rows, Angstrom, of a structure that is periodic along all three; None for a molecule.
+        cutoff: Cutoff distance, Angstrom.
 
     Returns:
-        (senders, receivers) ordered by receiver, and the translation (Angstrom) that is added to each sender.
+        The senders and the receivers, ordered by receiver, and the translation (Angstrom) that is added to each sender.
     """
     if cell is not None or len(positions) >= MANY_ATOMS:
         box = torch.eye(3, dtype=positions.dtype, device=positions.device) if cell is None else cell
