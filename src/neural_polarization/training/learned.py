@@ -65,24 +65,6 @@ def completed(
     )
 
 
-def check_finite_labels(dataset: Dataset) -> None:
-    """Raises for a label that is infinite; one that is NaN counts as missing.
-
-    Raises:
-        DataError: naming the property and the structure.
-    """
-    for name, values in dataset.labels.items():
-        rows = np.isinf(values).reshape(len(values), -1).any(1)
-        if rows.any():
-            row = int(np.argmax(rows))
-            if dataset.properties[name].per_atom:
-                row = int(np.searchsorted(dataset.molecules.starts, row, side="right")) - 1
-            raise DataError(
-                f"{dataset.name}: {name} of structure {row} is infinite; correct it, or write nan where there is no "
-                "label"
-            )
-
-
 def check_elements(model: Model, named: bool) -> str:
     """Makes sure that every element of a model occurs in its training.
 

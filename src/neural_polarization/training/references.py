@@ -21,11 +21,8 @@ SAME_ATOM = 1e-3
 
 
 def isolated_atoms(dataset: Dataset) -> Bool[np.ndarray, " molecules"]:
-    """Which structures are single neutral atoms among molecules; none where there are no molecules."""
-    molecules = dataset.molecules
-    neutral = True if molecules.charges is None else np.abs(molecules.charges) < 1e-6
-    single = (molecules.n_atoms == 1) & ~molecules.periodic & neutral
-    return single if not single.all() else np.zeros_like(single)
+    """Which structures are isolated atoms among molecules; none where there are no molecules."""
+    return dataset.isolated if not dataset.isolated.all() else np.zeros_like(dataset.isolated)
 
 
 def split_without(dataset: Dataset, config: SplitConfig, left_out: Bool[np.ndarray, " molecules"]) -> Split:

@@ -52,9 +52,13 @@ def summary(task: Task, config: ExperimentConfig, device: torch.device | str) ->
 
 
 def _data(task: Task) -> Iterator[tuple[str, str]]:
-    dataset, knowledge = task.dataset, task.model.knowledge
+    dataset, knowledge, reading = task.dataset, task.model.knowledge, task.dataset.reading
     content = f", contents {knowledge.content_hash[:12]}" if knowledge else ""
-    yield "data", f"{dataset.name}: {len(dataset):,} structures{content}"
+    yield "data", f"{dataset.name}: {reading.structures:,} structures read{content}"
+    for reason, number in reading.left_out.items():
+        yield "left out", f"{number:,} structures: {reason}"
+    for note in reading.notes:
+        yield "note", note
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in task.split.parts.items())
     yield "parts", f"{sizes} (by {task.split.by})"
 
@@ -70,6 +74,9 @@ def _labels(task: Task) -> Iterator[tuple[str, str]]:
             cells.append(f"{count:,}{without}")
         rows.append(cells)
     yield "labels", "\n".join(line.rstrip() for line in table(rows).split("\n"))
+    for name, count in task.dataset.reading.labels.items():
+        if count.unlabelled and count.reason:
+            yield "no label", f"{name}: {count.unlabelled:,} of {task.dataset.reading.structures:,}: {count.reason}"
 
 
 def labelled(dataset: Dataset, name: str, part: Int[np.ndarray, " part"]) -> int:

@@ -15,7 +15,7 @@ from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import Split
 from neural_polarization.models import FORCES, Model, ModelConfig, predicted_names
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.learned import check_elements, check_finite_labels, completed, inherited
+from neural_polarization.training.learned import check_elements, completed, inherited
 from neural_polarization.training.losses import Losses
 from neural_polarization.training.references import given_references, isolated_atoms, split_without, values_of_atoms
 from neural_polarization.training.start import start_from
@@ -63,7 +63,6 @@ def prepare(config: ExperimentConfig) -> Task:
         ValueError: for data that do not have what the heads and losses need.
     """
     dataset = open_dataset(config.data)
-    check_finite_labels(dataset)
     training = config.training
     isolated = isolated_atoms(dataset) & (training.isolated_atoms != "train")
     left_out = isolated & (training.isolated_atoms == "references")
