@@ -1,0 +1,119 @@
+"""Densities beside a packed data set, as sums of Gaussian functions on the nuclei.
+
+The functions are those of `density.gaussians`. The arrays of the file:
+
+- `density_structure` (densities,): row of each density's structure in the packed data set;
+- `basis_elements`, `basis_n_shells` (elements,): atomic numbers, and how many shells each has;
+- `basis_degrees`, `basis_exponents` (shells,): l and 1/Angstrom^2 of the shells, one element after the other;
+- `n_coefficients` (densities,), `coefficients` (all functions,): e/Angstrom^(3/2), atom by atom, in each atom shell
+  by shell, in each shell from m = -l to l;
+- `fit_error` (densities,): integral of |fitted - computed| over the number of electrons.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+
+from neural_polarization.data.cache import Array
+from neural_polarization.data.flat import FlatMolecules
+from neural_polarization.data.npz import ArrayFile
+from neural_polarization.density.density import Density, Nuclei
+from neural_polarization.density.flat import FlatShells
+from neural_polarization.errors import DataError
+
+
+@final
+class Densities:
+    """The densities of a file that `npol pack --densities` wrote.
+
+    Args:
+        path: the file.
+        molecules: of the packed data set that it belongs to.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        DataError: for a file of another layout, or one that does not belong to these molecules.
+    """
+
+    def __init__(self, path: str | Path, molecules: FlatMolecules) -> None:
+        file = ArrayFile(path, "densities beside a packed data set")
+        self.structures = file.numbers("density_structure", (None,)).astype(np.int64)
+        self._counts = file.numbers("n_coefficients", (len(self.structures),)).astype(np.int64)
+        self._coefficients = file.numbers("coefficients", (int(self._counts.sum()),))
+        self._ends = np.cumsum(self._counts)
+        self._shells = _shells(file)
+        self._molecules = molecules
+        for density in range(len(self)):
+            self._check(str(path), density, int(self._counts[density]))
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    def __getitem__(self, density: int) -> Density:
+        """One density, by its place in the file, in float64; `structures` has the row of its structure."""
+        return self.batch([density])
+
+    def batch(self, densities: Sequence[int]) -> Density:
+        """Several densities as one batch in float64, in the order of their places in the file."""
+        atoms = [self._atoms(density) for density in densities]
+        counts = torch.tensor([one.stop - one.start for one in atoms])
+        rows = np.concatenate([np.arange(one.start, one.stop) for one in atoms])
+        numbers = self._molecules.atomic_numbers[rows]
+        shells = [self._shells[number] for number in numbers.tolist()]
+        ends = self._ends[list(densities)]
+        starts = ends - self._counts[list(densities)]
+        nuclei = Nuclei(
+            torch.from_numpy(numbers.astype(np.int64)),
+            torch.from_numpy(self._molecules.positions[rows].astype(np.float64)),
+            torch.arange(len(atoms)).repeat_interleave(counts),
+            len(atoms),
+        )
+        coefficients = [self._coefficients[start:end] for start, end in zip(starts, ends, strict=True)]
+        flat = FlatShells(
+            owners=torch.arange(len(rows)).repeat_interleave(torch.tensor([len(degrees) for degrees, _ in shells])),
+            degrees=torch.from_numpy(np.concatenate([degrees for degrees, _ in shells])),
+            exponents=torch.from_numpy(np.concatenate([exponents for _, exponents in shells])),
+            coefficients=torch.from_numpy(np.concatenate(coefficients).astype(np.float64)),
+        )
+        return Density.from_shells(nuclei, flat)
+
+    def _atoms(self, density: int) -> slice:
+        """The rows of the structure's atoms in the data set."""
+        structure = int(self.structures[density])
+        start = int(self._molecules.starts[structure])
+        return slice(start, start + int(self._molecules.n_atoms[structure]))
+
+    def _check(self, path: str, density: int, count: int) -> None:
+        structure = int(self.structures[density])
+        if not 0 <= structure < len(self._molecules):
+            raise DataError(
+                f"{path}: density {density} is of structure {structure}, but the data set has {len(self._molecules)}; "
+                "give the data set that was packed with this file"
+            )
+        numbers = self._molecules.atomic_numbers[self._atoms(density)].tolist()
+        unknown = sorted({number for number in numbers if number not in self._shells})
+        expected = sum(int(np.sum(2 * self._shells[n][0] + 1)) for n in numbers if n in self._shells)
+        if unknown or count != expected:
+            reason = (
+                f"no functions for atomic number {unknown[0]}" if unknown else f"{count} coefficients, not {expected}"
+            )
+            raise DataError(
+                f"{path}: density {density} does not fit structure {structure} of the data set ({reason}); give the "
+                "data set that was packed with this file"
+            )
+
+
+def _shells(file: ArrayFile) -> dict[int, tuple[Array, Array]]:
+    """Degrees and exponents of each element."""
+    elements = file.numbers("basis_elements", (None,))
+    counts = file.numbers("basis_n_shells", (len(elements),)).astype(np.int64)
+    degrees = file.numbers("basis_degrees", (int(counts.sum()),)).astype(np.int64)
+    exponents = file.numbers("basis_exponents", (int(counts.sum()),))
+    ends = np.cumsum(counts)
+    return {
+        int(element): (degrees[end - count : end], exponents[end - count : end])
+        for element, count, end in zip(elements, counts, ends, strict=True)
+    }
