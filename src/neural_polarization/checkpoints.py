@@ -17,6 +17,7 @@ from torch import Tensor
 import neural_polarization
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.files import replacing
+from neural_polarization.heads.density import DensityConfig
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.user_networks import check_trusted
@@ -180,4 +181,5 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
         heads={name: HeadConfig(**head) for name, head in values["heads"].items()},
         backbone=BackboneConfig(**values["backbone"]),
         polarization=PolarizationConfig(**polarization),
+        density=None if values.get("density") is None else DensityConfig(**values["density"]),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import neural_polarization
+from neural_polarization.interfaces import commands as interfaces
 from neural_polarization.labelling import commands as labelling
 
 if TYPE_CHECKING:
@@ -90,16 +91,11 @@ def parser() -> argparse.ArgumentParser:
     predict = commands.add_parser(
         "predict", help="properties of molecules, and where their electrons are", allow_abbrev=False
     )
-    predict.add_argument("checkpoint", metavar="MODEL.safetensors")
-    _add_trust(predict)
-    predict.add_argument("structures", metavar="FILE", nargs="*", help=".xyz, .extxyz, .sdf, .mol or .smi")
-    predict.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="a molecule; may be repeated")
+    interfaces.add_choice(predict)
     predict.add_argument(
         "-o", "--output", metavar="FILE", help=".extxyz, .csv or .json; default: a table on the screen"
     )
-    predict.add_argument("--device", default="cpu", help="cpu or cuda")
     predict.add_argument("--batch-size", type=int, default=64, metavar="N")
-    predict.add_argument("--overwrite", action="store_true", help="replace the output file")
     predict.set_defaults(run=_predict)
 
     expressiveness = commands.add_parser(
@@ -116,6 +112,15 @@ def parser() -> argparse.ArgumentParser:
     _add_trust(info)
     info.add_argument("--json", action="store_true", help="everything, for programs")
     info.set_defaults(run=_info)
+    interfaces.add_parsers(commands)
+    view = commands.add_parser(
+        "view", help="a page for the browser: molecules, moving points and electrons", allow_abbrev=False
+    )
+    interfaces.add_choice(view)
+    view.add_argument("-o", "--output", required=True, metavar="PAGE.html")
+    view.add_argument("--title", default="", help="of the page; default: the first structure's name")
+    view.add_argument("--spacing", type=float, default=0.15, metavar="ANGSTROM", help="of the grids; default 0.15")
+    view.set_defaults(run=_view)
     labelling.add_parsers(commands)
     return top
 
@@ -227,40 +232,42 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _predict(known: argparse.Namespace, rest: list[str]) -> int:
-    from neural_polarization.checkpoints import load_model
-    from neural_polarization.interfaces.devices import checked_device
+    from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
     from neural_polarization.interfaces.outputs import check_output, table, write_predictions
-    from neural_polarization.interfaces.prediction import (
-        from_smiles,
-        predict,
-        undefined_moments,
-        units_of,
-        unseen_charges,
-    )
-    from neural_polarization.structures import read_structures
+    from neural_polarization.interfaces.prediction import predict, undefined_moments, units_of, unseen_charges
 
-    # Files after an option are not recognized as such by argparse.
-    files = [*known.structures, *(word for word in rest if not word.startswith("-"))]
-    _no_more([word for word in rest if word.startswith("-")])
-    if not files and not known.smiles:
-        raise ValueError("nothing to predict: give a file of structures, or --smiles 'CCO'")
+    # Files after an option are not recognized as such by argparse; they are in `rest`.
+    checkpoint, files = checkpoint_and_files(known, rest)
     _check_batch_size(known.batch_size)
-    device = checked_device(known.device)
     if known.output:
         check_output(known.output, known.overwrite)
-    model, stored = load_model(known.checkpoint, _trusted(known))
-    structures = [from_smiles(smiles) for smiles in known.smiles]
-    structures += [atoms for file in files for atoms in read_structures(file)]
+    model, stored = chosen_model(known, checkpoint)
+    structures = chosen_structures(known, files)
     for warning in (unseen_charges(model, structures), undefined_moments(model, structures)):
         if warning:
             sys.stderr.write(f"npol: warning: {warning}\n")
-    predictions = predict(model.to(device), structures, known.batch_size)
+    predictions = predict(model, structures, known.batch_size)
     units = units_of(stored.metadata)
     if known.output:
         write_predictions(predictions, units, known.output, known.overwrite)
         sys.stdout.write(f"written: {known.output} ({len(predictions)} structures)\n")
     else:
         sys.stdout.write(table(predictions, units) + "\n")
+    return 0
+
+
+def _view(known: argparse.Namespace, rest: list[str]) -> int:
+    from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
+    from neural_polarization.interfaces.prediction import units_of
+    from neural_polarization.view.page import check_page, write_page
+    from neural_polarization.view.prediction import scenes_of
+
+    checkpoint, files = checkpoint_and_files(known, rest)
+    check_page(known.output, known.overwrite)
+    model, stored = chosen_model(known, checkpoint)
+    scenes = scenes_of(model, chosen_structures(known, files), units_of(stored.metadata), known.spacing)
+    write_page(scenes, known.output, known.title, known.overwrite)
+    sys.stdout.write(f"written: {known.output} ({len(scenes)} structure{'' if len(scenes) == 1 else 's'})\n")
     return 0
 
 
