@@ -1,10 +1,10 @@
-"""Chooses the molecules of `data/molecules_1300.npz` and writes their structures, one file per round of labelling.
+"""Chooses the molecules of `data/more_molecules.npz` and writes their structures, one file per round of labelling.
 
-Usage: python experiments/labelling/density_molecules.py FOLDER
+    python experiments/labelling/density_molecules.py FOLDER
 
-The molecules are ordinary ones: they come from `npol enumerate`'s own rules of valence, grown by further atoms, and those
-with bonds or rings that only exist on paper are left out (`UNUSUAL`). Molecules of `data/small_molecules.npz` are left out
-too. Structures are minima of the force field MMFF94, displaced as at 300 to 500 K.
+The molecules are ordinary ones: those of `npol enumerate`, and larger ones grown from them, without groups that exist
+on paper only (`UNUSUAL`) and without the molecules of `data/small_molecules.npz`. Structures are minima of the force
+field MMFF94, displaced as at 300, 400 or 500 K.
 """
 
 import sys
@@ -15,16 +15,12 @@ from pathlib import Path
 import ase
 import numpy as np
 from ase.io import write
-from rdkit import Chem, RDLogger
+from rdkit import Chem
 from rdkit.Chem import rdForceFieldHelpers
 
 from neural_polarization.labelling.displacement import ForceField, thermal_frames
 from neural_polarization.labelling.enumeration import enumerate_smiles
-
-try:
-    from neural_polarization.structures import embedded_molecule
-except ImportError:
-    from neural_polarization.data.structures import embedded_molecule
+from neural_polarization.structures import embedded_molecule
 
 UNUSUAL = (
     "[#7,#8]~F",
@@ -56,7 +52,7 @@ LABILE = (
     "[#7;!H0]=[#6;!$(C-[#7])]",
     "[CX4;H1,H2](F)[#7,#8]",
 )
-"""Groups that rearrange or fall apart in a flask (enols, hemiacetals, imines of ammonia): molecules that come second."""
+"""Groups that rearrange or fall apart in a flask (enols, hemiacetals): molecules that come second."""
 
 LARGER = ((6, 24), (7, 12), (8, 6))
 """Heavy atoms and number of the larger molecules, which are all in the test part."""
@@ -152,7 +148,6 @@ def write_round(path: Path, names: Sequence[str], generator: np.random.Generator
 
 def main(folder: Path) -> None:
     """Write the files of structures."""
-    RDLogger.DisableLog("rdApp.*")
     generator = np.random.default_rng(16)
     known = set(np.load("data/small_molecules.npz")["smiles"].tolist())
     everything = [name for name in enumerate_smiles(5) if ordinary(name)]

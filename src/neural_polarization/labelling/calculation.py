@@ -155,7 +155,7 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
 def converge(molecule: Any, request: Request, identity: tuple[Any, ...] = (), warm: WarmStart | None = None) -> Any:
     """A converged Kohn-Sham object.
 
-    Nearly all iterations run on a coarse grid (`solve_on_two_grids`). Where iterations end unconverged, the second-order
+    Nearly all iterations run on a coarse grid (`solve_on_two_grids`). Where they end unconverged, the second-order
     solver goes on.
 
     Raises:
