@@ -51,8 +51,6 @@ def main() -> None:
     dipole = atoms.numbers @ atoms.positions - (grid.weights * density) @ grid.coords * BOHR
     print(f"stored density matrix: {electrons - molecule.nelectron:+.1e} electrons")
     print(f"dipole of that density: largest difference {np.abs(dipole - labels['dipole']).max():.1e} e*Angstrom")
-    sample = labels["density_weights"] @ labels["density_values"]
-    print(f"stored sample of {len(labels['density_values'])} points: {sample - molecule.nelectron:+.1e} electrons")
 
 
 if __name__ == "__main__":

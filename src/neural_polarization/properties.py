@@ -50,7 +50,7 @@ class Definition:
     meaning: str
     shown_in: str = ""
     shape: tuple[int, ...] = ()
-    per: Literal["molecule", "atom", "orbital", "point", "pair of functions"] = "molecule"
+    per: Literal["molecule", "atom", "orbital", "pair of functions"] = "molecule"
     quantity: str = ""
 
     @property
@@ -133,24 +133,6 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
                 shape=(2,),
                 per="orbital",
                 quantity="centroids",
-            ),
-            Definition(
-                "density_points",
-                "Angstrom",
-                "quadrature points of the density sample",
-                shape=(3,),
-                per="point",
-                quantity="density",
-            ),
-            Definition(
-                "density_weights",
-                "Angstrom^3",
-                "quadrature weights of the density sample",
-                per="point",
-                quantity="density",
-            ),
-            Definition(
-                "density_values", "e/Angstrom^3", "electron density at the points", per="point", quantity="density"
             ),
             Definition(
                 "density_matrix",

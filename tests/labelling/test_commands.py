@@ -13,16 +13,19 @@ import pytest
 
 pytest.importorskip("rdkit")
 
+from neural_polarization.data.densities import Densities
 from neural_polarization.data.packed import read_packed
 from neural_polarization.labelling import packing
 from neural_polarization.labelling.calculation import Request, compute
 from neural_polarization.labelling.commands import add_parsers
+from neural_polarization.labelling.expansion import expansion_on_points
 from neural_polarization.labelling.jobs import serial
 from neural_polarization.labelling.level import Level
-from neural_polarization.labelling.mean_field import FAST, Accuracy
+from neural_polarization.labelling.mean_field import FAST, Accuracy, build_molecule
 from neural_polarization.labelling.properties.density import evaluate_density
 from neural_polarization.labelling.relaxation import relax
 from neural_polarization.labelling.store import LabelStore, Record, read_labels, structure_key
+from neural_polarization.units import BOHR
 
 REQUEST = Request(Level.parse("PBE/3-21G"), FAST, ("forces",))
 
@@ -78,26 +81,31 @@ def test_the_set_holds_what_was_computed(data_set: Path) -> None:
 
 
 def test_densities_of_the_set(data_set: Path) -> None:
-    with np.load(data_set / "set.npz") as main, np.load(data_set / "densities.npz") as extra:
-        assert extra["density_structure"].tolist() == list(range(8))
-        ends, triangle_ends = np.cumsum(extra["n_points"]), np.cumsum(extra["n_matrix"])
-        numbers, starts = main["atomic_numbers"], np.cumsum(main["n_atoms"]) - main["n_atoms"]
-        for k, structure in enumerate(extra["density_structure"]):
-            rows = slice(starts[structure], starts[structure] + main["n_atoms"][structure])
-            points = slice(ends[k] - extra["n_points"][k], ends[k])
-            weights, density = extra["weights"][points], extra["density"][points]
-            assert weights @ density == pytest.approx(numbers[rows].sum(), rel=1e-5)
-            assert extra["n_points"][k] == pytest.approx(2000, abs=2)
-            # The dipole from a sample of the density, which has noise, is near the dipole.
-            nuclei = numbers[rows] @ main["positions"][rows]
-            dipole = nuclei - (weights * density) @ extra["points"][points]
-            assert np.abs(dipole - main["dipole"][structure]).max() < 0.35
-        atoms = ase.Atoms(main["atomic_numbers"][: main["n_atoms"][0]], main["positions"][: main["n_atoms"][0]])
-        matrix = extra["density_matrix"][: triangle_ends[0]]
-        values = evaluate_density(atoms, Level.parse(str(extra["level"])), matrix, extra["points"][:20])
-        np.testing.assert_allclose(values, extra["density"][:20], rtol=2e-3, atol=1e-5)
+    loaded = read_packed(data_set / "set.npz")
+    densities = Densities(data_set / "densities.npz", loaded.molecules)
+    assert densities.structures.tolist() == list(range(8))
+    structures = ase.io.read(data_set / "molecules.extxyz", ":")
+    labels = compute(structures[5], replace(REQUEST, quantities=("density",)))
+    points = np.array([[0.3, 0.0, 0.1], [0.9, -0.5, 0.4]])
+    exact = evaluate_density(structures[5], REQUEST.level, labels["density_matrix"], points)
+    molecule = build_molecule(structures[5], REQUEST.level, Accuracy())
+    fitted = expansion_on_points(molecule, densities[5].coefficients, points / BOHR) / BOHR**3
+    np.testing.assert_allclose(fitted, exact, rtol=0.02)
+    for k in range(8):
+        assert densities[k].electrons == pytest.approx(structures[k].numbers.sum(), abs=1e-6)
+    with np.load(data_set / "densities.npz") as extra:
+        assert 0 < extra["fit_error"].min() <= extra["fit_error"].max() < 2e-3
         electrons = extra["centroid_occupations"][: extra["n_centroids"][0]].sum()
-        assert electrons == atoms.numbers.sum()
+        assert electrons == structures[0].numbers.sum()
+
+
+def test_a_structure_may_name_its_part() -> None:
+    atoms = [ase.Atoms("H", info={"smiles": f"C{k}", "split": "test"}) for k in range(20)]
+    records = [Record("", one, {}, "", 0.0, 0) for one in atoms]
+    assert set(packing._main_arrays(records, 0)["split"].tolist()) == {2}
+    records[3].atoms.info["split"] = "tests"
+    with pytest.raises(ValueError, match="C3: split is 'tests'; expected train, validation, test"):
+        packing._main_arrays(records, 0)
 
 
 def test_frames_of_a_molecule_stay_in_one_part() -> None:
@@ -113,15 +121,6 @@ def test_parts_are_drawn_by_seed() -> None:
     first, again, other = (packing._main_arrays(records, seed)["split"] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.mean(first == other) == pytest.approx(0.8**2 + 2 * 0.1**2, abs=0.04), "as of independent draws"
-
-
-def test_chances_of_points_sum_to_their_number() -> None:
-    sizes = np.array([100.0, 1.0, 1.0, 2.0, 0.0])
-    chances = packing._inclusion(sizes, 3)
-    assert chances.sum() == pytest.approx(3)
-    assert chances.max() <= 1
-    np.testing.assert_allclose(chances[1] * 2, chances[3])
-    np.testing.assert_array_equal(packing._inclusion(sizes, 9), np.ones(5))
 
 
 def test_relaxation_finds_the_minimum() -> None:

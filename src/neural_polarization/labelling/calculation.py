@@ -15,10 +15,11 @@ from . import gpu
 from .level import Level
 from .mean_field import TINY, Accuracy, build_grid, build_molecule, gradient, mean_field
 from .properties.charges import hirshfeld_charges, mulliken_charges
-from .properties.density import density_on_points, pack_matrix, sample_density
+from .properties.density import density_on_points, pack_matrix
 from .properties.moments import moments
 from .properties.orbitals import centroids, frontier
 from .properties.response import polarizability
+from .two_grids import solve_on_two_grids
 
 
 class NotConvergedError(RuntimeError):
@@ -147,10 +148,6 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
         labels["centroid_spreads"] = localized.spreads
         labels["centroid_owners"] = localized.owners
     if request.wanted("density", key):
-        sample = sample_density(molecule, density_matrix)
-        labels["density_points"] = sample.points.astype(np.float32)
-        labels["density_weights"] = sample.weights.astype(np.float32)
-        labels["density_values"] = sample.values.astype(np.float32)
         labels["density_matrix"] = pack_matrix(density_matrix).astype(np.float32)
     return labels
 
@@ -158,8 +155,8 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
 def converge(molecule: Any, request: Request, identity: tuple[Any, ...] = (), warm: WarmStart | None = None) -> Any:
     """A converged Kohn-Sham object.
 
-    The equations are first solved on the coarsest grid, which takes most of the iterations and a tenth of
-    the time. Where iterations end unconverged, the second-order solver goes on.
+    Nearly all iterations run on a coarse grid (`solve_on_two_grids`). Where they end unconverged, the second-order
+    solver goes on.
 
     Raises:
         NotConvergedError: with the number of iterations.
@@ -167,11 +164,11 @@ def converge(molecule: Any, request: Request, identity: tuple[Any, ...] = (), wa
     accuracy = request.accuracy
     scf = mean_field(molecule, request.level, accuracy, np.asarray(request.field))
     if request.gpu:
-        scf, guess = gpu.to_gpu(scf), None
+        scf = gpu.to_gpu(scf)
+        scf.kernel()
     else:
         guess = warm.guess(identity, scf.get_ovlp()) if warm is not None else None
-        guess = _coarse(scf, accuracy, guess)
-    scf.kernel(dm0=guess)
+        solve_on_two_grids(scf, build_grid(scf.mol, TINY), guess)
     if not scf.converged:
         guess = scf.make_rdm1()
         scf = scf.newton()
@@ -186,15 +183,6 @@ def converge(molecule: Any, request: Request, identity: tuple[Any, ...] = (), wa
     if warm is not None and not request.gpu:
         warm.remember(identity, scf)
     return scf
-
-
-def _coarse(scf: Any, accuracy: Accuracy, guess: Any) -> Any:
-    fine = scf.grids
-    scf.grids = build_grid(scf.mol, TINY)
-    scf.conv_tol, scf.conv_tol_grad = 1e-5, None
-    scf.kernel(dm0=guess)
-    scf.grids, scf.conv_tol, scf.conv_tol_grad = fine, accuracy.convergence, accuracy.gradient_convergence
-    return scf.make_rdm1()
 
 
 def _identity(atoms: ase.Atoms) -> tuple[Any, ...]:

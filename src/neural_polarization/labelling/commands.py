@@ -108,9 +108,8 @@ def _add_pack(subparsers: Any) -> None:
     command = subparsers.add_parser("pack", help="files of labels to a data set to train on", allow_abbrev=False)
     command.add_argument("labels", nargs="+", metavar="LABELS.h5")
     command.add_argument("-o", "--output", required=True, metavar="SET.npz")
-    command.add_argument("--densities", metavar="DENSITIES.npz", help="also densities and orbital centroids")
-    command.add_argument("--points", type=int, default=2000, metavar="N", help="of each density sample")
-    command.add_argument("--seed", type=int, default=0, help="of split and samples")
+    command.add_argument("--densities", metavar="DENSITIES.npz", help="also fitted densities and orbital centroids")
+    command.add_argument("--seed", type=int, default=0, help="of the split")
     command.add_argument("--overwrite", action="store_true", help="replace files that are there")
     command.set_defaults(run=_run_pack)
 
@@ -218,7 +217,6 @@ def _run_pack(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
         [Path(name) for name in arguments.labels],
         target,
         None if arguments.densities is None else Path(arguments.densities),
-        arguments.points,
         arguments.seed,
         arguments.overwrite,
     )

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import atomic_numbers
 
+from ..data.splits import PARTS
 from ..files import write_arrays
 from ..properties import DEFINITIONS, Property
+from ..units import BOHR
+from .expansion import fit_density, fit_error, fitting_shells, rounded
 from .level import Level
 from .mean_field import Accuracy, build_molecule
-from .properties.density import sample_density, unpack_matrix
+from .properties.density import unpack_matrix
 from .store import Record, read_description, read_labels
 
 
@@ -36,7 +40,6 @@ def pack(
     sources: Sequence[Path],
     target: Path,
     densities: Path | None = None,
-    points: int = 2000,
     seed: int = 0,
     overwrite: bool = False,
 ) -> Packed:
@@ -44,14 +47,14 @@ def pack(
 
     Structures with the same SMILES (or, without one, the same formula) are frames of one molecule, and a molecule
     is in one part of the split with all its frames: about a tenth in validation, a tenth in test, drawn from the
-    name so that it stays where it is when the set grows.
+    name so that it stays where it is when the set grows. A structure whose `atoms.info` has "split" is in the part that
+    this names: train, validation or test.
 
     Args:
         sources: files of `npol label`, of one level, accuracy and field.
         target: .npz, readable by `neural_polarization.data`.
         densities: .npz for densities (where a file has density matrices) and orbital centroids.
-        points: of each density sample.
-        seed: of split and samples.
+        seed: of the split.
         overwrite: whether files that are there may be replaced, other than the sources.
 
     Raises:
@@ -80,7 +83,7 @@ def pack(
     files = [(target, arrays)]
     if densities is not None:
         level = Level.parse(description["level"])
-        files.append((densities, _density_arrays(records, with_density, level, points, seed) | common))
+        files.append((densities, _density_arrays(records, with_density, level) | common))
     for path, content in files:
         write_arrays(path, content, compress=True)
     return Packed(
@@ -132,7 +135,7 @@ def _main_arrays(records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
         "atomic_numbers": np.concatenate([record.atoms.numbers for record in records]).astype(np.uint8),
         "positions": np.concatenate([record.atoms.positions for record in records]),
         "molecule": np.array([numbering[name] for name in names], np.int32),
-        "split": np.array([_part(name, seed) for name in names], np.int8),
+        "split": np.array([_part_of(record, name, seed) for record, name in zip(records, names, strict=True)], np.int8),
         "smiles": np.array(names),
         "frame": np.array([int(record.atoms.info.get("frame", 0)) for record in records], np.int32),
     }
@@ -162,27 +165,59 @@ def _row(record: Record, kind: Property) -> np.ndarray:
     return np.asarray(record.labels.get(kind.name, missing), dtype=np.float64)
 
 
+def _part_of(record: Record, name: str, seed: int) -> int:
+    """The part that the structure names, or else the one that belongs to its molecule's name."""
+    named = record.atoms.info.get("split")
+    if named is None:
+        return _part(name, seed)
+    if named not in PARTS:
+        raise ValueError(f"{name}: split is {named!r}; expected {', '.join(PARTS)}, or no word about it")
+    return PARTS.index(named)
+
+
 def _part(name: str, seed: int) -> int:
     """0 train, 1 validation or 2 test, by a number that belongs to the name."""
     draw = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:4]) / 2**32
     return 0 if draw < 0.8 else 1 if draw < 0.9 else 2
 
 
-def _density_arrays(
-    records: Sequence[Record], with_density: Sequence[int], level: Level, points: int, seed: int
-) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    samples = [_sampled(records[index], level, points, generator) for index in with_density]
-    matrices = [records[index].labels["density_matrix"] for index in with_density]
+def density_arrays(molecules: Iterable[Any], matrices: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+    """Fitted densities as flat arrays (`data.densities` reads them).
+
+    Args:
+        molecules: PySCF's molecules.
+        matrices: packed density matrix of each.
+    """
+    fitted: list[np.ndarray] = []
+    errors: list[float] = []
+    elements: set[str] = set()
+    for molecule, matrix in zip(molecules, matrices, strict=True):
+        density_matrix = unpack_matrix(matrix)
+        fitted.append(rounded(molecule, fit_density(molecule, density_matrix)))
+        errors.append(fit_error(molecule, density_matrix, fitted[-1]))
+        elements |= set(molecule.elements)
+    shells = {atomic_numbers[element]: fitting_shells(element) for element in elements}
+    numbers = sorted(shells)
+    flat = [shell for number in numbers for shell in shells[number]]
+    return {
+        "basis_elements": np.array(numbers, np.uint8),
+        "basis_n_shells": np.array([len(shells[number]) for number in numbers], np.int32),
+        "basis_degrees": np.array([degree for degree, _ in flat], np.int8),
+        "basis_exponents": np.array([exponent / BOHR**2 for _, exponent in flat], np.float64),
+        "n_coefficients": np.array([len(coefficients) for coefficients in fitted], np.int32),
+        "coefficients": _joined(fitted, np.float32, (0,)),
+        "fit_error": np.array(errors, np.float32),
+    }
+
+
+def _density_arrays(records: Sequence[Record], with_density: Sequence[int], level: Level) -> dict[str, np.ndarray]:
+    chosen = [records[index] for index in with_density]
+    molecules = (build_molecule(record.atoms, level, Accuracy()) for record in chosen)
+    fitted = density_arrays(molecules, (record.labels["density_matrix"] for record in chosen))
     localized = [index for index, record in enumerate(records) if "centroid_positions" in record.labels]
     arrays: dict[str, np.ndarray] = {
         "density_structure": np.array(with_density, np.int32),
-        "n_points": np.array([len(sample[1]) for sample in samples], np.int32),
-        "points": _joined((sample[0] for sample in samples), np.float32, (0, 3)),
-        "weights": _joined((sample[1] for sample in samples), np.float32, (0,)),
-        "density": _joined((sample[2] for sample in samples), np.float32, (0,)),
-        "n_matrix": np.array([len(matrix) for matrix in matrices], np.int32),
-        "density_matrix": _joined(matrices, np.float32, (0,)),
+        **fitted,
         "centroid_structure": np.array(localized, np.int32),
         "n_centroids": np.array([len(records[index].labels["centroid_positions"]) for index in localized], np.int32),
     }
@@ -196,39 +231,6 @@ def _density_arrays(
         values = (records[index].labels[f"centroid_{name}"] for index in localized)
         arrays[f"centroid_{name}"] = _joined(values, kind, empty)
     return arrays
-
-
-def _sampled(
-    record: Record, level: Level, points: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points drawn from a quadrature grid, with weights that make sums estimates of integrals.
-
-    A point of weight w and density n is drawn with a probability that grows as w sqrt(n): between the density
-    itself, which would put most points at the nuclei, and even coverage of space. The weights are scaled so that
-    the sample holds the molecule's electrons exactly.
-    """
-    molecule = build_molecule(record.atoms, level, Accuracy())
-    sample = sample_density(molecule, unpack_matrix(record.labels["density_matrix"]))
-    chance = _inclusion(sample.weights * np.sqrt(np.maximum(sample.values, 0)), points)
-    # Systematic sampling: every point is met with exactly its chance, and neighbours are not met twice.
-    steps = generator.random() + np.arange(round(float(chance.sum())))
-    drawn = np.unique(np.minimum(np.searchsorted(np.cumsum(chance), steps), len(chance) - 1))
-    weights = sample.weights[drawn] / chance[drawn]
-    weights *= molecule.nelectron / (weights @ sample.values[drawn])
-    return sample.points[drawn], weights, sample.values[drawn]
-
-
-def _inclusion(sizes: np.ndarray, number: int) -> np.ndarray:
-    """Chances in proportion to sizes, none above one, that sum to `number` (or to as many as there are)."""
-    if number >= len(sizes):
-        return np.ones(len(sizes))
-    certain = np.zeros(len(sizes), bool)
-    while True:
-        chance = sizes * (number - certain.sum()) / sizes[~certain].sum()
-        above = ~certain & (chance > 1)
-        if not above.any():
-            return np.where(certain, 1.0, chance)
-        certain |= above
 
 
 def _joined(parts: Iterable[np.ndarray], kind: type[np.generic], empty: tuple[int, ...]) -> np.ndarray:

@@ -1,6 +1,5 @@
-"""The electron density: a quadrature sample, and the density matrix from which any grid is made again."""
+"""The electron density of a density matrix, at any points."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import ase
@@ -9,46 +8,7 @@ from jaxtyping import Float
 
 from ...units import BOHR
 from ..level import Level
-from ..mean_field import SMALL, Accuracy, build_grid, build_molecule
-
-
-@dataclass(frozen=True)
-class DensitySample:
-    """Density at quadrature points: sums of weight times value are integrals over all space.
-
-    Attributes:
-        points: Angstrom.
-        weights: Angstrom^3.
-        values: e/Angstrom^3.
-    """
-
-    points: Float[np.ndarray, "points 3"]
-    weights: Float[np.ndarray, " points"]
-    values: Float[np.ndarray, " points"]
-
-
-def sample_density(
-    molecule: Any, density_matrix: Float[np.ndarray, "functions functions"], threshold: float = 1e-7
-) -> DensitySample:
-    """The density on a small atom-centred grid; its integral misses the electrons by 1e-4 at most (measured).
-
-    Args:
-        molecule: PySCF's molecule.
-        density_matrix: of both spins together.
-        threshold: points that carry fewer electrons than this are dropped.
-
-    References:
-        A. D. Becke, J. Chem. Phys. 88, 2547 (1988).
-    """
-    grid = build_grid(molecule, SMALL)
-    grid.build(with_non0tab=False)
-    values = density_on_points(molecule, density_matrix, grid.coords)
-    kept = np.abs(values * grid.weights) > threshold
-    return DensitySample(
-        points=grid.coords[kept] * BOHR,
-        weights=grid.weights[kept] * BOHR**3,
-        values=values[kept] / BOHR**3,
-    )
+from ..mean_field import Accuracy, build_molecule
 
 
 def density_on_points(
