@@ -24,7 +24,7 @@ from neural_polarization.architectures import BackboneConfig
 from neural_polarization.checkpoints import save_model
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.density_points import DensityPoints, read_samples
+from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.packed import read_packed
 from neural_polarization.files import write_json
 from neural_polarization.heads.density import DensityConfig
@@ -68,7 +68,7 @@ class Data:
 def read(arguments: argparse.Namespace) -> Data:
     """The repository's structures with their densities, split by molecule as stored."""
     dataset = read_packed(arguments.data)
-    points = read_samples(arguments.densities, dataset.molecules)
+    points = read_density_points(arguments.densities, dataset.molecules)
     parts = {name: np.asarray(part) for name, part in dataset.splits["stored"].parts.items()}
     return Data(dataset, dataset.prepare(arguments.cutoff), points, parts)
 

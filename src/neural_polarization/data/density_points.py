@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from neural_polarization.data.densities import Densities
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.npz import ArrayFile
-from neural_polarization.density.density import Nuclei
+from neural_polarization.density.density import Density, Nuclei
+from neural_polarization.density.flat import FlatShells
 from neural_polarization.density.free_atoms import free_atom_density
 from neural_polarization.errors import DataError
 
@@ -78,18 +80,94 @@ class DensityPoints:
         )
 
 
-def read_samples(path: str | Path, molecules: FlatMolecules) -> DensityPoints:
-    """Densities of a file of `npol pack --densities` that holds samples (`points`, `weights`, `density`).
+def read_density_points(path: str | Path, molecules: FlatMolecules, number: int = 2000, seed: int = 0) -> DensityPoints:
+    """Points of the densities of a file of `npol pack --densities`.
+
+    Of a file of expansions, points are drawn around the atoms (`draw_points`); an older file has points of its own,
+    drawn from a quadrature grid, and all of these are taken.
 
     Args:
         path: the file.
         molecules: of the packed data set that it belongs to.
+        number: of points of each density, where they are drawn.
+        seed: of the points that are drawn.
 
     Raises:
         FileNotFoundError: where there is no file.
         DataError: for a file of another layout, or one that does not belong to these molecules.
     """
     file = ArrayFile(path, "densities beside a packed data set")
+    if "coefficients" in file:
+        return _points_of_expansions(Densities(path, molecules), molecules, number, seed)
+    return _samples(file, molecules)
+
+
+def draw_points(
+    atomic_numbers: Int[np.ndarray, " atoms"],
+    positions: Float[np.ndarray, "atoms 3"],
+    number: int,
+    generator: np.random.Generator,
+) -> tuple[Float[np.ndarray, "points 3"], Float[np.ndarray, " points"]]:
+    """Points around atoms, dense where electrons are, with weights such that sums of weight times value are integrals.
+
+    The distance from an atom is the sum of three exponential variables, whose density falls as exp(-r / a): a is
+    0.22 Angstrom for the valence and 0.08 Angstrom, a quarter of the points, for what is near the nucleus. Hydrogen
+    atoms get 0.6 of the points of others.
+
+    Args:
+        atomic_numbers: of the atoms.
+        positions: Angstrom.
+        number: of points.
+        generator: of random numbers.
+
+    Returns:
+        Points (Angstrom) and weights (Angstrom^3).
+    """
+    hydrogen = atomic_numbers == 1
+    chances = np.where(hydrogen, 0.6, 1.0) / np.where(hydrogen, 0.6, 1.0).sum()
+    widths = np.where(hydrogen, 0.9, 1.0)[None] * np.array(_WIDTHS)[:, None]
+    atom = generator.choice(len(positions), number, p=chances)
+    shell = generator.choice(len(_WIDTHS), number, p=_SHARES)
+    directions = generator.normal(size=(number, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    points = positions[atom] + (generator.gamma(3.0, size=number) * widths[shell, atom])[:, None] * directions
+    distances = np.linalg.norm(points[:, None] - positions, axis=-1)
+    density = np.zeros(number)
+    for share, width in zip(_SHARES, widths, strict=True):
+        density += (share * chances * np.exp(-distances / width) / (8.0 * np.pi * width**3)).sum(1)
+    return points, 1.0 / (number * density)
+
+
+_WIDTHS, _SHARES = (0.22, 0.08), (0.75, 0.25)
+
+
+def _points_of_expansions(densities: Densities, molecules: FlatMolecules, number: int, seed: int) -> DensityPoints:
+    generator = np.random.default_rng(seed)
+    found: list[tuple[Float[np.ndarray, "points 3"], ...]] = []
+    electrons: list[float] = []
+    for k, structure in enumerate(densities.structures.tolist()):
+        rows = molecules.atoms_of(np.array([structure]))
+        points, weights = draw_points(molecules.atomic_numbers[rows], molecules.positions[rows], number, generator)
+        expansion = densities[k]
+        shells = FlatShells(
+            torch.from_numpy(expansion.owners),
+            torch.from_numpy(expansion.degrees),
+            torch.from_numpy(expansion.exponents),
+            torch.from_numpy(expansion.coefficients),
+        )
+        reference = Density.from_shells(_nuclei(molecules, structure), shells)
+        values = reference.evaluate(torch.from_numpy(points)).numpy()
+        # Scaled so that the sum over the points is the exact number of electrons.
+        weights = weights * (expansion.electrons / (weights * values).sum())
+        found.append((points, weights, values - _of_free_atoms(molecules, structure, points)))
+        electrons.append(expansion.electrons)
+    points, weights, deformation = (np.stack(arrays).astype(np.float32) for arrays in zip(*found, strict=True))
+    return DensityPoints(densities.structures, points, weights, deformation, np.array(electrons))
+
+
+def _samples(file: ArrayFile, molecules: FlatMolecules) -> DensityPoints:
+    """The points that a file holds."""
+    path = file.path
     structures = file.numbers("density_structure", (None,)).astype(np.int64)
     counts = file.numbers("n_points", (len(structures),)).astype(np.int64)
     if len(np.unique(counts)) != 1:
@@ -114,11 +192,14 @@ def read_samples(path: str | Path, molecules: FlatMolecules) -> DensityPoints:
 def _of_free_atoms(
     molecules: FlatMolecules, structure: int, points: Float[np.ndarray, "points 3"]
 ) -> Float[np.ndarray, " points"]:
+    density = free_atom_density(_nuclei(molecules, structure))
+    return density.evaluate(torch.from_numpy(points.astype(np.float64)), threshold=0.0).numpy()
+
+
+def _nuclei(molecules: FlatMolecules, structure: int) -> Nuclei:
     rows = molecules.atoms_of(np.array([structure]))
     numbers = torch.from_numpy(molecules.atomic_numbers[rows])
-    index = torch.zeros_like(numbers)
-    density = free_atom_density(Nuclei(numbers, torch.from_numpy(molecules.positions[rows]), index, 1))
-    return density.evaluate(torch.from_numpy(points.astype(np.float64)), threshold=0.0).numpy()
+    return Nuclei(numbers, torch.from_numpy(molecules.positions[rows]), torch.zeros_like(numbers), 1)
 
 
 def _check_electrons(
