@@ -1,31 +1,30 @@
 """Trains a network on electron densities, alone or with other properties, and measures it on unseen molecules.
 
     python experiments/density/train.py --centres moving --size small --seed 0 -o runs/density/moving_small_0
-    python experiments/density/train.py --heads dipole --channels 48 --steps 6000 -o runs/density/with_dipoles
+    python experiments/density/train.py --heads dipole --channels 48 --steps 2200 --card \\
+        -o src/neural_polarization/pretrained/small
 
-writes OUTPUT.safetensors and OUTPUT.json with the errors. Weights are the averaged ones of the last step: neither the
-validation nor the test molecules choose anything, and both count as unseen.
+It writes OUTPUT.safetensors, OUTPUT.json with the errors, and with --card OUTPUT.md. Weights are the averaged ones of
+the last step: neither the validation nor the test molecules choose anything, and both count as unseen.
 """
 
 import argparse
 import copy
 import json
 import math
+import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from card import write_card
+from sources import Data, read
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.checkpoints import save_model
-from neural_polarization.data.batching import PreparedDataset
-from neural_polarization.data.dataset import Dataset
-from neural_polarization.data.density_points import DensityPoints, read_density_points
-from neural_polarization.data.packed import read_packed
 from neural_polarization.files import write_json
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.messages import Messages
@@ -44,33 +43,10 @@ LOSSES = {
     "forces": LossConfig(weight=1.0),
     "dipole": LossConfig(weight=0.3),
 }
+UNSAID = ("output", "report", "card")
+
 DENSITY_WEIGHT = 50.0
 """Weight of the normalized error, 0.02 of which is what the other terms are at the end of a training."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """Structures, labels, points and the parts of the split.
-
-    Attributes:
-        dataset: structures and labels.
-        prepared: the same, ready for batches.
-        points: densities of some of the structures.
-        parts: rows of the data set.
-    """
-
-    dataset: Dataset
-    prepared: PreparedDataset
-    points: DensityPoints
-    parts: dict[str, np.ndarray[Any, np.dtype[np.int64]]]
-
-
-def read(arguments: argparse.Namespace) -> Data:
-    """The repository's structures with their densities, split by molecule as stored."""
-    dataset = read_packed(arguments.data)
-    points = read_density_points(arguments.densities, dataset.molecules)
-    parts = {name: np.asarray(part) for name, part in dataset.splits["stored"].parts.items()}
-    return Data(dataset, dataset.prepare(arguments.cutoff), points, parts)
 
 
 def build(arguments: argparse.Namespace, data: Data) -> Model:
@@ -154,8 +130,8 @@ def measure(model: Model, data: Data) -> dict[str, Any]:
 def main() -> None:
     """Reads the arguments, trains, measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="data/small_molecules.npz")
-    parser.add_argument("--densities", default="data/small_molecules_densities.npz")
+    parser.add_argument("--data", nargs="+", default=["data/small_molecules.npz"])
+    parser.add_argument("--densities", nargs="+", default=["data/small_molecules_densities.npz"], help="one of each")
     parser.add_argument("--centres", default="moving")
     parser.add_argument("--size", default="full")
     parser.add_argument("--backbone", default="painn")
@@ -170,21 +146,27 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--decay", type=float, default=0.995, help="of the average of the weights")
     parser.add_argument("--report", type=int, default=100, help="steps between two lines")
+    parser.add_argument("--card", action="store_true", help="write OUTPUT.md with errors by size and element")
     parser.add_argument("-o", "--output", required=True, help="without an ending")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     started = time.perf_counter()
-    data = read(arguments)
+    data = read(arguments.data, arguments.densities, arguments.cutoff)
     model = train(build(arguments, data), data, arguments)
     result = measure(model, data) | {
         "seconds": time.perf_counter() - started,
-        "settings": {name: value for name, value in vars(arguments).items() if name not in ("output", "report")},
+        "settings": {
+            name: value for name, value in vars(arguments).items() if name not in ("output", "report", "card")
+        },
     }
     output = Path(arguments.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"name": output.name, "properties": plain(data.dataset.properties), **result}
     save_model(model, output.with_suffix(".safetensors"), metadata)
     write_json(output.with_suffix(".json"), result)
+    if arguments.card:
+        settings = {"data": arguments.data}
+        write_card(output.with_suffix(".md"), model, data, settings, " ".join(["python", *sys.argv]))
     print(json.dumps(result, indent=1))
 
 
