@@ -8,6 +8,7 @@ import torch
 from density_models import density_model, shaken
 from neural_polarization.checkpoints import load_model, save_model
 from neural_polarization.heads.density import DensityConfig
+from neural_polarization.interfaces.description import describe, info
 from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig
 from neural_polarization.molecules import Molecules
@@ -66,6 +67,7 @@ def test_a_checkpoint_keeps_the_density(tmp_path: Path, centres: str) -> None:
     save_model(model, tmp_path / "model.safetensors")
     loaded, _ = load_model(tmp_path / "model.safetensors")
     assert loaded.config.density == DensityConfig(centres, "small")
+    assert f"electron density: small basis, centres {centres}" in describe(info(tmp_path / "model.safetensors"))
     torch.testing.assert_close(
         loaded.density(batch()).evaluate(points()), model.density(batch()).evaluate(points()), rtol=0, atol=0
     )
