@@ -1,4 +1,4 @@
-"""The picture of the README: `python docs/pictures/moving_points.py`, with the extra `dft`.
+"""The picture of the README: `python docs/pictures/moving_points.py`.
 
 Acetaldehyde from the repository's own labels (B3LYP/6-31G(2df,p)): left the molecule as balls and sticks, right its
 electrons, inside the surface of 0.002 e/bohr^3, with the moving points as arrows. They are no network's: each arrow has
@@ -8,13 +8,13 @@ the direction and twice the length of the way from a nucleus to the mean centre 
 import dataclasses
 from pathlib import Path
 
-import ase
 import numpy as np
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from neural_polarization.labelling.level import Level
-from neural_polarization.labelling.properties.density import evaluate_density
+from neural_polarization.data.densities import Densities
+from neural_polarization.data.packed import read_packed
 from neural_polarization.view import Grid, Scene
 from neural_polarization.view.figures import draw_density, draw_sticks
 
@@ -49,17 +49,16 @@ def labelled(smiles: str) -> Scene:
     row = int(np.flatnonzero((labels["smiles"] == smiles) & (labels["frame"] == 0))[0])
     atoms = slice_of(labels["n_atoms"], row)
     numbers, positions = labels["atomic_numbers"][atoms].astype(int), labels["positions"][atoms]
+    densities = Densities(DATA / "small_molecules_densities.npz", read_packed(DATA / "small_molecules.npz").molecules)
+    density = densities[int(np.flatnonzero(densities.structures == row)[0])]
     with np.load(DATA / "small_molecules_densities.npz") as file:
-        which = int(np.flatnonzero(file["density_structure"] == row)[0])
-        matrix = file["density_matrix"][slice_of(file["n_matrix"], which)].astype(float)
-        level = Level.parse(str(file["level"]))
         which = int(np.flatnonzero(file["centroid_structure"] == row)[0])
         orbitals = slice_of(file["n_centroids"], which)
         centres, owners = file["centroid_positions"][orbitals].astype(float), file["centroid_owners"][orbitals]
     origin = positions.min(axis=0) - MARGIN
     shape = tuple(np.ceil((positions.max(axis=0) + MARGIN - origin) / SPACING).astype(int))
     empty = Grid(origin, SPACING * np.eye(3), np.zeros(shape))
-    values = evaluate_density(ase.Atoms(numbers, positions), level, matrix, empty.points.reshape(-1, 3))
+    values = density.evaluate(torch.from_numpy(empty.points.reshape(-1, 3))).numpy()
     return Scene(
         title="",
         atomic_numbers=numbers,

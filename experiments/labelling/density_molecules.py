@@ -1,4 +1,4 @@
-"""Chooses the molecules of `data/more_molecules.npz` and writes their structures, one file per round of labelling.
+"""Chooses the molecules of `data/ordinary_molecules.npz` and writes their structures, one file per round of labelling.
 
     python experiments/labelling/density_molecules.py FOLDER
 

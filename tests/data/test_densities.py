@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from neural_polarization.data.densities import Densities
 from neural_polarization.data.flat import FlatMolecules
@@ -31,13 +32,19 @@ def test_shells_of_every_structure(molecules: FlatMolecules, tmp_path: Path) -> 
     np.savez(tmp_path / "densities.npz", **ARRAYS)
     densities = Densities(tmp_path / "densities.npz", molecules)
     assert densities.structures.tolist() == [2, 0]
-    hydroxyl, hydrogen = densities[0], densities[1]
-    assert hydroxyl.owners.tolist() == [0, 0, 1]
-    assert hydroxyl.degrees.tolist() == [0, 1, 0]
-    assert hydroxyl.exponents.tolist() == [2.0, 3.0, 0.5]
-    assert hydroxyl.coefficients.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
-    assert hydrogen.coefficients.tolist() == [6.0]
-    assert hydroxyl.electrons == pytest.approx(np.pi**0.75 + 5.0 * (4 * np.pi) ** 0.75)
+    assert densities[0].num_functions == 5
+    both = densities.batch([1, 0])
+    electrons = [6.0 * (4 * np.pi) ** 0.75, np.pi**0.75 + 5.0 * (4 * np.pi) ** 0.75]
+    np.testing.assert_allclose(both.electrons, electrons)
+    assert both.nuclei.atomic_numbers.tolist() == [1, 8, 1]
+    # On the oxygen: its s function, and that of hydrogen one Angstrom away; p functions vanish there.
+    origin = torch.zeros(1, 3, dtype=torch.float64)
+    expected = (4.0 / np.pi) ** 0.75 + 5.0 * (1.0 / np.pi) ** 0.75 * np.exp(-0.5)
+    assert both.evaluate(origin, 1).item() == pytest.approx(expected)
+    # The slope there is that of the p function, whose coefficients are of y, z and x.
+    step = torch.tensor([[0.0, 1e-4, 0.0]], dtype=torch.float64)
+    slope = (both.evaluate(step, 1) - both.evaluate(-step, 1)).item() / 2e-4
+    assert slope == pytest.approx(2.0 * 2.0 * 3.0**0.5 * (6.0 / np.pi) ** 0.75, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from ase.build import molecule
 from pyscf import dft
 
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.data.densities import Densities
+from neural_polarization.data.packed import read_packed
 from neural_polarization.density import Density
 from neural_polarization.density.centres import CENTRES, find_bonds
 from neural_polarization.density.error import normalized_absolute_error
@@ -19,7 +21,6 @@ from neural_polarization.heads import Widths
 from neural_polarization.heads.density import FULL, SMALL, BasisSize, DensityHead
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import Accuracy, build_molecule
-from neural_polarization.labelling.properties.density import evaluate_density
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization
 from neural_polarization.units import BOHR
@@ -207,20 +208,18 @@ def test_unknown_centres() -> None:
 @pytest.mark.slow
 def test_it_learns_the_density_of_water() -> None:
     """From points of the repository's own data; the error falls below a sixth of the free atoms' in seconds."""
-    densities, structures = (np.load(DATA / name) for name in ("small_molecules_densities.npz", "small_molecules.npz"))
-    number = structures["smiles"][densities["density_structure"]].tolist().index("O")
-    structure = densities["density_structure"][number]
-    assert int(structures["n_atoms"][structure]) == 3
-    start = int(structures["n_atoms"][:structure].sum())
-    water = ase.Atoms(structures["atomic_numbers"][start : start + 3], structures["positions"][start : start + 3])
-    first = int(densities["n_matrix"][:number].sum())
-    matrix = densities["density_matrix"][first : first + int(densities["n_matrix"][number])]
-    level = Level.parse(str(densities["level"]))
-    grid = dft.gen_grid.Grids(build_molecule(water, level, Accuracy()))
+    data = read_packed(DATA / "small_molecules.npz")
+    densities = Densities(DATA / "small_molecules_densities.npz", data.molecules)
+    with np.load(DATA / "small_molecules.npz") as structures:
+        number = structures["smiles"][densities.structures].tolist().index("O")
+    exact = densities[number]
+    water = ase.Atoms(exact.nuclei.atomic_numbers.numpy(), exact.nuclei.positions.numpy())
+    assert water.get_chemical_formula() == "H2O"
+    grid = dft.gen_grid.Grids(build_molecule(water, Level.parse("HF/STO-3G"), Accuracy()))
     grid.atom_grid, grid.prune = (30, 110), None
     grid.build(with_non0tab=False)
     points, weights = torch.from_numpy(grid.coords * BOHR), torch.from_numpy(grid.weights * BOHR**3)
-    reference = torch.from_numpy(evaluate_density(water, level, matrix, points.numpy()))
+    reference = exact.evaluate(points)
     of_one = torch.zeros(len(points), dtype=torch.long)
     molecules = Molecules.from_ase(water, CUTOFF, torch.float32)
 

@@ -10,6 +10,7 @@ import ase
 import ase.io
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("rdkit")
 
@@ -18,14 +19,12 @@ from neural_polarization.data.packed import read_packed
 from neural_polarization.labelling import packing
 from neural_polarization.labelling.calculation import Request, compute
 from neural_polarization.labelling.commands import add_parsers
-from neural_polarization.labelling.expansion import expansion_on_points
 from neural_polarization.labelling.jobs import serial
 from neural_polarization.labelling.level import Level
-from neural_polarization.labelling.mean_field import FAST, Accuracy, build_molecule
+from neural_polarization.labelling.mean_field import FAST, Accuracy
 from neural_polarization.labelling.properties.density import evaluate_density
 from neural_polarization.labelling.relaxation import relax
 from neural_polarization.labelling.store import LabelStore, Record, read_labels, structure_key
-from neural_polarization.units import BOHR
 
 REQUEST = Request(Level.parse("PBE/3-21G"), FAST, ("forces",))
 
@@ -88,11 +87,10 @@ def test_densities_of_the_set(data_set: Path) -> None:
     labels = compute(structures[5], replace(REQUEST, quantities=("density",)))
     points = np.array([[0.3, 0.0, 0.1], [0.9, -0.5, 0.4]])
     exact = evaluate_density(structures[5], REQUEST.level, labels["density_matrix"], points)
-    molecule = build_molecule(structures[5], REQUEST.level, Accuracy())
-    fitted = expansion_on_points(molecule, densities[5].coefficients, points / BOHR) / BOHR**3
-    np.testing.assert_allclose(fitted, exact, rtol=0.02)
-    for k in range(8):
-        assert densities[k].electrons == pytest.approx(structures[k].numbers.sum(), abs=1e-6)
+    np.testing.assert_allclose(densities[5].evaluate(torch.tensor(points)), exact, rtol=0.02)
+    everything = densities.batch(range(8))
+    np.testing.assert_allclose(everything.charge, 0.0, atol=1e-6)
+    np.testing.assert_allclose(everything.dipole, loaded.labels["dipole"], atol=1e-4)
     with np.load(data_set / "densities.npz") as extra:
         assert 0 < extra["fit_error"].min() <= extra["fit_error"].max() < 2e-3
         electrons = extra["centroid_occupations"][: extra["n_centroids"][0]].sum()

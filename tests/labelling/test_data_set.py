@@ -8,12 +8,14 @@ import ase
 import numpy as np
 import pytest
 
+from neural_polarization.data.densities import Densities
 from neural_polarization.data.packed import read_packed
-from neural_polarization.labelling.level import Level
-from neural_polarization.labelling.mean_field import LEAN, Accuracy, build_grid, build_molecule
-from neural_polarization.labelling.properties.density import density_on_points, unpack_matrix
 
 DATA = Path(__file__).parents[2] / "data"
+
+
+SETS = ("small_molecules", "ordinary_molecules")
+FILES = ("ethanol.npz", *(f"{name}{part}.npz" for name in SETS for part in ("", "_densities")))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def rows(counts: np.ndarray, k: int) -> slice:
     return slice(end - int(counts[k]), end)
 
 
-@pytest.mark.parametrize("name", ["ethanol.npz", "small_molecules.npz", "small_molecules_densities.npz"])
+@pytest.mark.parametrize("name", FILES)
 def test_checksums(name: str) -> None:
     stated = re.search(rf"^([0-9a-f]{{64}})  {name}$", (DATA / "README.md").read_text(), re.MULTILINE)
     assert stated is not None
@@ -43,7 +45,7 @@ def test_checksums(name: str) -> None:
 def test_promised_sizes(main: dict[str, np.ndarray], extra: dict[str, np.ndarray]) -> None:
     assert len(main["n_atoms"]) >= 800
     assert np.isfinite(main["polarizability"][:, 0, 0]).sum() >= 250
-    assert len(extra["n_points"]) >= 150
+    assert len(extra["n_coefficients"]) >= 150
     assert len(extra["n_centroids"]) == len(main["n_atoms"])
     for name in ("energy", "forces", "dipole", "homo", "spatial_extent", "hirshfeld_charges"):
         assert np.isfinite(main[name]).all()
@@ -85,16 +87,26 @@ def test_sum_rules_of_all_structures(main: dict[str, np.ndarray], extra: dict[st
     np.testing.assert_allclose(nuclei[order] - electrons, main["dipole"][order], atol=2e-4)
 
 
-def test_a_stored_density(main: dict[str, np.ndarray], extra: dict[str, np.ndarray]) -> None:
-    k = int(np.argmin(extra["n_matrix"]))
-    structure = int(extra["density_structure"][k])
-    of_atoms = rows(main["n_atoms"], structure)
-    atoms = ase.Atoms(main["atomic_numbers"][of_atoms], main["positions"][of_atoms])
-    molecule = build_molecule(atoms, Level.parse(str(extra["level"])), Accuracy())
-    grid = build_grid(molecule, LEAN)
-    grid.build()
-    matrix = unpack_matrix(extra["density_matrix"][rows(extra["n_matrix"], k)])
-    density = density_on_points(molecule, matrix, grid.coords)
-    assert density @ grid.weights == pytest.approx(molecule.nelectron, abs=1e-4)
-    sample = rows(extra["n_points"], k)
-    assert extra["weights"][sample] @ extra["density"][sample] == pytest.approx(molecule.nelectron, rel=1e-5)
+@pytest.mark.parametrize("name", SETS)
+def test_densities(name: str) -> None:
+    """Every density has the electrons and the dipole of its structure, and the fit is as good as the README says."""
+    data = read_packed(DATA / f"{name}.npz")
+    densities = Densities(DATA / f"{name}_densities.npz", data.molecules)
+    assert len(densities) == len(np.unique(densities.structures)) >= 100
+    everything = densities.batch(range(len(densities)))
+    assert everything.charge.abs().max() < 1e-6
+    np.testing.assert_allclose(everything.dipole, data.labels["dipole"][densities.structures], atol=2e-4)
+    extent = data.labels["spatial_extent"][densities.structures]
+    np.testing.assert_allclose(everything.spatial_extent, extent, rtol=2e-4)
+    with np.load(DATA / f"{name}_densities.npz") as arrays:
+        assert 0 < arrays["fit_error"].mean() < 1e-3
+        assert arrays["fit_error"].max() < 1.5e-3
+
+
+def test_ordinary_molecules_are_new(main: dict[str, np.ndarray]) -> None:
+    with np.load(DATA / "ordinary_molecules.npz") as arrays:
+        assert not set(arrays["smiles"].tolist()) & set(main["smiles"].tolist())
+        assert arrays["level"] == main["level"]
+        parts = [set(arrays["smiles"][arrays["split"] == part].tolist()) for part in range(3)]
+    assert all(parts)
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])

@@ -1,9 +1,6 @@
 """Densities beside a packed data set, as sums of Gaussian functions on the nuclei.
 
-    rho(r) = sum over atoms A, shells k and m of c_Akm N_l(a_k) S_lm(r - A) exp(-a_k |r - A|^2)
-
-S are real solid harmonics, in the order m = -l..l, which is y, z, x for l = 1. N makes the integral of every squared
-function one. The arrays of the file:
+The functions are those of `density.gaussians`. The arrays of the file:
 
 - `density_structure` (densities,): row of each density's structure in the packed data set;
 - `basis_elements`, `basis_n_shells` (elements,): atomic numbers, and how many shells each has;
@@ -13,43 +10,22 @@ function one. The arrays of the file:
 - `fit_error` (densities,): integral of |fitted - computed| over the number of electrons.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import final
 
 import numpy as np
-from jaxtyping import Float, Int
+import torch
 
 from neural_polarization.data.cache import Array
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.npz import ArrayFile
+from neural_polarization.density.density import Density, Nuclei
+from neural_polarization.density.flat import FlatShells
 from neural_polarization.errors import DataError
 
 
-@dataclass(frozen=True)
-class Expansion:
-    """The density of one structure.
-
-    Attributes:
-        owners: atom of each shell.
-        degrees: l of each shell.
-        exponents: 1/Angstrom^2.
-        coefficients: those of all shells one after the other, m = -l..l, e/Angstrom^(3/2).
-    """
-
-    owners: Int[np.ndarray, " shells"]
-    degrees: Int[np.ndarray, " shells"]
-    exponents: Float[np.ndarray, " shells"]
-    coefficients: Float[np.ndarray, " functions"]
-
-    @property
-    def electrons(self) -> float:
-        """Integral of the density over space, e."""
-        starts = np.cumsum(2 * self.degrees + 1) - (2 * self.degrees + 1)
-        spherical = self.degrees == 0
-        of_one = (2.0 * np.pi / self.exponents[spherical]) ** 0.75
-        return float(of_one @ self.coefficients[starts[spherical]])
-
-
+@final
 class Densities:
     """The densities of a file that `npol pack --densities` wrote.
 
@@ -65,33 +41,50 @@ class Densities:
     def __init__(self, path: str | Path, molecules: FlatMolecules) -> None:
         file = ArrayFile(path, "densities beside a packed data set")
         self.structures = file.numbers("density_structure", (None,)).astype(np.int64)
-        counts = file.numbers("n_coefficients", (len(self.structures),)).astype(np.int64)
-        self._coefficients = file.numbers("coefficients", (int(counts.sum()),))
-        self._ends = np.cumsum(counts)
+        self._counts = file.numbers("n_coefficients", (len(self.structures),)).astype(np.int64)
+        self._coefficients = file.numbers("coefficients", (int(self._counts.sum()),))
+        self._ends = np.cumsum(self._counts)
         self._shells = _shells(file)
         self._molecules = molecules
         for density in range(len(self)):
-            self._check(str(path), density, int(counts[density]))
+            self._check(str(path), density, int(self._counts[density]))
 
     def __len__(self) -> int:
         return len(self.structures)
 
-    def __getitem__(self, density: int) -> Expansion:
-        """One density, by its place in the file; `structures` has the row of its structure in the data set."""
-        shells = [self._shells[number] for number in self._numbers(density).tolist()]
-        functions = int(sum(np.sum(2 * degrees + 1) for degrees, _ in shells))
-        end = int(self._ends[density])
-        return Expansion(
-            owners=np.repeat(np.arange(len(shells)), [len(degrees) for degrees, _ in shells]),
-            degrees=np.concatenate([degrees for degrees, _ in shells]),
-            exponents=np.concatenate([exponents for _, exponents in shells]),
-            coefficients=self._coefficients[end - functions : end].astype(np.float64),
-        )
+    def __getitem__(self, density: int) -> Density:
+        """One density, by its place in the file, in float64; `structures` has the row of its structure."""
+        return self.batch([density])
 
-    def _numbers(self, density: int) -> Array:
+    def batch(self, densities: Sequence[int]) -> Density:
+        """Several densities as one batch in float64, in the order of their places in the file."""
+        atoms = [self._atoms(density) for density in densities]
+        counts = torch.tensor([one.stop - one.start for one in atoms])
+        rows = np.concatenate([np.arange(one.start, one.stop) for one in atoms])
+        numbers = self._molecules.atomic_numbers[rows]
+        shells = [self._shells[number] for number in numbers.tolist()]
+        ends = self._ends[list(densities)]
+        starts = ends - self._counts[list(densities)]
+        nuclei = Nuclei(
+            torch.from_numpy(numbers.astype(np.int64)),
+            torch.from_numpy(self._molecules.positions[rows].astype(np.float64)),
+            torch.arange(len(atoms)).repeat_interleave(counts),
+            len(atoms),
+        )
+        coefficients = [self._coefficients[start:end] for start, end in zip(starts, ends, strict=True)]
+        flat = FlatShells(
+            owners=torch.arange(len(rows)).repeat_interleave(torch.tensor([len(degrees) for degrees, _ in shells])),
+            degrees=torch.from_numpy(np.concatenate([degrees for degrees, _ in shells])),
+            exponents=torch.from_numpy(np.concatenate([exponents for _, exponents in shells])),
+            coefficients=torch.from_numpy(np.concatenate(coefficients).astype(np.float64)),
+        )
+        return Density.from_shells(nuclei, flat)
+
+    def _atoms(self, density: int) -> slice:
+        """The rows of the structure's atoms in the data set."""
         structure = int(self.structures[density])
         start = int(self._molecules.starts[structure])
-        return self._molecules.atomic_numbers[start : start + int(self._molecules.n_atoms[structure])]
+        return slice(start, start + int(self._molecules.n_atoms[structure]))
 
     def _check(self, path: str, density: int, count: int) -> None:
         structure = int(self.structures[density])
@@ -100,7 +93,7 @@ class Densities:
                 f"{path}: density {density} is of structure {structure}, but the data set has {len(self._molecules)}; "
                 "give the data set that was packed with this file"
             )
-        numbers = self._numbers(density).tolist()
+        numbers = self._molecules.atomic_numbers[self._atoms(density)].tolist()
         unknown = sorted({number for number in numbers if number not in self._shells})
         expected = sum(int(np.sum(2 * self._shells[n][0] + 1)) for n in numbers if n in self._shells)
         if unknown or count != expected:

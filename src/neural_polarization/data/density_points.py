@@ -10,8 +10,7 @@ from jaxtyping import Float, Int
 from neural_polarization.data.densities import Densities
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.npz import ArrayFile
-from neural_polarization.density.density import Density, Nuclei
-from neural_polarization.density.flat import FlatShells
+from neural_polarization.density.density import Nuclei
 from neural_polarization.density.free_atoms import free_atom_density
 from neural_polarization.errors import DataError
 
@@ -148,19 +147,13 @@ def _points_of_expansions(densities: Densities, molecules: FlatMolecules, number
     for k, structure in enumerate(densities.structures.tolist()):
         rows = molecules.atoms_of(np.array([structure]))
         points, weights = draw_points(molecules.atomic_numbers[rows], molecules.positions[rows], number, generator)
-        expansion = densities[k]
-        shells = FlatShells(
-            torch.from_numpy(expansion.owners),
-            torch.from_numpy(expansion.degrees),
-            torch.from_numpy(expansion.exponents),
-            torch.from_numpy(expansion.coefficients),
-        )
-        reference = Density.from_shells(_nuclei(molecules, structure), shells)
+        reference = densities[k]
         values = reference.evaluate(torch.from_numpy(points)).numpy()
+        total = reference.electrons.item()
         # Scaled so that the sum over the points is the exact number of electrons.
-        weights = weights * (expansion.electrons / (weights * values).sum())
+        weights = weights * (total / (weights * values).sum())
         found.append((points, weights, values - _of_free_atoms(molecules, structure, points)))
-        electrons.append(expansion.electrons)
+        electrons.append(total)
     points, weights, deformation = (np.stack(arrays).astype(np.float32) for arrays in zip(*found, strict=True))
     return DensityPoints(densities.structures, points, weights, deformation, np.array(electrons))
 

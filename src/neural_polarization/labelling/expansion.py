@@ -44,7 +44,7 @@ _RIDGE = 1e-12
 _BLOCK = 2.0e7
 """Numbers of three-centre integrals that are held at once."""
 
-_ERROR_GRID = Grid((20, 86), (30, 146))
+_ERROR_GRID = Grid((15, 50), (25, 110))
 
 
 @lru_cache(maxsize=32)
