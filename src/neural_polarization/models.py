@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neural_polarization.architectures import BackboneConfig, look_up
-from neural_polarization.density import Density
+from neural_polarization.density import Density, Gaussians, Nuclei
+from neural_polarization.density.free_atoms import free_atoms
 from neural_polarization.heads import HEADS, Head, Widths
 from neural_polarization.heads.density import SIZES, DensityConfig, DensityHead
 from neural_polarization.messages import Lengths, Messages
@@ -378,23 +379,35 @@ class Model(Predictor):
         Raises:
             ValueError: as `forward` and `density`.
         """
+        predicted, deformation = self.with_deformation(molecules, forces, properties)
+        nuclei = Nuclei.of(molecules)
+        return predicted, Density((*free_atoms(nuclei), *deformation), nuclei)
+
+    def with_deformation(
+        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
+    ) -> tuple[dict[str, Tensor], tuple[Gaussians, ...]]:
+        """The same with the density less that of free atoms, which is what is learned.
+
+        Raises:
+            ValueError: as `with_density`.
+        """
         head = self._head_of_density()
         wanted = tuple(self.heads) if properties is None else tuple(properties)
         for name in wanted:
             look_up(self.config.heads, name, "properties")
-        densities: list[Density] = []
+        found: list[tuple[Gaussians, ...]] = []
 
         def values(moved: Molecules) -> dict[str, Tensor]:
             atoms = self.representation(moved)
-            densities.append(head(atoms, moved))
+            found.append(head.deformation(atoms, moved))
             return {name: self.head(name)(atoms, moved) for name in wanted}
 
         if self._energy is None or self._energy not in wanted or not forces:
             predicted = values(molecules)
         else:
             predicted = with_forces(values, self._energy, molecules, self.training)
-        (density,) = densities
-        return predicted, density if torch.is_grad_enabled() else density.detach()
+        (deformation,) = found
+        return predicted, deformation if torch.is_grad_enabled() else tuple(part.detach() for part in deformation)
 
     def _head_of_density(self) -> DensityHead:
         if self.density_head is None:

@@ -49,6 +49,8 @@ class DataConfig:
             `split` takes the validation part from `path`.
         test: File of the test part, in the same format. Left out: `split` takes the test part from `path`, unless there
             is a file for validation: then there is a test part only if `split.test` asks for one.
+        densities: For packed files only: file of `npol pack --densities` with electron densities of some of the
+            structures, which `model.density` is trained on.
         properties: Labels that are read, by the name that they get. Left out: all that the format knows.
         label_source: For packed QM9 files only: bits of the array `label_source`; molecules with at least one of them
             are kept. Left out: all molecules.
@@ -64,6 +66,7 @@ class DataConfig:
     path: str = ""
     validation: str | None = None
     test: str | None = None
+    densities: str | None = None
     properties: dict[str, PropertyConfig] | None = None
     label_source: int | None = None
     exclude: str | None = None

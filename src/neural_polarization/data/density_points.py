@@ -57,6 +57,13 @@ class DensityPoints:
         """Those of some structures of the data set, such as its training part."""
         return self.subset(np.flatnonzero(np.isin(self.structures, structures)))
 
+    def of_part(self, part: Int[np.ndarray, " part"]) -> "DensityPoints":
+        """Those of a part of the data set, with structures that count the part: row k is structure part[k]."""
+        here = self.of_structures(part)
+        order = np.argsort(part)
+        rows = order[np.searchsorted(part, here.structures, sorter=order)]
+        return DensityPoints(rows, here.points, here.weights, here.deformation, here.electrons)
+
     def drawn(self, number: int, generator: np.random.Generator) -> "DensityPoints":
         """Some of the points of every density, the same number of each, without repetition.
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.data.sources import DataConfig
+from neural_polarization.heads.density import DensityConfig
 from neural_polarization.models import HeadConfig, PolarizationConfig, check_head_names
 
 
@@ -19,15 +20,17 @@ class ModelSection:
         backbone: The network that is polarized.
         polarization: How the network is polarized.
         elements: Chemical symbols of the elements that the model is for. Left out: those that occur in the data.
+        density: How the electron density is predicted; it needs `data.densities`. Left out: it is not.
     """
 
-    heads: Mapping[str, HeadConfig]
+    heads: Mapping[str, HeadConfig] = field(default_factory=dict[str, HeadConfig])
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     polarization: PolarizationConfig = field(default_factory=PolarizationConfig)
     elements: tuple[str, ...] | None = None
+    density: DensityConfig | None = None
 
     def __post_init__(self) -> None:
-        if not self.heads:
+        if not self.heads and self.density is None:
             raise ValueError("heads: a model needs at least one, for instance energy: {kind: extensive}")
         check_head_names(self.heads)
 
@@ -132,6 +135,7 @@ class TrainingConfig:
         losses: How the error of each property, and of "forces", enters the loss. A property that is not listed has the
             default loss. Forces that are not listed are left out where the data have none; every loss that is listed
             with a weight needs labels.
+        density_points: Number of points of each density that a step looks at, drawn anew in every step.
         schedule: How the learning rate changes.
         machine: What the training runs on.
         seed: Seed of the random numbers that set the first weights and the order of the batches.
@@ -153,6 +157,7 @@ class TrainingConfig:
     validate_every: int = 1
     checkpoint_seconds: float = 30.0
     losses: Mapping[str, LossConfig] = field(default_factory=dict[str, LossConfig])
+    density_points: int = 500
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
     seed: int = 0
@@ -166,6 +171,7 @@ class TrainingConfig:
             batch_size=self.batch_size,
             evaluation_batch_size=self.evaluation_batch_size,
             validate_every=self.validate_every,
+            density_points=self.density_points,
             learning_rate=self.learning_rate,
         )
         _at_least(
