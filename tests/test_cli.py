@@ -57,7 +57,9 @@ def test_from_training_to_prediction(
     assert "-99" not in (tmp_path / "ions.extxyz").read_text()
     written, warning = capsys.readouterr()
     assert written == f"written: {tmp_path / 'ions.extxyz'} (2 structures)\n"
-    assert warning.startswith("npol: warning: 1 of 2 structures have a charge, on which energy of this model does not")
+    assert warning.startswith(
+        "npol: warning: outside of what the model was trained on: charge +1 (H2O): the training had 0"
+    )
     assert warning.count("\n") == 1
     assert main(["predict", model, str(xyz)]) == 0
     assert "energy [eV]" in capsys.readouterr().out
@@ -109,8 +111,8 @@ def test_failures_of_a_comparison_are_told_and_code_1(
         (["predict", "none.safetensors"], "nothing to predict"),
         (["predict", "none.safetensors", "a.xyz", "--output", "a.pdf"], "unknown kind of output"),
         (["predict", "none.safetensors", "a.xyz", "--colour"], "unknown argument '--colour'"),
-        (["predict", "none.safetensors", "a.xyz", "--device", "gpu"], "device 'gpu' is not known"),
-        (["evaluate", "none.safetensors", "--device", "gpu"], "device 'gpu' is not known"),
+        (["predict", "none.safetensors", "a.xyz", "--device", "tpu"], "device 'tpu' is not known"),
+        (["evaluate", "none.safetensors", "--device", "tpu"], "device 'tpu' is not known"),
         (["predict", "none.safetensors", "a.xyz", "--batch-size", "-1"], "--batch-size: expected at least 1, got -1"),
         (["evaluate", "none.safetensors", "--batch-size", "0"], "--batch-size: expected at least 1, got 0"),
         (["evaluate", "none.safetensors", "--color", "3"], "--color is not known"),
@@ -142,3 +144,63 @@ def test_a_damaged_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "compare" in capsys.readouterr().out
+
+
+def test_only_errors_on_purpose_are_the_users(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FAULTS 2: a shape error of torch read "npol: error: mat1 and mat2 ...", as if the user had made it."""
+    import torch
+
+    def multiply(*_: object) -> int:
+        torch.ones(2, 3) @ torch.ones(2, 3)
+        return 0
+
+    monkeypatch.setattr("neural_polarization.cli._info", multiply)
+    assert main(["info", "model.safetensors"]) == 70
+    error = capsys.readouterr().err
+    assert error.startswith("npol: error: RuntimeError: mat1 and mat2 shapes cannot be multiplied")
+    assert "This may be a bug of neural-polarization; run the same command with --traceback" in error
+    assert error.count("\n") == 1
+    assert main(["info", "model.safetensors", "--traceback"]) == 70
+    error = capsys.readouterr().err
+    assert "Traceback" in error and "in multiply" in error
+    monkeypatch.setattr("neural_polarization.cli._info", lambda *_: {}["key"])
+    assert main(["info", "model.safetensors"]) == 70
+    monkeypatch.setattr("neural_polarization.cli._info", lambda *_: int("seven"))
+    assert main(["info", "model.safetensors"]) == 70
+    assert "ValueError: invalid literal" in capsys.readouterr().err
+    monkeypatch.setattr("neural_polarization.cli._info", lambda *_: open("/none/at/all"))  # noqa: PTH123, SIM115
+    assert main(["info", "model.safetensors"]) == 2
+
+
+def test_an_experiment_is_no_comparison_and_the_other_way_round(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FAULTS 5: an experiment given to `npol compare` was told of an unknown key 'data'."""
+    file = write_experiment(tmp_path)
+    assert main(["compare", str(file)]) == 2
+    assert "is one experiment, which `npol train` takes" in capsys.readouterr().err
+    (tmp_path / "grid.yaml").write_text("base: experiment.yaml\nvariants: {plain: {}}\n")
+    assert main(["train", str(tmp_path / "grid.yaml")]) == 2
+    assert "is a comparison of several trainings, which `npol compare` takes" in capsys.readouterr().err
+
+
+def test_every_module_is_imported_without_fcntl_and_resource() -> None:
+    """FAULTS 3: nothing could be imported on Windows."""
+    code = (
+        "import importlib, pkgutil, sys\n"
+        "sys.modules['fcntl'] = sys.modules['resource'] = None\n"
+        "import filelock\n"
+        "import neural_polarization\n"
+        "names = [m.name for m in pkgutil.walk_packages(neural_polarization.__path__, 'neural_polarization.')]\n"
+        "for name in names:\n"
+        "    try:\n"
+        "        importlib.import_module(name)\n"
+        "    except ImportError as error:\n"
+        "        assert 'fcntl' not in str(error) and 'resource' not in str(error), (name, error)\n"
+        "print(len(names))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100

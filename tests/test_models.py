@@ -311,3 +311,32 @@ def test_presets_and_numbers_in_their_place() -> None:
         Model(ModelConfig(ELEMENTS, HEADS, BackboneConfig(preset="big")))
     with pytest.raises(ValueError, match=r"backbone.lmax: painn has no degrees"):
         Model(ModelConfig(ELEMENTS, HEADS, BackboneConfig(lmax=2)))
+
+
+def test_a_training_without_scales_is_warned_of_once() -> None:
+    """FAULTS 1.19: the README's loop learned thousands of eV from zero."""
+    water = Molecules.from_ase(molecule("H2O"), 5.0)
+
+    def steps(model: Model, count: int) -> None:
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
+        for _ in range(count):
+            predictions = model(water)
+            (predictions["energy"].sum() + predictions["forces"].square().sum()).backward()
+            optimizer.step()
+
+    config = ModelConfig(("H", "O"), {"energy": HeadConfig("extensive", forces=True)}, BackboneConfig("painn", 8, 1))
+    model = Model(config).train()
+    for _ in range(5):  # gradients alone are no training
+        model(water)["energy"].sum().backward()
+    steps(model, 2)
+    with pytest.warns(UserWarning, match="references and scales were never set.*fit_scales") as said:
+        steps(model, 4)
+    assert len(said) == 1
+    fitted, loaded = Model(config).train(), Model(config).train()
+    labels = {"energy": torch.tensor([-2000.0], dtype=torch.float64)}
+    fitted.fit_scales(labels, torch.tensor([[2.0, 1.0]]))
+    loaded.load_state_dict(fitted.state_dict())
+    steps(fitted, 4)
+    steps(loaded, 4)
+    evaluated = Model(config).eval()
+    steps(evaluated, 4)  # of forces with respect to positions, for instance

@@ -27,6 +27,8 @@ ROOMS = [
     "moves",
     "messages",
     "polarization",
+    "knowledge",
+    "predictor",
     "response",
     "electronic",
     "density",

@@ -34,6 +34,7 @@ from neural_polarization.settings import plain
 from neural_polarization.training.config import LossConfig
 from neural_polarization.training.densities import DensityBatch, by_molecule, density_errors
 from neural_polarization.training.experiment import errors_of
+from neural_polarization.training.learned import completed
 from neural_polarization.training.losses import Losses
 
 ELEMENTS = ("H", "C", "N", "O", "F")
@@ -62,6 +63,9 @@ def build(arguments: argparse.Namespace, data: Data) -> Model:
     model = Model(config)
     train = data.parts["train"]
     model.fit_scales(data.dataset.labels_of(train), torch.from_numpy(data.dataset.composition(ELEMENTS, train)))
+    assert model.knowledge is not None
+    of_training = data.dataset.subset(train).prepare(model.cutoff)
+    model.knowledge = completed(model.knowledge, model, data.dataset, of_training)
     return model
 
 
@@ -127,6 +131,28 @@ def measure(model: Model, data: Data) -> dict[str, Any]:
     return result
 
 
+def finish(model: Model, data: Data, arguments: argparse.Namespace, seconds: float, command: str) -> None:
+    """Measures a trained model and writes it, its errors, and its card where that is asked for.
+
+    Args:
+        model: as it was trained.
+        data: that it was trained on.
+        arguments: of the command.
+        seconds: that the training took.
+        command: that is named on the card.
+    """
+    settings = {name: value for name, value in vars(arguments).items() if name not in UNSAID}
+    result = measure(model, data) | {"seconds": seconds, "settings": settings}
+    output = Path(arguments.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"name": output.name, "properties": plain(data.dataset.properties), **result}
+    save_model(model, output.with_suffix(".safetensors"), metadata)
+    write_json(output.with_suffix(".json"), result)
+    if arguments.card:
+        write_card(output.with_suffix(".md"), model, data, settings, command)
+    print(json.dumps(result, indent=1))
+
+
 def main() -> None:
     """Reads the arguments, trains, measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -153,21 +179,7 @@ def main() -> None:
     started = time.perf_counter()
     data = read(arguments.data, arguments.densities, arguments.cutoff)
     model = train(build(arguments, data), data, arguments)
-    result = measure(model, data) | {
-        "seconds": time.perf_counter() - started,
-        "settings": {
-            name: value for name, value in vars(arguments).items() if name not in ("output", "report", "card")
-        },
-    }
-    output = Path(arguments.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"name": output.name, "properties": plain(data.dataset.properties), **result}
-    save_model(model, output.with_suffix(".safetensors"), metadata)
-    write_json(output.with_suffix(".json"), result)
-    if arguments.card:
-        settings = {"data": arguments.data}
-        write_card(output.with_suffix(".md"), model, data, settings, " ".join(["python", *sys.argv]))
-    print(json.dumps(result, indent=1))
+    finish(model, data, arguments, time.perf_counter() - started, " ".join(["python", *sys.argv]))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """`npol`: the command line. Nothing heavy is imported before a command needs it."""
 
 import argparse
+import dis
 import json
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +19,17 @@ if TYPE_CHECKING:
     from neural_polarization.training.config import ExperimentConfig
 
 USER_ERROR = 2
+BUG = 70
 INTERRUPTED = 130
+LONGEST = 500
+"""Characters of an unforeseen error that are shown."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code.
 
-    Mistakes of the user are one line on standard error and code 2; `--traceback` shows where they were found.
+    Mistakes of the user are one line on standard error and code 2; anything else that goes wrong may be a bug, which
+    the line says, and has code 70. `--traceback` shows where an error arose.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     show = "--traceback" in words
@@ -34,15 +40,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser().print_help()
         return USER_ERROR if words else 0
     try:
-        return run(known, rest)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return run(known, rest)
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; the same command continues after the last epoch that was finished\n")
         return INTERRUPTED
-    except (ValueError, OSError, ImportError, ArithmeticError, RuntimeError) as error:
+    except Exception as error:
         if show:
             traceback.print_exc()
-        sys.stderr.write(f"npol: error: {' '.join(str(error).split())}\n")
-        return USER_ERROR
+        text = " ".join(str(error).split())
+        if on_purpose(error):
+            sys.stderr.write(f"npol: error: {text}\n")
+            return USER_ERROR
+        hint = "" if show else "; run the same command with --traceback to see where, and report it with that"
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        sys.stderr.write(
+            f"npol: error: {type(error).__name__}: {text[:LONGEST]} ({Path(place.filename).name}, line "
+            f"{place.lineno}). This may be a bug of neural-polarization{hint}\n"
+        )
+        return BUG
+
+
+def on_purpose(error: BaseException) -> bool:
+    """Whether an error is a message to the user: raised by a statement of this library, or by the operating system.
+
+    An error that another library raised, or Python itself, and that nobody translated, was not foreseen.
+
+    Example:
+        >>> try:
+        ...     int("seven")
+        ... except ValueError as error:
+        ...     on_purpose(error)
+        False
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return True  # a file that is not there, a disk that is full
+    if not isinstance(error, ValueError | OSError | ImportError | ArithmeticError | RuntimeError):
+        return False
+    place = error.__traceback__
+    if place is None:
+        return False
+    while place.tb_next is not None:
+        place = place.tb_next
+    code = place.tb_frame.f_code
+    ours = str(place.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == "neural_polarization"
+    return ours and dis.opname[code.co_code[place.tb_lasti]] == "RAISE_VARARGS"
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    sys.stderr.write(f"npol: warning: {' '.join(str(message).split())}\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -85,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--device", default="cpu", help="cpu or cuda")
     evaluate.add_argument("--batch-size", type=int, default=256, metavar="N")
     evaluate.add_argument("--overwrite", action="store_true", help="replace an evaluation that is there")
+    evaluate.add_argument("--strict", action="store_true", help="refuse what lies outside of the model's training")
     evaluate.epilog = "--data.path FILE evaluates on other data; every setting under `data` can be changed like this."
     evaluate.set_defaults(run=_evaluate)
 
@@ -96,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
         "-o", "--output", metavar="FILE", help=".extxyz, .csv or .json; default: a table on the screen"
     )
     predict.add_argument("--batch-size", type=int, default=64, metavar="N")
+    predict.add_argument("--strict", action="store_true", help="refuse what lies outside of the model's training")
     predict.set_defaults(run=_predict)
 
     expressiveness = commands.add_parser(
@@ -170,6 +219,8 @@ def _train(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.training.experiment import fit
 
     tree, source = read_yaml(known.config)
+    if "variants" in tree and "model" not in tree:
+        raise ValueError(f"{known.config}: is a comparison of several trainings, which `npol compare` takes")
     overrides = read_overrides(rest)
     source = replace(source, overridden=frozenset(overrides))
     config = build(ExperimentConfig, with_overrides(tree, overrides), source)
@@ -216,6 +267,7 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.evaluation.evaluation import evaluate, write_evaluation
     from neural_polarization.evaluation.reports import errors_table
     from neural_polarization.interfaces.devices import checked_device
+    from neural_polarization.knowledge import OutsideTrainingWarning, Watch
     from neural_polarization.settings import ConfigError, read_overrides
 
     overrides = read_overrides(rest)
@@ -223,9 +275,12 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
         if not key.startswith("data."):
             raise ConfigError(f"--{key} is not known to `npol evaluate`; settings of the data begin with --data.")
     changed = {key.removeprefix("data."): value for key, value in overrides.items()}
-    directory = Path(known.output) if known.output else Path(known.checkpoint).parent
+    checkpoint = Path(known.checkpoint)
+    directory = Path(known.output) if known.output else checkpoint if checkpoint.is_dir() else checkpoint.parent
     _check_batch_size(known.batch_size)
-    evaluation = evaluate(known.checkpoint, changed, known.batch_size, checked_device(known.device), _trusted(known))
+    warnings.simplefilter("always", OutsideTrainingWarning)
+    device, trust, watch = checked_device(known.device), _trusted(known), Watch(known.strict)
+    evaluation = evaluate(known.checkpoint, changed, known.batch_size, device, trust, watch)
     files = write_evaluation(evaluation, directory, known.overwrite)
     sys.stdout.write(f"{errors_table(evaluation.plain())}\nwritten: {', '.join(str(file) for file in files)}\n")
     return 0
@@ -234,7 +289,8 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
 def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
     from neural_polarization.interfaces.outputs import check_output, table, write_predictions
-    from neural_polarization.interfaces.prediction import predict, undefined_moments, units_of, unseen_charges
+    from neural_polarization.interfaces.prediction import check_elements, predict, undefined_moments
+    from neural_polarization.knowledge import OutsideTrainingWarning, Watch
 
     # Files after an option are not recognized as such by argparse; they are in `rest`.
     checkpoint, files = checkpoint_and_files(known, rest)
@@ -242,12 +298,14 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     if known.output:
         check_output(known.output, known.overwrite)
     model, stored = chosen_model(known, checkpoint)
-    structures = chosen_structures(known, files)
-    for warning in (unseen_charges(model, structures), undefined_moments(model, structures)):
-        if warning:
-            sys.stderr.write(f"npol: warning: {warning}\n")
-    predictions = predict(model, structures, known.batch_size)
-    units = units_of(stored.metadata)
+    structures, names = chosen_structures(known, files)
+    check_elements(model, structures, names)
+    undefined = undefined_moments(model, structures)
+    if undefined:
+        sys.stderr.write(f"npol: warning: {undefined}\n")
+    warnings.simplefilter("always", OutsideTrainingWarning)
+    predictions = predict(model, structures, known.batch_size, watch=Watch(known.strict))
+    units = stored.units
     if known.output:
         write_predictions(predictions, units, known.output, known.overwrite)
         sys.stdout.write(f"written: {known.output} ({len(predictions)} structures)\n")
@@ -258,14 +316,16 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
 
 def _view(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
-    from neural_polarization.interfaces.prediction import units_of
+    from neural_polarization.interfaces.prediction import check_elements
     from neural_polarization.view.page import check_page, write_page
     from neural_polarization.view.prediction import scenes_of
 
     checkpoint, files = checkpoint_and_files(known, rest)
     check_page(known.output, known.overwrite)
     model, stored = chosen_model(known, checkpoint)
-    scenes = scenes_of(model, chosen_structures(known, files), units_of(stored.metadata), known.spacing)
+    structures, names = chosen_structures(known, files)
+    check_elements(model, structures, names)
+    scenes = scenes_of(model, structures, stored.units, known.spacing)
     write_page(scenes, known.output, known.title, known.overwrite)
     sys.stdout.write(f"written: {known.output} ({len(scenes)} structure{'' if len(scenes) == 1 else 's'})\n")
     return 0

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -68,6 +69,19 @@ def locked(path: Path, wait: bool = False) -> Generator[None]:
         with suppress(PermissionError):  # Windows removes the file with the lock, not before
             path.unlink(missing_ok=True)
         lock.release()
+
+
+def remove_leftovers(path: Path, older: float = 0.0) -> None:
+    """Removes what writers of a file left behind when they were killed.
+
+    Args:
+        path: the file; nobody may be writing it, unless `older` is longer than writing takes.
+        older: least age of what is removed, seconds.
+    """
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime >= older:
+                leftover.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

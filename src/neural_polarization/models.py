@@ -1,8 +1,8 @@
 """A network (polarized or not) with heads, made from a plain configuration."""
 
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+import warnings
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -15,13 +15,29 @@ from neural_polarization.density import Density, Gaussians, Nuclei
 from neural_polarization.density.free_atoms import free_atoms
 from neural_polarization.heads import HEADS, Head, Widths
 from neural_polarization.heads.density import SIZES, DensityConfig, DensityHead
+from neural_polarization.knowledge import GIVEN, ISOLATED, References, TrainingKnowledge, references_of
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
 from neural_polarization.polarization import NeuralPolarization, Polarized
+from neural_polarization.predictor import FORCES, PredictedProperty, Predictor, predicted_names, with_forces
 
-FORCES = "forces"
-"""Name of the predictions, and of the labels, that are minus the gradient of the energy."""
+__all__ = [
+    "FORCES",
+    "MOVES",
+    "HeadConfig",
+    "Model",
+    "ModelConfig",
+    "PolarizationConfig",
+    "PredictedProperty",
+    "Predictor",
+    "check_head_names",
+    "predicted_names",
+    "with_forces",
+]
+
+UNSCALED_STEPS = 3
+"""So many changes of the weights make a training, of which a model without scales warns."""
 
 
 @dataclass(frozen=True)
@@ -125,128 +141,6 @@ MOVES: dict[str, type[Move] | None] = {
 """Every move by its name; None is the one that fits the backbone."""
 
 
-@dataclass(frozen=True)
-class PredictedProperty:
-    """What is predicted under one name.
-
-    Attributes:
-        shape: Shape of the property of one molecule; `()` is one number.
-        forces: Whether the property is an energy whose negative gradient is predicted as "forces".
-        periodic: Whether the property of a periodic system is defined.
-        sees_charge: Whether the property depends on the total charge of a molecule.
-        dipole: Whether the property is a dipole moment, e*Angstrom.
-    """
-
-    shape: tuple[int, ...] = ()
-    forces: bool = False
-    periodic: bool = True
-    sees_charge: bool = False
-    dipole: bool = False
-
-
-class Predictor(nn.Module, ABC):
-    """Anything that predicts properties of molecules: what `predict`, the ASE calculator and a training loop need.
-
-    `Model` is one, and so is `FineTuned`, a model of another package that was polarized.
-    """
-
-    @property
-    @abstractmethod
-    def cutoff(self) -> float:
-        """Distance below which nuclei are neighbours, Angstrom."""
-
-    @property
-    @abstractmethod
-    def elements(self) -> tuple[str, ...]:
-        """Chemical symbols of the elements that it is for."""
-
-    @property
-    @abstractmethod
-    def predictions(self) -> Mapping[str, PredictedProperty]:
-        """What it predicts, by name; "forces" come with the property that has them."""
-
-    @abstractmethod
-    def compute(
-        self, molecules: Molecules, names: Collection[str]
-    ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
-        """Some of the properties, without forces, and the displacement of each moving point, Angstrom."""
-
-    def forward(
-        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
-    ) -> dict[str, Tensor]:
-        """Properties in their internal units, by name.
-
-        Args:
-            molecules: a batch; its floating-point type must be that of the model.
-            forces: whether "forces" (atoms, 3), eV/Angstrom, are among them, if a property is their energy.
-                They are minus the gradient of the energy, through the displacements. In training mode, and where
-                `molecules.positions` require a gradient, they can be differentiated again.
-            properties: names of the properties that are asked for, by default all; there are no forces without their
-                energy.
-
-        Returns:
-            Tensors (molecules, ...); those of a `Model` are float64, so that reference values keep all their digits.
-            Under `torch.no_grad` and `torch.inference_mode` none of them keeps a graph.
-
-        Raises:
-            ValueError: for a property that it does not predict, or one that is not defined for these molecules.
-        """
-        return self.with_displacement(molecules, forces, properties)[0]
-
-    def with_displacement(
-        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
-    ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
-        """Properties as `forward` gives them and, from the same pass, the displacement of each moving point, Angstrom.
-
-        Raises:
-            ValueError: as `forward`.
-        """
-        known = self.predictions
-        wanted = tuple(known) if properties is None else tuple(properties)
-        energies = [name for name in wanted if look_up(known, name, "properties").forces]
-        if not energies or not forces:
-            return self.compute(molecules, wanted)
-        (energy,) = energies
-        points: list[Tensor] = []
-
-        def values(moved: Molecules) -> dict[str, Tensor]:
-            predicted, displacement = self.compute(moved, wanted)
-            points.append(displacement)
-            return predicted
-
-        predicted = with_forces(values, energy, molecules, self.training)
-        (displacement,) = points
-        return predicted, displacement if torch.is_grad_enabled() else displacement.detach()
-
-
-def with_forces(
-    values: Callable[[Molecules], dict[str, Tensor]], energy: str, molecules: Molecules, training: bool
-) -> dict[str, Tensor]:
-    """What a function of molecules gives, and "forces" (atoms, 3): minus the gradient of the energy among it.
-
-    Args:
-        values: the function; the energy is one number per molecule.
-        energy: its name among the values.
-        molecules: where it is evaluated.
-        training: whether the forces are to be differentiated by weights. Where `molecules.positions` require a
-            gradient they can be differentiated in any case, for the Hessian.
-    """
-    graph = torch.is_grad_enabled()
-    with molecules.differentiable() as moved:
-        predicted = values(moved)
-        (gradient,) = torch.autograd.grad(
-            predicted[energy].sum(),
-            moved.positions,
-            create_graph=graph and (training or molecules.positions.requires_grad),
-            retain_graph=graph,  # the other properties share it
-            allow_unused=True,
-            materialize_grads=True,
-        )
-    if not graph:
-        predicted = {name: value.detach() for name, value in predicted.items()}
-    return {**predicted, FORCES: -gradient}
-
-
 class Model(Predictor):
     """A representation with one head per property.
 
@@ -313,6 +207,9 @@ class Model(Predictor):
                 f"{config.heads[self._energy].kind} is {self.head(self._energy).shape}; set forces to false"
             )
         self.register_buffer("force_scale", torch.ones((), dtype=torch.float32))
+        self._scaled = False  # whether anybody has set references and scales, or loaded them
+        self._steps, self._seen_version = 0, -1  # changes of the weights between passes
+        self.register_load_state_dict_post_hook(_scales_are_set)
 
     force_scale: Tensor
 
@@ -347,6 +244,14 @@ class Model(Predictor):
     def represent(self, molecules: Molecules) -> Polarized:
         """Features and displacements, before any head."""
         return self.representation(molecules)
+
+    def forward(
+        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Properties as `Predictor.forward` gives them; a training without scales is warned of."""
+        if self.training and not self._scaled and not torch.compiler.is_compiling():
+            self._warn_when_trained()
+        return super().forward(molecules, forces, properties)
 
     def compute(
         self, molecules: Molecules, names: Collection[str]
@@ -417,17 +322,45 @@ class Model(Predictor):
             )
         return self.density_head
 
-    def fit_scales(self, labels: Mapping[str, Tensor], composition: Float[Tensor, "molecules elements"]) -> None:
-        """Sets reference values and scales of every head from training labels.
+    def _warn_when_trained(self) -> None:
+        """Says once that a model is trained whose scales were never set: when its weights have changed a few times."""
+        weight = next(self.parameters())
+        if weight.is_inference() or weight._version <= self._seen_version:
+            return
+        self._steps += self._seen_version >= 0
+        self._seen_version = weight._version
+        if self._steps == UNSCALED_STEPS:
+            warnings.warn(
+                "a model is trained whose references and scales were never set: it has to learn total energies of "
+                "thousands of eV from zero; call model.fit_scales(labels, composition) with the training labels before "
+                "the first step",
+                stacklevel=4,
+            )
+
+    def fit_scales(
+        self,
+        labels: Mapping[str, Tensor],
+        composition: Float[Tensor, "molecules elements"],
+        references: Mapping[str, Mapping[str, float]] | None = None,
+        isolated_atoms: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
+        """Sets reference values and scales of every head from training labels, and what is known of the training.
 
         Args:
             labels: per property float64 (molecules, ...), internal units, NaN where missing; "forces" (atoms, 3) if
                 there are any.
             composition: count of each of the configuration's elements in each molecule.
+            references: per property, values of free atoms by element, internal unit; what is not given is fitted.
+            isolated_atoms: the same from isolated atoms among the data, for elements that are not under `references`.
 
         Raises:
-            ValueError: if a head has no label at all.
+            ValueError: if a head has no label at all, or references are given for a property that is no sum over atoms
+                or for an element that the model does not have.
         """
+        given, isolated = references or {}, isolated_atoms or {}
+        self._check_references(given)
+        self._check_references(isolated)
+        learned: dict[str, References] = {}
         for name in self.heads:
             values = labels.get(name)
             known = None if values is None else ~values.reshape(len(values), -1).isnan().any(-1)
@@ -436,7 +369,22 @@ class Model(Predictor):
                     f"property {name!r} has no label in the training data (there are: {', '.join(labels)}); give "
                     "labels or remove its head"
                 )
-            self.head(name).fit(values[known].double(), composition[known].double())
+            head, elements = self.head(name), self.config.elements
+            head.baseline.given = {**isolated.get(name, {}), **given.get(name, {})}
+            head.fit(values[known].double(), composition[known].double())
+            if head.has_references:
+                sources = {
+                    **dict.fromkeys(isolated.get(name, {}), ISOLATED),
+                    **dict.fromkeys(given.get(name, {}), GIVEN),
+                }
+                learned[name] = references_of(elements, head.baseline.references, sources, composition[known])
+        self._scaled = True
+        self.knowledge = TrainingKnowledge(
+            structures=len(composition),
+            elements=dict(zip(self.config.elements, composition.sum(0).round().int().tolist(), strict=True)),
+            references=learned,
+            ranges={name: _range(labels[name]) for name in predicted_names(self) if _has_range(labels.get(name))},
+        )
         forces = labels.get(FORCES)
         if self._energy is not None and forces is not None and not forces.isnan().all():
             # One scale for the energy and its gradient: what the network adds per atom is of the size of a force
@@ -444,12 +392,38 @@ class Model(Predictor):
             self.head(self._energy).baseline.set_scale(forces[~forces.isnan()].double())
             self.force_scale.copy_(self.head(self._energy).baseline.scale)
 
+    def _check_references(self, references: Mapping[str, Mapping[str, float]]) -> None:
+        for name, values in references.items():
+            if name not in self.config.heads or not self.head(name).of_atoms:
+                sums = [key for key in self.config.heads if self.head(key).of_atoms]
+                raise ValueError(
+                    f"references: {name!r} is no property of this model that is a sum over atoms (these are: "
+                    f"{', '.join(sums) or 'none'}); leave it out"
+                )
+            strange = [symbol for symbol in values if symbol not in self.config.elements]
+            if strange:
+                raise ValueError(
+                    f"references.{name}: {', '.join(strange)} is not among the elements of the model "
+                    f"({', '.join(self.config.elements)}); leave it out"
+                )
+
     def scale_of(self, name: str) -> float:
         """Size of a property's residual in the training data, its internal unit; "forces" eV/Angstrom."""
         return float(self.force_scale if name == FORCES else self.head(name).baseline.scale)
 
 
-def predicted_names(model: Predictor) -> tuple[str, ...]:
-    """Names of what a model predicts, "forces" among them where a property is their energy."""
-    known = model.predictions
-    return (*known, FORCES) if any(of.forces for of in known.values()) else tuple(known)
+def _has_range(labels: Tensor | None) -> bool:
+    return labels is not None and labels.dim() <= 2 and not bool(labels.isnan().all())
+
+
+def _range(labels: Tensor) -> tuple[float, float]:
+    """Smallest and largest label; of vectors, their lengths."""
+    sizes = labels.double() if labels.dim() == 1 else labels.double().norm(dim=-1)
+    known = sizes[~sizes.isnan()]
+    return float(known.min()), float(known.max())
+
+
+def _scales_are_set(module: nn.Module, _: object) -> None:
+    """Weights that are loaded bring their scales."""
+    assert isinstance(module, Model)
+    module._scaled = True  # pyright: ignore[reportPrivateUsage]

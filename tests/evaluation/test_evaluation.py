@@ -1,6 +1,7 @@
 """Evaluation of a checkpoint on its own split and on other data."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 
 from neural_polarization.checkpoints import load_model, save_model
 from neural_polarization.data.packed import write_packed
+from neural_polarization.errors import DataError
 from neural_polarization.evaluation.evaluation import evaluate, write_evaluation
 from neural_polarization.evaluation.reports import errors_table
+from neural_polarization.knowledge import OutsideTrainingWarning, Watch
 from neural_polarization.settings import Source, build
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.experiment import fit
@@ -53,12 +56,51 @@ def test_files_and_no_accidental_overwriting(run: Path, tmp_path: Path) -> None:
     evaluation = evaluate(run / "run" / "model.safetensors")
     files = write_evaluation(evaluation, tmp_path)
     assert [file.name for file in files] == [
-        "evaluation.json", "parity_energy.png", "parity_dipole.png", "parity_forces.png",
+        "evaluation.json", "parity_energy.png", "parity_dipole.png", "parity_forces.png", "displacements.png",
+        "learning_curve.png",
     ]  # fmt: skip
     assert all(file.stat().st_size for file in files)
     with pytest.raises(FileExistsError, match="--overwrite"):
         write_evaluation(evaluation, tmp_path)
     write_evaluation(evaluation, tmp_path, overwrite=True)
+
+
+def test_energies_are_drawn_without_their_references(run: Path) -> None:
+    """FAULTS 6: the parity of energies showed totals of -4.2187e6 meV."""
+    parity = evaluate(run / "run").parities["test"]["energy"]
+    model, _ = load_model(run / "run")
+    references = model.head("energy").baseline.references.numpy()
+    counts = waters().composition(("H", "O"))[load_model(run / "run")[1].tensors["split.test"].numpy()]
+    np.testing.assert_allclose(parity.baseline, 1000.0 * counts @ references, rtol=1e-12)
+    assert np.abs(parity.label - parity.baseline).max() < 5_000  # meV
+    assert not evaluate(run / "run").parities["test"]["forces"].baseline.any()
+
+
+def test_displacements_by_element(run: Path) -> None:
+    moved = evaluate(run / "run").displacements
+    sizes = waters().molecules.n_atoms
+    split = load_model(run / "run")[1].tensors
+    judged = np.concatenate([split["split.validation"].numpy(), split["split.test"].numpy()])
+    assert {symbol: len(lengths) for symbol, lengths in moved.items()} == {
+        "H": int(sizes[judged].sum()) - len(judged), "O": len(judged),
+    }  # fmt: skip
+    assert 0.0 < moved["O"].max() <= 0.5
+
+
+def test_compositions_outside_of_the_training_are_counted(run: Path, tmp_path: Path) -> None:
+    """FAULTS 1.1 in an evaluation: of other data than the training's, here with peroxide only in the new file."""
+    model, stored = load_model(run / "run")
+    assert model.knowledge is not None and model.knowledge.references["energy"].rank == 2
+    rank_one = replace(model.knowledge.references["energy"], compositions=((2, 1),))
+    model.knowledge = replace(model.knowledge, references={"energy": rank_one})
+    save_model(model, tmp_path / "model.safetensors", stored.metadata, stored.tensors)
+    with pytest.warns(OutsideTrainingWarning, match="composition HO: the training determines 1 of 2"):
+        evaluation = evaluate(tmp_path / "model.safetensors")
+    assert evaluation.plain()["outside_training"] == evaluation.outside
+    sizes = waters().molecules.n_atoms[stored.tensors["split.test"].numpy()]
+    assert evaluation.outside["test"] == int((sizes == 2).sum())
+    with pytest.raises(DataError, match="strict"):
+        evaluate(tmp_path / "model.safetensors", watch=Watch(strict=True))
 
 
 def test_other_data_are_evaluated_as_a_whole(run: Path, tmp_path: Path) -> None:

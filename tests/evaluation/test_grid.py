@@ -14,17 +14,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from neural_polarization.data.packed import write_packed
+from neural_polarization.data.sources import open_dataset
 from neural_polarization.evaluation import comparison as comparing
 from neural_polarization.evaluation import matching
 from neural_polarization.evaluation.comparison import compare, measure, tabulate
 from neural_polarization.evaluation.grid import Cell, Grid, GridConfig, VariantConfig, read_grid
 from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
 from neural_polarization.evaluation.tables import make_table, write_table
-from neural_polarization.settings import ConfigError, Source, build, with_overrides
+from neural_polarization.files import write_json, write_text
+from neural_polarization.settings import ConfigError, Source, build, plain, with_overrides
 from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.learned import fingerprint
 from waters import experiment, waters
 
 PLAIN = {"model.polarization.messages": "plain"}
@@ -193,6 +198,15 @@ def test_steps_of_every_experiment_are_timed(tmp_path: Path) -> None:
 def test_the_first_step_is_no_part_of_the_median(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "_Step", lambda *_: lambda number: (60.0, 1.0, 9.0, 2.0)[number])
     assert step_seconds({"plain": config(tmp_path)}, waters(), ("H", "O"), rounds=3) == {"plain": 2.0}
+
+
+def test_load_that_comes_and_goes_does_not_choose() -> None:
+    """FAULTS 6: "wider" took 0.85 of plain's time in one run and 1.21 in the next."""
+    load = np.array([1.0, 1.0, 3.0, 8.0, 1.5, 1.0, 2.0])
+    late = np.array([1.0, 1.0, 3.0, 9.0, 1.5, 1.0, 2.0])
+    times = matching.in_turns({"plain": (0.010 * load).tolist(), "wider": (0.012 * late).tolist()})
+    assert times["wider"] / times["plain"] == pytest.approx(1.2)
+    assert times["plain"] == pytest.approx(0.015)
 
 
 def test_minutes_become_as_many_steps_as_fit_into_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,3 +415,29 @@ def test_overwriting_a_grid_trains_it_anew(tmp_path: Path) -> None:
     assert failures == []
     assert json.loads((run / "result.json").read_text())["epochs"] == 3
     assert (run / "model.safetensors").read_bytes() != before
+
+
+def test_a_grid_is_not_continued_with_other_data(tmp_path: Path) -> None:
+    """FAULTS 1.11: ratios between models of different data."""
+    grid = grid_of(tmp_path, seeds=[0])
+    (cell, *_) = grid.cells({})
+    write_text(cell.directory.config, yaml.safe_dump(plain(cell.config)))
+    present = fingerprint(open_dataset(cell.config.data))
+    write_json(cell.directory.result, {"content_hash": present})
+    comparing.check_data([cell], overwrite=False)
+    write_packed(waters(seed=7), tmp_path / "waters.npz")
+    with pytest.raises(FileExistsError, match=r"learned from other contents of .*waters.npz .*--overwrite"):
+        comparing.check_data([cell], overwrite=False)
+    comparing.check_data([cell], overwrite=True)
+    assert not cell.directory.started
+    write_json(cell.directory.result, {})  # release 0.1.0 did not say
+    comparing.check_data([cell], overwrite=False)
+
+
+def test_no_table_of_different_data(tmp_path: Path) -> None:
+    grid = grid_of(tmp_path, seeds=[0, 1])
+    costs = comparing.Costs({}, {}, {})
+    for k, cell in enumerate(grid.cells({})[:2]):
+        write_json(cell.directory.result, {**result(1.0), "content_hash": f"{k}"})
+    with pytest.raises(ValueError, match="trainings learned from 2 different contents of one file"):
+        tabulate(grid, costs)

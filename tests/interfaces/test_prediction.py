@@ -2,7 +2,9 @@
 
 import csv
 import json
+import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,29 @@ import pytest
 import torch
 from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.fd import calculate_numerical_stress
 
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.errors import DataError
 from neural_polarization.heads import HEADS
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.outputs import table, write_predictions
 from neural_polarization.interfaces.prediction import (
     Prediction,
+    check_elements,
     from_smiles,
     predict,
     undefined_moments,
     unseen_charges,
+)
+from neural_polarization.knowledge import (
+    FITTED,
+    Departure,
+    OutsideTrainingWarning,
+    References,
+    TrainingKnowledge,
+    Watch,
 )
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.molecules import Molecules
@@ -241,7 +254,9 @@ def test_only_dipoles_see_the_charge() -> None:
     ion.info["charge"] = 1
     for kind in HEADS:
         one = Model(ModelConfig(("H", "O"), {"x": HeadConfig(kind)}, BackboneConfig(channels=8, num_layers=2)))
-        values = [prediction.properties["x"] for prediction in predict(one, [neutral, ion])]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OutsideTrainingWarning)
+            values = [prediction.properties["x"] for prediction in predict(one, [neutral, ion])]
         told = unseen_charges(one, [neutral, ion])
         assert np.allclose(*values) == (told is not None), kind
         assert unseen_charges(one, [neutral, neutral]) is None
@@ -257,7 +272,7 @@ def test_only_dipoles_see_the_charge() -> None:
     [
         ("cuda", "device 'cuda': PyTorch .* sees 0 CUDA devices; take cpu"),
         ("cuda:3", "device 'cuda:3': PyTorch .* sees 0 CUDA devices"),
-        ("gpu", "device 'gpu' is not known; expected cpu, cuda"),
+        ("gpu", "device 'cuda': PyTorch .* sees 0 CUDA devices"),
         ("meta", "device 'meta' is not supported"),
     ],
 )
@@ -283,9 +298,16 @@ def test_the_calculator_sees_a_new_charge(model: Model) -> None:
     neutral = atoms.get_dipole_moment()
     for charge in (1, 0):
         atoms.info["charge"] = charge
+        if charge:
+            with pytest.warns(
+                OutsideTrainingWarning, match="1 of 1 structures have a charge, on which energy, polariz"
+            ):
+                atoms.get_dipole_moment()
         fresh = molecule("H2O", calculator=NeuralPolarizationCalculator(model))
         assert isinstance(fresh, ase.Atoms)
         fresh.info["charge"] = charge
+        assert isinstance(fresh.calc, NeuralPolarizationCalculator)
+        fresh.calc._watch = atoms.calc._watch  # which has said it
         np.testing.assert_array_equal(atoms.get_dipole_moment(), fresh.get_dipole_moment())
         assert np.allclose(atoms.get_dipole_moment(), neutral) == (charge == 0)
     assert isinstance(atoms.calc, NeuralPolarizationCalculator)
@@ -365,3 +387,102 @@ def test_the_calculator_in_a_crystal(model: Model) -> None:
         crystal.get_dipole_moment()
     (prediction,) = predict(model, [crystal])
     assert prediction.properties.keys() == {"energy"}
+
+
+@pytest.fixture
+def ethanol_model(model: Model) -> Model:
+    """A model that knows that it was trained on ethanol alone, as the demo's is."""
+    references = References(dict.fromkeys("HCO", -1.0), dict.fromkeys("HCO", FITTED), ((6, 2, 1),))
+    model.knowledge = TrainingKnowledge(
+        structures=10, elements={"H": 60, "C": 20, "O": 10}, references={"energy": references}, charges=(0.0,)
+    )
+    return model
+
+
+def test_compositions_outside_are_warned_of_and_marked(ethanol_model: Model, tmp_path: Path) -> None:
+    """FAULTS 1.1: water, methane and propane from a model of ethanol, off by hundreds of eV without a word."""
+    strange = [molecule("H2O"), molecule("CH4"), molecule("C3H8")]
+    with pytest.warns(OutsideTrainingWarning) as said:
+        predictions = predict(ethanol_model, [molecule("CH3CH2OH"), *strange])
+    assert len(said) == 1
+    assert "composition H2O, CH4, C3H8: the training determines 1 of 3" in str(said[0].message)
+    assert [prediction.outside for prediction in predictions] == [(), *[(Departure.COMPOSITION,)] * 3]
+    write_predictions(predictions, UNITS, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open() as file:
+        assert [row["outside_training"] for row in csv.DictReader(file)] == ["", *["composition"] * 3]
+    write_predictions(predictions, UNITS, tmp_path / "out.json")
+    entries = json.loads((tmp_path / "out.json").read_text())["structures"]
+    assert [entry.get("outside_training") for entry in entries] == [None, *[["composition"]] * 3]
+    write_predictions(predictions, UNITS, tmp_path / "out.extxyz")
+    frames = ase.io.read(tmp_path / "out.extxyz", ":")
+    assert [frame.info.get("outside_training") for frame in frames] == [None, *["composition"] * 3]
+    with pytest.raises(DataError, match="composition H2O, CH4, C3H8"):
+        predict(ethanol_model, strange, watch=Watch(strict=True))
+
+
+def test_the_calculator_says_each_departure_once(ethanol_model: Model) -> None:
+    """FAULTS 1.8: E(+1) - E(0) = 0 without a word; and a composition is said once, not in every step."""
+    calculator = NeuralPolarizationCalculator(ethanol_model)
+    atoms = molecule("H2O", calculator=calculator)
+    with pytest.warns(OutsideTrainingWarning, match="composition H2O") as said:
+        for step in range(3):
+            atoms.rattle(0.01, seed=step)
+            atoms.get_potential_energy()
+    assert len(said) == 1
+    ion = molecule("CH3CH2OH", calculator=calculator)
+    ion.info["charge"] = 1
+    with pytest.warns(
+        OutsideTrainingWarning, match=r"charge \+1 \(C2H6O\): the training had 0 only, and energy, polar"
+    ):
+        ion.get_potential_energy()
+    strict = molecule("H2O", calculator=NeuralPolarizationCalculator(ethanol_model, strict=True))
+    with pytest.raises(DataError, match="composition H2O"):
+        strict.get_potential_energy()
+
+
+def test_an_ion_of_the_charge_that_was_trained_is_nothing_to_tell(ethanol_model: Model) -> None:
+    assert ethanol_model.knowledge is not None
+    ion = molecule("CH3CH2OH")
+    ion.info["charge"] = 1
+    ethanol_model.knowledge = replace(ethanol_model.knowledge, charges=(1.0,))
+    assert unseen_charges(ethanol_model, [ion, ion]) is None
+    ethanol_model.knowledge = replace(ethanol_model.knowledge, charges=(0.0, 1.0))
+    told = unseen_charges(ethanol_model, [ion, molecule("CH3CH2OH")])
+    assert told is not None and told.startswith("1 of 2 structures have a charge")
+
+
+def test_an_element_that_no_training_structure_had(ethanol_model: Model) -> None:
+    """FAULTS 1.2."""
+    assert ethanol_model.knowledge is not None
+    ethanol_model.knowledge = replace(ethanol_model.knowledge, elements={"H": 3, "C": 1, "O": 0})
+    with pytest.raises(
+        ValueError, match=r"w.xyz: structure 4 \(H2O\) contains O, which the model names, but no training"
+    ):
+        check_elements(ethanol_model, [molecule("H2O")], ["w.xyz: structure 4"])
+
+
+def test_the_free_energy_is_a_property_of_ase(model: Model) -> None:
+    """FAULTS 3: force_consistent=True and numerical stress raised."""
+    crystal = bulk("CO", "rocksalt", a=4.5, cubic=True)
+    crystal.calc = NeuralPolarizationCalculator(model, double=True)
+    energy = crystal.get_potential_energy()
+    assert crystal.get_potential_energy(force_consistent=True) == energy
+    assert "free_energy" in crystal.calc.implemented_properties
+    stress = calculate_numerical_stress(crystal, eps=1e-4)
+    assert np.isfinite(stress).all() and stress.shape == (6,)
+
+
+def test_predictions_that_are_not_finite(model: Model) -> None:
+    """FAULTS 1.15: they were printed, with exit code 0."""
+    with torch.no_grad():
+        model.head("energy").baseline.scale.fill_(float("inf"))
+    with pytest.raises(ValueError, match="the model predicts energy that are not finite for H2O"):
+        predict(model, [molecule("H2O")])
+
+
+def test_total_energies_are_shown_to_tenths_of_a_millielectronvolt(model: Model) -> None:
+    """FAULTS 5: -4219.14 for a model with an error of 34 meV."""
+    model.head("energy").baseline.references.fill_(-4219.14159265)
+    (prediction,) = predict(model, [ase.Atoms("H")])
+    energy = float(prediction.properties["energy"])
+    assert f" {energy:.4f} " in table([prediction], UNITS)

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -223,3 +225,64 @@ def test_capacity_leaves_room_for_its_own_atoms_and_molecule() -> None:
     assert capacity.atoms >= 9
     assert capacity.holds(molecules)
     assert not capacity.holds(batch([3] * capacity.molecules, 1, 4.0))
+
+
+def test_of_a_failing_compiler_only_its_errors_are_shown() -> None:
+    """FAULTS 3: one line of 200,000 characters."""
+    text = (
+        "backend='inductor' raised:\nCppCompileError: C++ compile error\n\nCommand:\ng++ main.cpp -o main.so "
+        + "-I/usr/include " * 5000
+        + "\n\nOutput:\nmain.cpp: In function 'kernel':\nmain.cpp:3:5: error: 'foo' was not declared\n    3 | foo();\n"
+        "main.cpp:9:1: fatal error: bar.h: No such file\n"
+    )
+    assert module.error_lines(text) == (
+        "main.cpp:3:5: error: 'foo' was not declared; main.cpp:9:1: fatal error: bar.h: No such file"
+    )
+    assert len(module.error_lines("x" * 200_000)) <= 300
+
+
+def test_unfinished_files_of_the_compilers_cache_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS 3: a training that was killed while it compiled left an empty object, on which every later one failed."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    folder = tmp_path / "cache" / "ab"
+    folder.mkdir(parents=True)
+    whole = Path(next(iter((Path(torch.__file__).parent / "lib").glob("libc10*.so")))).read_bytes()
+    (folder / "cab.o").write_bytes(b"")
+    (folder / "cut.so").write_bytes(whole[: len(whole) // 2])
+    (folder / "whole.so").write_bytes(whole)
+    (tmp_path / "mine.so").write_bytes(b"")
+    for named, removed in (
+        (f"{folder}/cab.o: file not recognized: file is empty", [folder / "cab.o"]),
+        (f"OSError: {folder}/cut.so: file too short", [folder / "cut.so"]),
+        (f"OSError: {folder}/whole.so: undefined symbol: f", []),
+        (f"OSError: {tmp_path}/mine.so: file too short", []),
+        (f"OSError: {folder}/gone.so: file too short", []),
+    ):
+        assert module.remove_broken(named) == removed
+    assert sorted(path.name for path in folder.iterdir()) == ["whole.so"]
+
+
+def test_after_a_broken_cache_the_step_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "require_compiler", lambda: None)
+    monkeypatch.setattr(module, "remove_broken", lambda text: [Path("a.o")] if "file is empty" in text else [])
+    attempts: list[str] = []
+
+    def fails(texts: list[str]) -> Callable[..., Callable[..., None]]:
+        def compiler(graph: object, **_: object) -> Callable[..., Any]:
+            def run(*tensors: torch.Tensor) -> Any:
+                attempts.append("run")
+                if texts:
+                    raise OSError(texts.pop(0))
+                return graph(*tensors)  # type: ignore[operator]
+
+            return run
+
+        return compiler
+
+    monkeypatch.setattr(torch, "compile", fails(["a.o: file is empty"]))
+    model = small("riding")
+    CompiledModel(model).prepare(batch([3, 4], 0, model.cutoff))
+    assert len(attempts) == 2
+    monkeypatch.setattr(torch, "compile", fails(["g++: error: unknown option"] * 3))
+    with pytest.raises(module.CompilationError, match=r"cannot be compiled: g\+\+: error: unknown option; repair"):
+        CompiledModel(model).prepare(batch([3, 4], 0, model.cutoff))

@@ -21,6 +21,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from safetensors.torch import load_file
+from scipy.spatial.distance import pdist
 
 from neural_polarization.checkpoints import load_model
 from neural_polarization.data.dataset import Dataset
@@ -612,3 +613,69 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
         assert {key: float(value) for key, value in one.items()} == pytest.approx(
             {key: float(value) for key, value in two.items()}, rel=1e-4
         )
+
+
+def test_a_run_is_not_resumed_with_other_data(tmp_path: Path) -> None:
+    """FAULTS 1.10: the file was replaced by another of the same name, and test molecules had been trained on."""
+    config = config_of(tmp_path, epochs=2, checkpoint_seconds=0.0)
+    with interrupted(at_step=4):
+        fit(config, quiet=True)
+    data = tmp_path / "waters.npz"
+    before = data.read_bytes()
+    write_packed(waters(seed=3), data)
+    with pytest.raises(ConfigError, match=r"waters.npz has changed since this run was interrupted .*--overwrite"):
+        fit(config, quiet=True)
+    other = waters()
+    other.labels["energy"][5] += 1e-6  # the same molecules with another label
+    write_packed(other, data)
+    with pytest.raises(ConfigError, match="has changed since this run was interrupted"):
+        fit(config, quiet=True)
+    data.write_bytes(before)
+    assert fit(config, quiet=True)["epochs"] == 2
+
+
+def test_an_interrupted_run_of_an_earlier_release_goes_on(tmp_path: Path) -> None:
+    """Settings that did not exist then have their defaults, and its resume file does not say what it learned from."""
+    config = config_of(tmp_path, epochs=2, checkpoint_seconds=0.0)
+    with interrupted(at_step=4):
+        fit(config, quiet=True)
+    run = tmp_path / "run"
+    tree = yaml.safe_load((run / "config.yaml").read_text())
+    del tree["training"]["references"], tree["training"]["isolated_atoms"]
+    (run / "config.yaml").write_text(yaml.safe_dump(tree))
+    stored = torch.load(run / "resume.ckpt", weights_only=True)
+    del stored["content_hash"]
+    torch.save(stored, run / "resume.ckpt")
+    assert fit(config, quiet=True)["epochs"] == 2
+
+
+def test_leftovers_of_killed_runs_are_removed(tmp_path: Path) -> None:
+    config, run = config_of(tmp_path, epochs=1), tmp_path / "run"
+    with interrupted(at_step=1):
+        fit(config, quiet=True)
+    for name in (".model.safetensors.k3j2", ".config.yaml.x", ".result.json.y", "resume.new"):
+        (run / name).write_bytes(b"half")
+    (run / ".gitignore").write_text("mine")
+    fit(config, quiet=True)
+    assert sorted(path.name for path in run.iterdir()) == [
+        ".gitignore", "config.yaml", "metrics.csv", "model.safetensors", "result.json", "resume.ckpt",
+    ]  # fmt: skip
+
+
+def test_what_was_learned_from_is_in_the_model(tmp_path: Path) -> None:
+    config = config_of(tmp_path, epochs=1)
+    result = fit(config, quiet=True)
+    model, _ = load_model(tmp_path / "run")
+    task = prepare(config)
+    assert model.knowledge == task.model.knowledge
+    knowledge = model.knowledge
+    assert knowledge is not None
+    assert knowledge.content_hash == result["content_hash"]
+    dataset, train = task.dataset, task.split.train
+    assert knowledge.structures == 24 and knowledge.largest_molecule == 3
+    assert knowledge.elements == dict(zip("HO", dataset.composition(("H", "O"), train).sum(0).astype(int), strict=True))
+    shortest = min(pdist(dataset.structure(int(k)).positions).min() for k in train)
+    assert knowledge.distances is not None and knowledge.distances[0] == pytest.approx(shortest, rel=1e-12)
+    assert knowledge.charges == (0.0,) and knowledge.periodic == (False,)
+    energies = dataset.labels["energy"][train]
+    assert knowledge.ranges["energy"] == pytest.approx((energies.min(), energies.max()), abs=1e-9)

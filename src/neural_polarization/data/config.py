@@ -45,10 +45,6 @@ class DataConfig:
         format: Format of the file: "packed", "qm9", "rmd17", "md17", "extxyz" or "ase".
         path: File of the data set. For QM9 it can be a folder, into which the published archive is downloaded if it is
             not there.
-        validation: File of the validation part, in the same format, where that part has a file of its own. Left out:
-            `split` takes the validation part from `path`.
-        test: File of the test part, in the same format. Left out: `split` takes the test part from `path`, unless there
-            is a file for validation: then there is a test part only if `split.test` asks for one.
         densities: For packed files only: file of `npol pack --densities` with electron densities of some of the
             structures, which `model.density` is trained on.
         properties: Labels that are read, by the name that they get. Left out: all that the format knows.
@@ -60,12 +56,14 @@ class DataConfig:
         split: Which molecules train, validate and test.
         cache: Whether neighbour lists of large data sets are kept on disk between runs.
         cache_directory: Directory of the kept neighbour lists. Left out: the user's cache directory.
+        validation: File of the validation part, in the same format, where that part has a file of its own. Left out:
+            `split` takes the validation part from `path`.
+        test: File of the test part, in the same format. Left out: `split` takes the test part from `path`, unless there
+            is a file for validation: then there is a test part only if `split.test` asks for one.
     """
 
     format: str = "packed"
     path: str = ""
-    validation: str | None = None
-    test: str | None = None
     densities: str | None = None
     properties: dict[str, PropertyConfig] | None = None
     label_source: int | None = None
@@ -74,3 +72,5 @@ class DataConfig:
     split: SplitConfig = field(default_factory=SplitConfig)
     cache: bool = True
     cache_directory: str | None = None
+    validation: str | None = None
+    test: str | None = None

@@ -16,13 +16,17 @@ from typing import IO, Any, cast
 
 import yaml
 
+from neural_polarization.data.sources import open_dataset
 from neural_polarization.evaluation.grid import Cell, Grid
 from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
 from neural_polarization.evaluation.progress import Progress
 from neural_polarization.evaluation.tables import Table, make_table, write_table
-from neural_polarization.files import write_json, write_text
+from neural_polarization.files import remove_leftovers, write_json, write_text
 from neural_polarization.settings import differences, plain
 from neural_polarization.text import duration
+from neural_polarization.training.callbacks import load_resume_file
+from neural_polarization.training.directory import RunDirectory
+from neural_polarization.training.learned import fingerprint
 from neural_polarization.training.task import prepare
 
 _POLL = 0.2  # seconds between two looks at the running trainings
@@ -83,9 +87,12 @@ def compare(
         if name not in grid.config.variants:
             raise ValueError(f"--only: {name!r} is not a variant (there are {', '.join(grid.config.variants)})")
     grid.output.mkdir(parents=True, exist_ok=True)
+    for name in ("costs.json", "table.md", "table.csv", "table.json", "ratios.png"):
+        remove_leftovers(grid.output / name, older=3600.0)  # another process may work on the same grid
     costs = measure(grid, overwrite)
     cells = [cell for cell in grid.cells(costs.found) if cell.variant in wanted]
     _check_former(cells, overwrite)
+    check_data(cells, overwrite)
     failures = _train([cell for cell in cells if not cell.directory.finished], costs, jobs, len(cells))
     if failures and not any(cell.directory.finished for cell in grid.cells(costs.found)):
         raise RuntimeError(f"all trainings failed: {'; '.join(failures)}")
@@ -104,6 +111,12 @@ def tabulate(grid: Grid, costs: Costs) -> Table:
     for cell in grid.cells(costs.found):
         if cell.directory.finished:
             results[cell.variant][cell.seed] = cell.directory.read_result()
+    hashes = {result["content_hash"] for of in results.values() for result in of.values() if "content_hash" in result}
+    if len(hashes) > 1 and len({json.dumps(plain(cell.config.data)) for cell in grid.cells(costs.found)}) == 1:
+        raise ValueError(
+            f"{grid.output}: its trainings learned from {len(hashes)} different contents of one file, so that their "
+            "ratios mean nothing; continue the comparison with --overwrite to train those of other data anew"
+        )
     if not any(results.values()):
         raise ValueError(f"{grid.output}: no training of this grid is finished; run `npol compare` to train them")
     return make_table(
@@ -148,7 +161,7 @@ def measure(grid: Grid, overwrite: bool = False) -> Costs:
                 f"{grid.output}: trainings of another grid are there ({'; '.join(differences(before, now))}); "
                 "give another `output`, or --overwrite to lose them"
             )
-    _say("measuring the cost of each variant ...")
+    _say("measuring the cost of each variant, step by step in turns ...")
     costs = _measured(grid, found)
     write_json(
         file,
@@ -213,9 +226,45 @@ def _check_former(cells: list[Cell], overwrite: bool) -> None:
         cell.directory.clear()
 
 
+def check_data(cells: Sequence[Cell], overwrite: bool) -> None:
+    """Makes sure that every training that is here learned from the data that are there now.
+
+    Raises:
+        FileExistsError: for one that did not; ratios of models of different data would mean nothing.
+    """
+    present: dict[str, str] = {}
+    for cell in cells:
+        before = learned_from(cell.directory)
+        if before is None:
+            continue
+        key = json.dumps(plain(cell.config.data), sort_keys=True)
+        if key not in present:
+            present[key] = fingerprint(open_dataset(cell.config.data))
+        if before == present[key]:
+            continue
+        if not overwrite:
+            raise FileExistsError(
+                f"{cell.directory.path}: this training learned from other contents of {cell.config.data.path} "
+                f"({before[:12]}, now {present[key][:12]}); put the former file back, give another `output`, or "
+                "--overwrite to train it anew"
+            )
+        cell.directory.clear()
+
+
+def learned_from(directory: RunDirectory) -> str | None:
+    """SHA-256 of the data of a finished or interrupted training; None where there is none, or it does not say."""
+    if directory.finished:
+        return directory.read_result().get("content_hash")
+    if directory.resume.is_file():
+        return load_resume_file(directory.resume).get("content_hash")
+    return None
+
+
 def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
     if total > len(todo):
         _say(f"{total - len(todo)} of {total} trainings are finished already")
+    if todo:
+        _say(f"{len(todo)} trainings, {jobs} at a time; each writes what it learns from, and how it goes, to a log")
     done = 0
     queue, running, failures = list(todo), list[Running](), list[str]()
     progress = Progress(len(todo))
@@ -227,6 +276,7 @@ def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
                 queue.remove(cell)
                 if not cell.directory.finished:  # by another process, since the list was made
                     running.append(start(cell))
+                    _say(f"{cell.variant}, seed {cell.seed}: started; details: {cell.log}")
             for item in [item for item in running if item.process.poll() is not None]:
                 running.remove(item)
                 item.log.close()

@@ -1,12 +1,13 @@
 """`npol evaluate`: a checkpoint against the labels of its own split, or of other data; numbers and parity plots."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from neural_polarization.checkpoints import Checkpoint, load_model
@@ -16,13 +17,18 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import PARTS as SPLIT_PARTS
 from neural_polarization.data.splits import Split
+from neural_polarization.evaluation.plots import write_plots
 from neural_polarization.evaluation.reports import PARTS
 from neural_polarization.files import write_json
+from neural_polarization.knowledge import Outside, Watch
+from neural_polarization.layers import sum_by_index
 from neural_polarization.metrics import ErrorSums, in_units
 from neural_polarization.models import Model, predicted_names
+from neural_polarization.molecules import Molecules
 from neural_polarization.properties import Property
 from neural_polarization.settings import Source, build, with_overrides
 from neural_polarization.training.batches import BatchOrder
+from neural_polarization.training.references import isolated_atoms
 from neural_polarization.units import factor
 
 ALL = PARTS[-1]
@@ -31,10 +37,17 @@ ALL = PARTS[-1]
 
 @dataclass(frozen=True)
 class Parity:
-    """Predictions beside labels, flat, without missing ones, in the property's customary unit."""
+    """Predictions beside labels, flat, without missing ones, in the property's customary unit.
+
+    Attributes:
+        predicted: predictions.
+        label: labels.
+        baseline: what the references of the elements alone give; zeros for what has none.
+    """
 
     predicted: NDArray[np.float64]
     label: NDArray[np.float64]
+    baseline: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,15 +58,22 @@ class Evaluation:
         units: customary unit per property.
         errors: per part and property, as in `result.json`.
         parities: per part and property.
+        displacements: lengths of the displacements by element, over all parts, Angstrom.
+        outside: per part, structures that lie outside of what the model was trained on.
+        history: the table of the training's epochs, if it is beside the checkpoint.
     """
 
     units: Mapping[str, str]
     errors: Mapping[str, Mapping[str, Mapping[str, float | None]]]
     parities: Mapping[str, Mapping[str, Parity]]
+    displacements: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, NDArray[np.float64]])
+    outside: Mapping[str, int] = field(default_factory=dict[str, int])
+    history: Path | None = None
 
     def plain(self) -> dict[str, Any]:
-        """Units and errors as plain values."""
-        return {"units": dict(self.units), **{part: dict(errors) for part, errors in self.errors.items()}}
+        """Units, errors and numbers of structures outside of the training as plain values."""
+        outside = {"outside_training": dict(self.outside)} if any(self.outside.values()) else {}
+        return {"units": dict(self.units), **{part: dict(errors) for part, errors in self.errors.items()}, **outside}
 
 
 def evaluate(
@@ -62,19 +82,22 @@ def evaluate(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
     trust: Collection[str] = (),
+    watch: Watch | None = None,
 ) -> Evaluation:
     """Errors of a checkpoint on the validation and test part of its split.
 
     Args:
-        checkpoint: the file.
+        checkpoint: the file, or the directory of its run.
         data: settings of the data by dotted key that replace the stored ones, for instance where the file is now;
             if the molecules are not those that the split belongs to, all of them are evaluated.
         batch_size: molecules per batch.
         device: where to compute.
         trust: modules of networks of one's own that may be imported (see `load_model`).
+        watch: says what lies outside of the training; by default a new one.
 
     Raises:
-        ValueError: for a checkpoint without data, or data without labels of what the model predicts.
+        ValueError: for a checkpoint without data, data without labels of what the model predicts, or predictions that
+            are not finite.
     """
     model, stored = load_model(checkpoint, trust)
     dataset = open_evaluation_data(stored, data or {})
@@ -85,12 +108,22 @@ def evaluate(
             f"{', '.join(predicted_names(model))}; name the labels under data.properties as the model does"
         )
     model.to(device)
-    errors: dict[str, dict[str, dict[str, float | None]]] = {}
-    parities: dict[str, dict[str, Parity]] = {}
+    parts: dict[str, _Part] = {}
     for part, indices in evaluated_parts(stored, dataset).items():
         prepared = dataset.subset(indices).prepare(model.cutoff)
-        errors[part], parities[part] = _evaluate_part(model, prepared, dataset.properties, names, batch_size)
-    return Evaluation({name: dataset.properties[name].unit for name in names}, errors, parities)
+        parts[part] = _evaluate_part(model, prepared, dataset.properties, names, batch_size)
+    if model.knowledge is not None:
+        blind = [name for name in model.config.heads if not model.head(name).sees_charge]
+        (watch or Watch()).tell(model.knowledge, [one for part in parts.values() for one in part.outside], blind)
+    history = stored.path.parent / "metrics.csv"
+    return Evaluation(
+        units={name: dataset.properties[name].unit for name in names},
+        errors={name: part.errors for name, part in parts.items()},
+        parities={name: part.parities for name, part in parts.items()},
+        displacements=_by_element([part.displacements for part in parts.values()]),
+        outside={name: len(part.outside) for name, part in parts.items()},
+        history=history if history.is_file() else None,
+    )
 
 
 def open_evaluation_data(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> Dataset:
@@ -117,18 +150,21 @@ def open_evaluation_data(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> 
 
 
 def evaluated_parts(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
-    """Indices of the validation and test part, or of everything where the data are not those of the split."""
+    """Indices of the validation and test part, or of everything where the data are not those of the split.
+
+    Isolated atoms among molecules set reference values and are not evaluated.
+    """
     stored = {name: checkpoint.tensors.get(f"split.{name}") for name in SPLIT_PARTS}
     known = checkpoint.metadata.get("dataset", {}).get("content_hash")
     if known != dataset.content_hash or any(part is None for part in stored.values()):
-        return {ALL: np.arange(len(dataset))}
+        return {ALL: np.flatnonzero(~isolated_atoms(dataset))}
     arrays = {name: part.numpy() for name, part in stored.items() if part is not None}
     split = Split.from_arrays(arrays, checkpoint.metadata["split_by"])
     return {name: part for name, part in split.parts.items() if name != "train" and len(part)}
 
 
 def write_evaluation(evaluation: Evaluation, directory: Path, overwrite: bool = False) -> list[Path]:
-    """Writes evaluation.json and a parity plot per property; returns the files.
+    """Writes evaluation.json, a parity plot per property, and what else is worth a picture; returns the files.
 
     Raises:
         FileExistsError: if they are there and `overwrite` is not set.
@@ -137,63 +173,65 @@ def write_evaluation(evaluation: Evaluation, directory: Path, overwrite: bool = 
     if report.exists() and not overwrite:
         raise FileExistsError(f"{report} exists; give another --output, or --overwrite to replace it")
     write_json(report, evaluation.plain())
-    plots = [directory / f"parity_{name}.png" for name in evaluation.units]
-    for name, path in zip(evaluation.units, plots, strict=True):
-        _plot(evaluation, name, path)
-    return [report, *plots]
+    return [report, *write_plots(evaluation, directory)]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What comes of the evaluation of a part of the data."""
+
+    errors: dict[str, dict[str, float | None]]
+    parities: dict[str, Parity]
+    displacements: tuple[NDArray[np.int64], NDArray[np.float64]]
+    outside: list[Outside]
 
 
 def _evaluate_part(
     model: Model, prepared: PreparedDataset, properties: Mapping[str, Property], names: list[str], batch_size: int
-) -> tuple[dict[str, dict[str, float | None]], dict[str, Parity]]:
+) -> _Part:
     sums = ErrorSums()
-    pairs: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {name: [] for name in names}
+    pairs: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
+    outside: list[Outside] = []
+    numbers: list[NDArray[np.int64]] = []
+    lengths: list[NDArray[np.float64]] = []
     weight = next(model.parameters())
     for indices in BatchOrder(len(prepared), batch_size):
         batch = prepared.batch(indices, weight.dtype).to(weight.device)
+        molecules = batch.molecules
         with torch.no_grad():
-            predictions = model(batch.molecules)
-        sizes = torch.bincount(batch.molecules.molecule_index, minlength=batch.molecules.num_molecules)
+            predictions, displacement = model.with_displacement(molecules)
+        if model.knowledge is not None:
+            outside += model.knowledge.outside(molecules).values()
+        numbers.append(molecules.atomic_numbers.cpu().numpy())
+        lengths.append(displacement.norm(dim=-1).double().cpu().numpy())
+        sizes = torch.bincount(molecules.molecule_index, minlength=molecules.num_molecules)
         sums.add({name: predictions[name] for name in names}, batch.labels, sizes)
         for name in names:
-            label = batch.labels[name].double().flatten()
-            known = ~label.isnan()
-            size = factor(properties[name].unit)
-            predicted = predictions[name].detach().double().flatten()
-            pairs[name].append(((predicted[known] / size).cpu().numpy(), (label[known] / size).cpu().numpy()))
-    parities = {
-        name: Parity(np.concatenate([p for p, _ in of]), np.concatenate([q for _, q in of]))
-        for name, of in pairs.items()
-    }
-    return in_units(sums.errors(), properties), parities
+            baseline = _baseline(model, name, batch.labels[name], molecules)
+            columns = torch.stack(
+                [v.detach().double().flatten() for v in (predictions[name], batch.labels[name], baseline)]
+            )
+            if not bool(columns[0].isfinite().all()):
+                raise ValueError(
+                    f"{prepared.name}: the model predicts {name} that are not finite; its training diverged"
+                )
+            pairs[name].append((columns[:, ~columns[1].isnan()] / factor(properties[name].unit)).cpu().numpy())
+    parities = {name: Parity(*np.concatenate(of, 1)) for name, of in pairs.items()}
+    moved = (np.concatenate(numbers), np.concatenate(lengths))
+    return _Part(in_units(sums.errors(), properties), parities, moved, outside)
 
 
-def _plot(evaluation: Evaluation, name: str, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def _baseline(model: Model, name: str, label: torch.Tensor, molecules: Molecules) -> torch.Tensor:
+    """What the references of the elements alone predict: what a plot of total energies has to leave out."""
+    if name not in model.config.heads or not model.head(name).of_atoms:
+        return torch.zeros_like(label)
+    of_atoms = model.head(name).baseline.of_atoms(molecules.atomic_numbers)
+    return sum_by_index(of_atoms, molecules.molecule_index, molecules.num_molecules)
 
-    unit = evaluation.units[name]
-    figure = Figure(figsize=(9.0, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    for part, of_part in evaluation.parities.items():
-        parity = of_part[name]
-        if not len(parity.label):
-            continue
-        error = evaluation.errors[part][name]
-        text = f"{part}: MAE {error['mae']:.4g} {unit}"
-        # Thousands of points in a vector of ink: dots without edges, drawn as pixels.
-        left.plot(parity.label, parity.predicted, ".", markersize=2, label=text, rasterized=True)
-        right.hist(parity.predicted - parity.label, bins=80, histtype="step", density=True, label=part)
-    low, high = left.get_xlim()
-    left.plot([low, high], [low, high], color="black", linewidth=0.8)
-    left.set_xlabel(f"{name}, reference [{unit}]")
-    left.set_ylabel(f"{name}, predicted [{unit}]")
-    left.legend(fontsize="small")
-    right.set_xlabel(f"error of {name} [{unit}]")
-    right.set_ylabel("density")
-    right.legend(fontsize="small")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".new.png")
-    figure.savefig(temporary, dpi=130)
-    temporary.replace(path)
+
+def _by_element(
+    parts: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]],
+) -> dict[str, NDArray[np.float64]]:
+    numbers = np.concatenate([part[0] for part in parts])
+    lengths = np.concatenate([part[1] for part in parts])
+    return {chemical_symbols[number]: lengths[numbers == number] for number in np.unique(numbers).tolist()}

@@ -174,6 +174,11 @@ def read_grid(path: str | Path, overrides: Mapping[str, Any]) -> Grid:
         ConfigError: for a mistake in the file, or in the experiment's file if there is one.
     """
     tree, source = read_yaml(path)
+    if "variants" not in tree and {"model", "data"} <= tree.keys():
+        raise ConfigError(
+            f"{path}: is one experiment, which `npol train` takes; a comparison has the keys base (an experiment, or "
+            "the path of its file) and variants"
+        )
     # The base may stand in a file of its own; overrides of its keys still apply.
     of_base = {key.removeprefix("base."): value for key, value in overrides.items() if key.startswith("base.")}
     of_grid = {key: value for key, value in overrides.items() if not key.startswith("base.")}

@@ -1,8 +1,9 @@
 """What variants cost, and the size at which a plain network costs as much as a polarized one."""
 
 import bisect
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,9 @@ from neural_polarization.training.module import Learner
 TOLERANCE = 0.03
 """A depth whose steps take this much less time than asked for still counts as equal: such is the noise."""
 
+_CORRECTIONS = 4
+"""How often a depth is measured anew that was guessed wrongly."""
+
 
 def parameters(config: ExperimentConfig, elements: tuple[str, ...]) -> int:
     """Number of trained parameters of an experiment's model."""
@@ -28,13 +32,15 @@ def step_seconds(
 ) -> dict[str, float]:
     """Time of one training step of each experiment, measured in turn so that all see the same machine.
 
-    On the CPU this is the processor time of one thread, which other processes on the machine hardly disturb.
+    On the CPU this is the processor time of one thread. Other processes still disturb it, by caches and clocks, but all
+    experiments of a round alike: what counts is the median over rounds of the time over that of the first experiment in
+    the same round.
 
     Args:
         configs: experiments by name.
         training_set: molecules that train.
         elements: symbols that the models are for.
-        rounds: steps of each that count, after one that does not; the median is taken.
+        rounds: steps of each that count, after one that does not.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -44,9 +50,22 @@ def step_seconds(
         for number in range(rounds + 1):
             for name, step in steps.items():
                 times[name].append(step(number))
-        return {name: float(np.median(values[1:])) for name, values in times.items()}
+        return in_turns({name: values[1:] for name, values in times.items()})
     finally:
         torch.set_num_threads(threads)
+
+
+def in_turns(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Times that can be compared, from measurements in rounds: median ratios to the first, times its median.
+
+    Example:
+        >>> in_turns({"plain": [1.0, 4.0, 1.0], "wider": [2.0, 8.0, 9.0]})  # the machine was busy in the second round
+        {'plain': 1.0, 'wider': 2.0}
+    """
+    reference = np.array(next(iter(times.values())))
+    return {
+        name: float(np.median(np.array(values) / reference) * np.median(reference)) for name, values in times.items()
+    }
 
 
 def wider(config: ExperimentConfig, elements: tuple[str, ...], at_least: int) -> int:
@@ -72,17 +91,35 @@ def wider(config: ExperimentConfig, elements: tuple[str, ...], at_least: int) ->
 
 
 def deeper(config: ExperimentConfig, like: ExperimentConfig, training_set: Dataset, elements: tuple[str, ...]) -> int:
-    """The smallest number of layers whose steps take as long as those of another experiment."""
+    """The smallest number of layers whose steps take as long as those of another experiment.
+
+    Two depths give a first guess; it and its neighbours are then measured in turns with the other experiment, so that
+    the load of the machine does not choose.
+    """
     first = config.model.backbone.size.num_layers
-    times = step_seconds(
-        {"first": config, "twice": _with_size(config, num_layers=2 * first), "like": like},
-        training_set,
-        elements,
-        rounds=11,
-    )
-    per_layer = (times["twice"] - times["first"]) / first
-    wanted = (1 - TOLERANCE) * times["like"]
-    return max(first, int(np.ceil(first + (wanted - times["first"]) / per_layer)))
+
+    def measured(depths: Iterable[int], rounds: int) -> dict[int, float]:
+        """Times of these depths in units of the other experiment's."""
+        experiments = {"like": like, **{str(depth): _with_size(config, num_layers=depth) for depth in depths}}
+        times = step_seconds(experiments, training_set, elements, rounds)
+        return {int(name): seconds / times["like"] for name, seconds in times.items() if name != "like"}
+
+    wanted = 1 - TOLERANCE
+    guess = measured((first, 2 * first), rounds=7)
+    per_layer = (guess[2 * first] - guess[first]) / first
+    if per_layer <= 0:
+        raise ValueError(
+            f"match: {2 * first} layers took no longer than {first}, so that no depth can be found by its time; the "
+            "machine is too busy: run again, or match parameters"
+        )
+    depth = max(first, math.ceil(first + (wanted - guess[first]) / per_layer))
+    for _ in range(_CORRECTIONS):
+        found = measured(range(max(first, depth - 1), depth + 2), rounds=11)
+        enough = [one for one, time_of_one in found.items() if time_of_one >= wanted]
+        if enough and (min(enough) > min(found) or min(enough) == first):
+            return min(enough)
+        depth = max(first, depth - 2) if enough else depth + 2  # the answer lies beyond the depths that were measured
+    return depth
 
 
 class _Step:

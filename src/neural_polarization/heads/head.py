@@ -1,7 +1,7 @@
 """What every head is: a map to a property, with a baseline and a scale that training data set."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +30,7 @@ class Baseline(nn.Module):
     Attributes:
         references: value per atom of each element, in the property's internal unit.
         scale: size of the residual, in the property's internal unit.
+        given: values of elements that are known, as of isolated atoms; `fit` determines those of the others.
     """
 
     references: Tensor
@@ -38,6 +39,8 @@ class Baseline(nn.Module):
 
     def __init__(self, elements: Sequence[str]) -> None:
         super().__init__()
+        self.elements = tuple(elements)
+        self.given: Mapping[str, float] = {}
         self.register_buffer("references", torch.zeros(len(elements), dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
         # The network has refused every other element before a head is asked.
@@ -58,6 +61,8 @@ class Baseline(nn.Module):
     ) -> Float[Tensor, " molecules"]:
         """Sets the references to the least-squares solution of `composition @ references = values`.
 
+        Values that are `given` are kept, and the others fitted to what they leave over.
+
         Args:
             values: float64, finite.
             composition: count of each element in each molecule, or any other weight of each element.
@@ -67,8 +72,13 @@ class Baseline(nn.Module):
         """
         # The minimum-norm solution (gelsd) where elements cannot be told apart, as in frames of one molecule.
         design = composition.to(torch.float64)
-        self.references.copy_(torch.linalg.lstsq(design, values.unsqueeze(-1), driver="gelsd").solution[:, 0])
-        return values - design @ self.references
+        references = torch.tensor([self.given.get(symbol, 0.0) for symbol in self.elements], dtype=torch.float64)
+        fitted = torch.tensor([symbol not in self.given for symbol in self.elements])
+        if fitted.any():
+            rest = (values - design @ references).unsqueeze(-1)
+            references[fitted] = torch.linalg.lstsq(design[:, fitted], rest, driver="gelsd").solution[:, 0]
+        self.references.copy_(references)
+        return values - design @ references
 
     def set_scale(self, residuals: Float[Tensor, "..."]) -> None:
         """Sets the scale to the root mean square of `residuals`; one where that is zero or nothing is known."""
@@ -98,6 +108,10 @@ class Head(nn.Module, ABC):
     """Whether the property of a periodic system is defined."""
     sees_charge: bool = False
     """Whether it reads the total charge; no network does."""
+    has_references: bool = False
+    """Whether training sets a reference value for every element."""
+    of_atoms: bool = False
+    """Whether these are values of free atoms, which a user may know, because the property is a sum over atoms."""
 
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__()

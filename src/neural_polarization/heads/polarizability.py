@@ -24,6 +24,7 @@ class Polarizability(Head):
 
     shape: tuple[int, ...] = (3, 3)
     periodic: bool = False
+    has_references: bool = True
 
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__(widths, elements, channels)

@@ -15,6 +15,8 @@ from neural_polarization.polarization import Polarized
 class Atomwise(Head, ABC):
     """Contributions of atoms: a perceptron of their scalars, on top of a reference value per element."""
 
+    has_references: bool = True
+
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__(widths, elements, channels)
         self.readout = mlp([widths.scalars, channels, 1])
@@ -30,6 +32,8 @@ class Extensive(Atomwise):
 
     For energies, heat capacity, isotropic polarizability: what doubles with two molecules.
     """
+
+    of_atoms: bool = True
 
     def forward(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, " molecules"]:
         """The property in its internal unit, float64."""

@@ -12,6 +12,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from neural_polarization.checkpoints import load_model
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.prediction import DISPLACEMENT, predict
+from neural_polarization.knowledge import Watch
 from neural_polarization.models import Predictor
 
 
@@ -29,6 +30,8 @@ class NeuralPolarizationCalculator(Calculator):
         energy: name of the property that is the energy; by default the one that has forces, or "energy".
         device: where to compute.
         double: whether to compute in double precision, which smooth vibrations and conserved energies need.
+        strict: whether structures outside of the model's training are errors. Otherwise each departure (a composition,
+            a charge, periodicity, size, atoms nearer than any in training) is warned of once.
         trust: modules of networks of one's own that a checkpoint may import (see `load_model`).
 
     Raises:
@@ -49,9 +52,11 @@ class NeuralPolarizationCalculator(Calculator):
         energy: str | None = None,
         device: torch.device | str = "cpu",
         double: bool = False,
+        strict: bool = False,
         trust: Collection[str] = (),
     ) -> None:
         super().__init__()
+        self._watch = Watch(strict)
         # A copy: whoever gave the model may go on training it, in its own precision.
         loaded = copy.deepcopy(model) if isinstance(model, Predictor) else load_model(model, trust)[0]
         self.model = loaded.to(checked_device(device), torch.float64 if double else None).eval()
@@ -72,7 +77,7 @@ class NeuralPolarizationCalculator(Calculator):
                 f"energy: {self.energy!r} is {what}, not one number per molecule; name the property that is the energy"
             )
         self.implemented_properties = [
-            *(["energy"] if self.energy in known else []),
+            *(["energy", "free_energy"] if self.energy in known else []),
             *(["forces"] if self.energy in with_forces else []),
             *(["dipole"] if self.dipole else []),
         ]
@@ -93,7 +98,7 @@ class NeuralPolarizationCalculator(Calculator):
         """Called by ASE when something is asked for and the atoms have changed."""
         super().calculate(atoms, list(properties), list(system_changes))
         assert isinstance(self.atoms, ase.Atoms)
-        (prediction,) = predict(self.model, [self.atoms])
+        (prediction,) = predict(self.model, [self.atoms], watch=self._watch)
         results: dict[str, Any] = {DISPLACEMENT: prediction.displacement}
         if "energy" in self.implemented_properties:
             results["energy"] = results["free_energy"] = float(prediction.properties[self.energy])

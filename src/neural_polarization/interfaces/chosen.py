@@ -50,7 +50,12 @@ def chosen_model(known: argparse.Namespace, checkpoint: str | None) -> tuple[Pre
     return model.to(device), stored
 
 
-def chosen_structures(known: argparse.Namespace, files: Sequence[str]) -> list[ase.Atoms]:
-    """Structures of SMILES, then those of files."""
+def chosen_structures(known: argparse.Namespace, files: Sequence[str]) -> tuple[list[ase.Atoms], list[str]]:
+    """Structures of SMILES, then those of files, and what errors call each of them."""
     structures = [from_smiles(smiles) for smiles in known.smiles]
-    return structures + [atoms for file in files for atoms in read_structures(file)]
+    names = [f"--smiles {smiles}" for smiles in known.smiles]
+    for file in files:
+        of_file = read_structures(file)
+        structures += of_file
+        names += [f"{file}: structure {k}" for k in range(len(of_file))]
+    return structures, names

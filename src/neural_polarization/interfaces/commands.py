@@ -50,10 +50,12 @@ def add_choice(command: argparse.ArgumentParser) -> None:
 def _density(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
     from neural_polarization.interfaces.electrons import write_density
+    from neural_polarization.interfaces.prediction import check_elements
 
     checkpoint, files = checkpoint_and_files(known, rest)
     model, _ = chosen_model(known, checkpoint)
-    structures = chosen_structures(known, files)
+    structures, names = chosen_structures(known, files)
+    check_elements(model, structures, names)
     written = write_density(
         model,
         structures,

@@ -1,11 +1,12 @@
 """`npol info`: what a checkpoint is, for people and for programs."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from neural_polarization.checkpoints import load_model
 from neural_polarization.evaluation.reports import PARTS, errors_table
+from neural_polarization.knowledge import formula_of
 from neural_polarization.settings import plain
 
 
@@ -24,6 +25,7 @@ def info(checkpoint: str | Path, trust: Collection[str] = ()) -> dict[str, Any]:
         "precision": str(next(model.parameters()).dtype).removeprefix("torch."),
         "split": {name: len(stored.tensors[f"split.{name}"]) for name in PARTS if f"split.{name}" in stored.tensors},
         "versions": stored.versions,
+        "knowledge": None if model.knowledge is None else plain(model.knowledge),
         **stored.metadata,
     }
 
@@ -58,9 +60,51 @@ def describe(values: Mapping[str, Any]) -> str:
     if "training" in values:
         training = values["training"]
         lines.append(f"  training     best of epoch {values.get('epoch')}, seed {training['seed']}")
+    lines += [f"  {heading:<12} {text}" for heading, text in _learned_from(values["knowledge"])]
     lines.append("  versions     " + ", ".join(f"{name} {version}" for name, version in values["versions"].items()))
     metrics = values.get("metrics", {})
     if metrics:
         units = {name: kind["unit"] for name, kind in properties.items()}
         lines += ["", errors_table({"units": units, **metrics})]
     return "\n".join(lines)
+
+
+def _learned_from(knowledge: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """What the model was trained on, a heading and a text each."""
+    if knowledge is None:
+        yield "learned from", "not known (written by release 0.1.0, or never trained): nothing warns outside of it"
+        return
+    atoms = ", ".join(f"{symbol} {count:,}" for symbol, count in knowledge["elements"].items())
+    yield "learned from", f"{knowledge['structures']:,} structures, atoms {atoms}"
+    missing = [symbol for symbol, count in knowledge["elements"].items() if not count]
+    if missing:
+        yield "refuses", f"{', '.join(missing)}: named, but in no training structure"
+    for name, references in knowledge["references"].items():
+        values = ", ".join(
+            f"{symbol} {value:.6g} ({references['sources'][symbol]})" for symbol, value in references["values"].items()
+        )
+        rank, count = len(references["compositions"]), len(references["values"])
+        known = (
+            "all compositions"
+            if rank == count
+            else f"rank {rank} of {count}: "
+            + ", ".join(
+                formula_of(dict(zip(references["values"], row, strict=True))) for row in references["compositions"]
+            )
+        )
+        yield "references", f"{name}: {values}, internal unit; right for {known}"
+    for name, (low, high) in knowledge["ranges"].items():
+        yield "range", f"{name} {low:.6g} to {high:.6g}, internal unit"
+    if knowledge["distances"]:
+        low, high = knowledge["distances"]
+        yield "distances", f"nearest neighbours {low:.3f} to {high:.3f} Angstrom"
+    if knowledge["largest_molecule"]:
+        yield "largest", f"{knowledge['largest_molecule']} atoms"
+    if knowledge["charges"]:
+        yield "charges", ", ".join(f"{charge:+g}" if charge else "0" for charge in knowledge["charges"])
+    if knowledge["periodic"]:
+        yield "kinds", " and ".join("periodic systems" if is_so else "molecules" for is_so in knowledge["periodic"])
+    if knowledge["dipole_origin"]:
+        yield "dipoles", f"of ions: about the {knowledge['dipole_origin']}"
+    if knowledge["content_hash"]:
+        yield "contents", f"SHA-256 of the data {knowledge['content_hash']}"

@@ -7,7 +7,7 @@ def checked_device(name: torch.device | str) -> torch.device:
     """A device that is there.
 
     Args:
-        name: "cpu", "cuda", or "cuda:1" for the second one.
+        name: "cpu", "cuda" (or "gpu", as configurations call it), or "cuda:1" for the second one.
 
     Raises:
         ValueError: for another kind of device, or one that PyTorch does not see.
@@ -17,7 +17,7 @@ def checked_device(name: torch.device | str) -> torch.device:
         device(type='cpu')
     """
     try:
-        device = torch.device(name)
+        device = torch.device("cuda" if name == "gpu" else name)
     except RuntimeError:
         raise ValueError(f"device {name!r} is not known; expected cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda"):

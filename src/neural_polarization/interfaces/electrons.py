@@ -16,6 +16,7 @@ from neural_polarization.density.evaluation import Progress
 from neural_polarization.density.free_atoms import free_atoms
 from neural_polarization.density.grids import Grid, grid_around
 from neural_polarization.interfaces.prediction import check_elements
+from neural_polarization.knowledge import Watch
 from neural_polarization.models import Model, Predictor
 from neural_polarization.molecules import Molecules
 
@@ -133,12 +134,13 @@ def require_density(model: Predictor) -> Model:
     return model
 
 
-def predict_density(model: Predictor, structure: ase.Atoms) -> Density:
+def predict_density(model: Predictor, structure: ase.Atoms, watch: Watch | None = None) -> Density:
     """The density of one structure.
 
     Args:
         model: on any device.
         structure: a molecule.
+        watch: says what lies outside of the training, such as a larger molecule; nothing is said without one.
 
     Raises:
         ValueError: for a model without a density, an element that it does not know, or a periodic system.
@@ -151,9 +153,12 @@ def predict_density(model: Predictor, structure: ase.Atoms) -> Density:
     model.eval()
     try:
         with torch.no_grad():
-            return model.density(molecules).to("cpu")
+            density = model.density(molecules).to("cpu")
     finally:
         model.train(training)
+    if watch is not None and model.knowledge is not None:
+        watch.tell(model.knowledge, model.knowledge.outside(molecules).values())
+    return density
 
 
 def output_paths(output: str | Path, number: int, overwrite: bool = False) -> list[Path]:
@@ -204,9 +209,9 @@ def write_density(
     model = require_density(model)
     check_elements(model, structures)
     paths = output_paths(output, len(structures), overwrite)
-    of_kind = KINDS[kind]
+    of_kind, watch = KINDS[kind], Watch()
     for structure, path in zip(structures, paths, strict=True):
-        density = predict_density(model, structure)
+        density = predict_density(model, structure, watch)
         grid: Grid = grid_around(density, spacing, margin)
         values = of_kind.values(density, grid.points(), progress)
         write_grid(path, grid, values, density.nuclei, of_kind.quantity, of_kind.electrons(density), overwrite)

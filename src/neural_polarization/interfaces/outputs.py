@@ -17,6 +17,9 @@ from neural_polarization.units import factor
 
 AXES = "xyz"
 
+OUTSIDE = "outside_training"
+"""Name of how a structure lies outside of what the model was trained on, in every output."""
+
 
 def write_predictions(
     predictions: Sequence[Prediction], units: Mapping[str, str], path: str | Path, overwrite: bool = False
@@ -79,6 +82,8 @@ def _rows(predictions: Sequence[Prediction], units: Mapping[str, str]) -> list[d
         if prediction.forces is not None:
             row["largest force [eV/Angstrom]"] = float(np.linalg.norm(prediction.forces, axis=-1).max())
         row["largest displacement [Angstrom]"] = float(np.linalg.norm(prediction.displacement, axis=-1).max())
+        if prediction.outside:
+            row[OUTSIDE] = " ".join(prediction.outside)
         rows.append(row)
     columns = dict.fromkeys(column for row in rows for column in row)  # a crystal has fewer of them than a molecule
     return [{column: row.get(column, "") for column in columns} for row in rows]
@@ -108,6 +113,8 @@ def _as_json(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str
         }
         if prediction.forces is not None:
             entry["forces"] = prediction.forces.tolist()
+        if prediction.outside:
+            entry[OUTSIDE] = list(prediction.outside)
         values.append(entry)
     return json.dumps({"units": {"length": "Angstrom", "forces": "eV/Angstrom"}, "structures": values}, indent=1) + "\n"
 
@@ -142,6 +149,8 @@ def _frame(prediction: Prediction, units: Mapping[str, str]) -> Any:
         frame.info[f"{name}_unit"] = unit
     frame.calc = SinglePointCalculator(frame, **standard)
     frame.arrays[DISPLACEMENT] = prediction.displacement
+    if prediction.outside:
+        frame.info[OUTSIDE] = " ".join(prediction.outside)
     return frame
 
 
@@ -167,4 +176,7 @@ def _axes(place: tuple[int, ...]) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) and abs(value) < 1e5 else str(value)
+    """A number with all the digits that a model can mean: tenths of meV of a total energy too."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if abs(value) >= 1 else f"{value:.5g}"

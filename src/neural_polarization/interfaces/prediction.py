@@ -3,13 +3,13 @@
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import ase
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from neural_polarization.knowledge import Departure, Outside, Watch
 from neural_polarization.models import FORCES, Predictor
 from neural_polarization.molecules import Molecules
 from neural_polarization.structures import check_structure, embedded_molecule, molecule_atoms
@@ -28,28 +28,36 @@ class Prediction:
             system (dipoles, for instance) is not there.
         displacement: of the electron clouds from their nuclei, (atoms, 3), Angstrom.
         forces: (atoms, 3), eV/Angstrom, if the model has them.
+        outside: how the structure lies outside of what the model was trained on; empty where it does not.
     """
 
     atoms: ase.Atoms
     properties: Mapping[str, NDArray[np.float64]]
     displacement: NDArray[np.float64]
     forces: NDArray[np.float64] | None
+    outside: tuple[Departure, ...] = ()
 
 
 def predict(
-    model: Predictor, structures: Sequence[ase.Atoms], batch_size: int = 64, properties: Collection[str] | None = None
+    model: Predictor,
+    structures: Sequence[ase.Atoms],
+    batch_size: int = 64,
+    properties: Collection[str] | None = None,
+    watch: Watch | None = None,
 ) -> list[Prediction]:
-    """Predictions for some structures.
+    """Predictions for some structures; what lies outside of the model's training is an `OutsideTrainingWarning`.
 
     Args:
         model: on any device.
         structures: molecules or periodic systems.
         batch_size: structures at a time.
         properties: names of those that are predicted, by default all that are defined for the structure.
+        watch: says what lies outside of the training; by default a new one. `Watch(strict=True)` makes it an error.
 
     Raises:
-        ValueError: for an element that the model was not made for, a structure that cannot be, a batch size below 1,
-            or a property that is asked for by its name and not defined for a periodic system.
+        ValueError: for an element that the model was not made for or has not learned, a structure that cannot be, a
+            batch size below 1, a property that is asked for by its name and not defined for a periodic system, or a
+            prediction that is not finite.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
@@ -59,37 +67,58 @@ def predict(
     model.eval()
     of_crystals = [name for name, kind in model.predictions.items() if kind.periodic]
     found: dict[int, Prediction] = {}
+    outside: list[Outside] = []
     try:
         for periodic in (False, True):
             which = [k for k, frame in enumerate(structures) if bool(frame.pbc.any()) == periodic]
             names = of_crystals if periodic and properties is None else properties
             for start in range(0, len(which), batch_size):
                 batch = which[start : start + batch_size]
-                found.update(zip(batch, _predict(model, [structures[k] for k in batch], weight, names), strict=True))
+                predictions, strange = _predict(model, [structures[k] for k in batch], weight, names)
+                found.update(zip(batch, predictions, strict=True))
+                outside += strange
     finally:
         model.train(training)
+    watch = watch or Watch()
+    if model.knowledge is not None:
+        watch.tell(model.knowledge, outside, _blind(model))
+    watch.say(unseen_charges(model, structures))
     return [found[k] for k in range(len(structures))]
 
 
 def _predict(
     model: Predictor, frames: Sequence[ase.Atoms], like: torch.Tensor, properties: Collection[str] | None
-) -> list[Prediction]:
+) -> tuple[list[Prediction], list[Outside]]:
     molecules = Molecules.from_ase(frames, model.cutoff, like.dtype).to(like.device)
     with torch.no_grad():
         values, displacement = model.with_displacement(molecules, properties=properties)
+    outside = model.knowledge.outside(molecules) if model.knowledge is not None else {}
     offsets = np.cumsum([0] + [len(frame) for frame in frames])
     predictions: list[Prediction] = []
     for k, frame in enumerate(frames):
         of_atoms = slice(int(offsets[k]), int(offsets[k + 1]))
-        predictions.append(
-            Prediction(
-                atoms=frame,
-                properties={name: _array(value[k]) for name, value in values.items() if name != FORCES},
-                displacement=_array(displacement[of_atoms]),
-                forces=_array(values[FORCES][of_atoms]) if FORCES in values else None,
-            )
+        prediction = Prediction(
+            atoms=frame,
+            properties={name: _array(value[k]) for name, value in values.items() if name != FORCES},
+            displacement=_array(displacement[of_atoms]),
+            forces=_array(values[FORCES][of_atoms]) if FORCES in values else None,
+            outside=outside[k].departures if k in outside else (),
         )
-    return predictions
+        _check_finite(prediction)
+        predictions.append(prediction)
+    return predictions, list(outside.values())
+
+
+def _check_finite(prediction: Prediction) -> None:
+    arrays = {**prediction.properties, DISPLACEMENT: prediction.displacement}
+    if prediction.forces is not None:
+        arrays[FORCES] = prediction.forces
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"the model predicts {name} that are not finite for {prediction.atoms.get_chemical_formula()}; the "
+                "structure lies far outside of what it was trained on, or its training diverged"
+            )
 
 
 def from_smiles(smiles: str) -> ase.Atoms:
@@ -109,29 +138,53 @@ def from_smiles(smiles: str) -> ase.Atoms:
     return atoms
 
 
-def check_elements(model: Predictor, structures: Sequence[ase.Atoms]) -> None:
+def check_elements(model: Predictor, structures: Sequence[ase.Atoms], names: Sequence[str] = ()) -> None:
     """Makes sure that a model knows every element.
 
+    Args:
+        model: with or without knowledge of its training.
+        structures: what it is asked about.
+        names: what errors call each structure; by default its number.
+
     Raises:
-        ValueError: naming the structure and the element that it does not know.
+        ValueError: naming the structure and the element that the model does not know, or that it names although no
+            training structure had it.
     """
-    known = set(model.elements)
+    elements = model.elements
+    unlearned = model.knowledge.missing_elements if model.knowledge is not None else ()
     for k, frame in enumerate(structures):
-        strange = sorted({str(symbol) for symbol in frame.symbols} - known)
+        symbols = {str(symbol) for symbol in frame.symbols}
+        where = f"{names[k] if names else f'structure {k}'} ({frame.get_chemical_formula()})"
+        strange = sorted(symbols - set(elements))
         if strange:
             raise ValueError(
-                f"structure {k} ({frame.get_chemical_formula()}) contains {', '.join(strange)}, but the model was "
-                f"trained for {', '.join(model.elements)} only; leave it out or train on such molecules"
+                f"{where} contains {', '.join(strange)}, but the model was trained for {', '.join(elements)} only; "
+                "leave it out or train on such molecules"
             )
+        strange = sorted(symbols & set(unlearned))
+        if strange:
+            raise ValueError(
+                f"{where} contains {', '.join(strange)}, which the model names, but no training structure had; leave "
+                "it out or train on such molecules"
+            )
+
+
+def _blind(model: Predictor) -> list[str]:
+    """Properties that do not depend on the total charge."""
+    return [name for name, kind in model.predictions.items() if not kind.sees_charge]
 
 
 def unseen_charges(model: Predictor, structures: Sequence[ase.Atoms]) -> str | None:
     """What to tell of structures with a charge where heads of the model do not see it, or None.
 
-    Dipoles take the total charge into account; everything else is the same for a molecule and its ion.
+    Dipoles take the total charge into account; everything else is the same for a molecule and its ion. Where it is
+    known which charges the model was trained on, others are told apart from it (`Watch.tell`), and a single one is
+    what its values are for.
     """
-    charged = sum(bool(frame.info.get("charge", 0)) for frame in structures)
-    blind = [name for name, kind in model.predictions.items() if not kind.sees_charge]
+    seen = model.knowledge.charges if model.knowledge is not None else None
+    charges = [float(frame.info.get("charge", 0)) for frame in structures]
+    charged = sum(bool(charge) and (seen is None or (charge in seen and len(seen) > 1)) for charge in charges)
+    blind = _blind(model)
     if not charged or not blind:
         return None
     return (
@@ -163,11 +216,6 @@ def internal_unit(unit: str) -> str:
     """
     plain: dict[str, str] = {"meV": "eV", "meV/Angstrom": "eV/Angstrom", "mD": "D"}
     return plain.get(unit, unit)
-
-
-def units_of(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Customary unit of each property that a checkpoint knows of."""
-    return {name: str(kind["unit"]) for name, kind in metadata.get("properties", {}).items()}
 
 
 def _array(value: torch.Tensor) -> NDArray[np.float64]:

@@ -199,6 +199,11 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     sys.stdout.write(
         f"{output}: {summary.done} labelled, {summary.failed} failed, {summary.skipped} were there already\n"
     )
+    if summary.done and summary.skipped:
+        sys.stdout.write(
+            "labels that are computed after an interruption start from another guess than in one run, and may differ "
+            "from its labels by a few meV/Angstrom\n"
+        )
     if summary.labelled:
         return 0
     sys.stderr.write(

@@ -261,6 +261,12 @@ class Progress(Callback):
         self._first_step = 0
         self._text = ""
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says why nothing happens for a while."""
+        if trainer.is_global_zero and _learner(pl_module).compiles:
+            sys.stderr.write("compiling the training step, which takes a minute or more ...\n")
+            sys.stderr.flush()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock with the first epoch: compiling comes before it, and says nothing about the steps."""
         if not self._started:

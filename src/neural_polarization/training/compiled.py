@@ -12,8 +12,6 @@ compiled; its ordinary backward is then the second derivative. Two things need c
 """
 
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -25,6 +23,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from neural_polarization.models import FORCES, Model
 from neural_polarization.molecules import Molecules
+from neural_polarization.training.compilers import (
+    BrokenCacheError,
+    CompilationError,
+    error_lines,
+    remove_broken,
+    require_compiler,
+)
 
 _TOLERANCES = {torch.float64: 1e-8, torch.float32: 2e-3}
 """Largest relative error of a parameter's gradient: far above rounding, far below what a cut gradient makes."""
@@ -192,13 +197,40 @@ class CompiledModel:
         number = atomic_number_of[self.model.config.elements[0]]
         padding = _Padding(capacity, kind, number, self.model.cutoff)
         names, graph = trace(self.model, padding(molecules))
+        try:
+            step = self._compiled(molecules, kind, padding, names, graph)
+        except BrokenCacheError:  # and what was broken is gone
+            torch.compiler.reset()
+            step = self._compiled(molecules, kind, padding, names, graph)
+        self._steps.append(step)
+        self.compilations += 1
+        return step
+
+    def _compiled(
+        self, molecules: Molecules, kind: _Kind, padding: _Padding, names: list[str], graph: GraphModule
+    ) -> _Step:
+        """A step that is compiled and checked.
+
+        Raises:
+            BrokenCacheError: if an earlier training was killed while it compiled.
+            CompilationError: if the compiler fails.
+        """
         # The shapes are in the graph, and a new one is made for others: nothing is left for Dynamo to generalise.
         # On a GPU the kernels are too short to be launched one by one: all of a step is replayed as one CUDA graph.
         mode = "reduce-overhead" if kind.on_gpu else None
         step = _Step(kind, padding, names, torch.compile(graph, fullgraph=True, dynamic=False, mode=mode))
-        self._check(step, molecules)
-        self._steps.append(step)
-        self.compilations += 1
+        try:
+            self._check(step, molecules)
+        except CompilationError:
+            raise
+        except Exception as error:  # compilers, linkers and torch itself each have errors of their own
+            removed = remove_broken(str(error))
+            if removed:
+                raise BrokenCacheError(f"{', '.join(map(str, removed))}: empty, removed") from error
+            raise CompilationError(
+                f"the training step cannot be compiled: {error_lines(str(error))}; repair the compiler (or set CXX to "
+                "another one), or train with training.compile: false"
+            ) from error
         return step
 
     def _run(self, step: _Step, molecules: Molecules) -> dict[str, Tensor]:
@@ -233,7 +265,7 @@ class CompiledModel:
             size = max(float(a.norm()), floors[name])
             error = float((a - b).norm())
             if not error <= tolerance * size:
-                raise RuntimeError(
+                raise CompilationError(
                     f"the compiled model is wrong: {name} differs from the model's own by {error:.1e}, of {size:.1e} "
                     f"(allowed: {tolerance:.0e} of it); train without compilation, and report this with the "
                     "model's configuration and the version of torch"
@@ -352,18 +384,3 @@ def _round_up(size: float) -> int:
     """To a grid with steps of 3 to 6 %, so that later runs find their graph in the compiler's cache."""
     step = 1 << max(0, math.floor(math.log2(max(size, 1.0))) - 4)
     return math.ceil(size / step) * step
-
-
-def require_compiler() -> None:
-    """Makes sure that there is a C++ compiler.
-
-    Raises:
-        RuntimeError: if there is none.
-    """
-    wanted = os.environ.get("CXX")
-    if not any(shutil.which(name) for name in ([wanted] if wanted else ["g++", "clang++", "cl"])):
-        missing = f"{wanted!r}, which the environment variable CXX names, is" if wanted else "g++ and clang++ are"
-        raise RuntimeError(
-            f"a compiled training needs a C++ compiler: {missing} not there; install g++ (or set CXX to a "
-            "compiler), or train without compilation"
-        )

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ase.data import chemical_symbols
+
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.data.sources import DataConfig
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.models import HeadConfig, PolarizationConfig, check_head_names
+from neural_polarization.units import factor
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,27 @@ class LossConfig:
     def __post_init__(self) -> None:
         _at_least(0, weight=self.weight)
         _positive(delta=self.delta)
+
+
+@dataclass(frozen=True)
+class ReferenceConfig:
+    """Values of free atoms that are known, for instance energies of isolated atoms ("E0s") at the level of the labels.
+
+    Attributes:
+        atoms: Value of each element. What is not listed is found from the data.
+        unit: Unit of these values.
+    """
+
+    atoms: Mapping[str, float]
+    unit: str = "eV"
+
+    def __post_init__(self) -> None:
+        factor(self.unit)
+        for symbol, value in self.atoms.items():
+            if symbol not in chemical_symbols[1:]:
+                raise ValueError(f"atoms: {symbol!r} is no element; give symbols such as C")
+            if not math.isfinite(value):
+                raise ValueError(f"atoms.{symbol}: {value} is not a finite number")
 
 
 @dataclass(frozen=True)
@@ -136,6 +160,11 @@ class TrainingConfig:
             default loss. Forces that are not listed are left out where the data have none; every loss that is listed
             with a weight needs labels.
         density_points: Number of points of each density that a step looks at, drawn anew in every step.
+        references: Known values of free atoms, per property that is a sum over atoms. Reference values of the other
+            elements are those of isolated atoms among the data, or else a least-squares fit to the training labels,
+            which leaves them undetermined where compositions do not differ enough.
+        isolated_atoms: What single neutral atoms among molecules are for. "references" sets the reference values of
+            their elements and leaves them out of the loss, "both" trains on them too, "train" takes them for molecules.
         schedule: How the learning rate changes.
         machine: What the training runs on.
         seed: Seed of the random numbers that set the first weights and the order of the batches.
@@ -158,6 +187,8 @@ class TrainingConfig:
     checkpoint_seconds: float = 30.0
     losses: Mapping[str, LossConfig] = field(default_factory=dict[str, LossConfig])
     density_points: int = 500
+    references: Mapping[str, ReferenceConfig] = field(default_factory=dict[str, ReferenceConfig])
+    isolated_atoms: Literal["references", "both", "train"] = "references"
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
     seed: int = 0

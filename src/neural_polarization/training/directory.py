@@ -5,11 +5,12 @@ from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import yaml
 
-from neural_polarization.files import locked, write_text
+from neural_polarization.files import locked, remove_leftovers, write_text
 from neural_polarization.settings import ConfigError, differences, plain, read_yaml
 from neural_polarization.training.config import ExperimentConfig
 
@@ -20,6 +21,10 @@ FREE = (
     *(f"training.machine.{name}" for name in ("accelerator", "devices", "nodes", "strategy", "threads", "num_workers")),
 )
 """Settings that do not change what is computed, so that a resumed run, or another run of one grid, may have others."""
+
+
+LATER: Mapping[str, Any] = MappingProxyType({"references": {}, "isolated_atoms": "references"})
+"""Settings of a training that came after release 0.1.0, as its runs had them."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,12 @@ class RunDirectory:
         for file in (self.config, *self._written):
             file.unlink(missing_ok=True)
 
+    def _remove_leftovers(self) -> None:
+        """Removes what a run that was killed was writing; whoever calls this has the lock."""
+        for file in (self.config, *self._written):
+            remove_leftovers(file)
+        self.resume.with_suffix(".new").unlink(missing_ok=True)
+
     def begin(self, config: ExperimentConfig, overwrite: bool) -> None:
         """Makes the directory ready for a run; only what `resumable` has allowed may begin.
 
@@ -169,6 +180,7 @@ class RunDirectory:
                 longer than the run that is there.
             overwrite: whether a run that is there is deleted.
         """
+        self._remove_leftovers()
         if overwrite:
             self.clear()
         longer = bool(self.length_change(config))
@@ -195,6 +207,9 @@ class RunDirectory:
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    training = before.get("training")
+    if isinstance(training, Mapping):
+        before = {**before, "training": {**LATER, **cast("Mapping[str, Any]", training)}}
     return [line for line in differences(before, now) if not line.startswith(FREE)]
 
 

@@ -17,11 +17,13 @@ from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.files import write_json
 from neural_polarization.metrics import Error, ErrorSums, in_units
 from neural_polarization.models import Model
-from neural_polarization.settings import plain
+from neural_polarization.settings import ConfigError, plain
 from neural_polarization.training.batches import BatchOrder, batch_loader, largest_batch
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.densities import DENSITY, PERCENT, DensityErrors, density_errors
 from neural_polarization.training.directory import RunDirectory
+from neural_polarization.training.learned import fingerprint
+from neural_polarization.training.summary import summary
 from neural_polarization.training.task import Task, prepare
 from neural_polarization.user_networks import module_of
 
@@ -133,10 +135,14 @@ def _prepare(config: ExperimentConfig, directory: RunDirectory, resuming: bool, 
     ]
     if resuming:
         state = load_resume_file(directory.resume)
+        _check_same_data(directory, state, task)
         if not quiet:
             sys.stderr.write(_resuming(config, directory, learner.schedule(int(state["global_step"]))))
     with without_chatter():
         trainer = make_trainer(config, directory, epochs, callbacks)
+    if not quiet:
+        sys.stderr.write(f"{summary(task, config, trainer.strategy.root_device)}\n")
+        sys.stderr.flush()
     share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
     order = BatchOrder(len(train), training.batch_size, training.seed, **share)
     unshuffled = BatchOrder(len(validation), training.evaluation_batch_size, None, **share)
@@ -152,6 +158,18 @@ def _prepare(config: ExperimentConfig, directory: RunDirectory, resuming: bool, 
         history=history,
         resume=directory.resume if resuming else None,
     )
+
+
+def _check_same_data(directory: RunDirectory, resumed: Mapping[str, Any], task: Task) -> None:
+    """Raises where the interrupted run learned from other data than there are now: its split would mean nothing."""
+    knowledge = task.model.knowledge
+    before = resumed.get("content_hash")  # runs of 0.1.0 did not write it
+    if before and knowledge and before != knowledge.content_hash:
+        raise ConfigError(
+            f"{directory.path}: {task.dataset.name} has changed since this run was interrupted (contents "
+            f"{before[:12]}, now {knowledge.content_hash[:12]}), so that molecules of its test part may have trained; "
+            "put the former file back, give another `output`, or --overwrite to begin anew"
+        )
 
 
 def _resuming(config: ExperimentConfig, directory: RunDirectory, factor: float) -> str:
@@ -207,6 +225,7 @@ def _finish(session: _Session) -> dict[str, Any]:
         "seed": config.training.seed,
         "parameters": sum(weight.numel() for weight in task.model.parameters()),
         "training_molecules": len(task.parts["train"]),
+        "content_hash": fingerprint(task.dataset),
         "epochs": len(session.history.rows),
         "best_epoch": best.epoch,
         "steps": trainer.global_step,
@@ -275,6 +294,7 @@ def _save_best(
     if next(task.model.parameters()).dtype == torch.float64:
         model.double()
     model.load_state_dict(best.weights)
+    model.knowledge = task.model.knowledge
     save_model(
         model,
         directory.model,

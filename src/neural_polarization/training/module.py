@@ -69,6 +69,11 @@ class Learner(lightning.LightningModule):
             self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused
         )
 
+    @property
+    def compiles(self) -> bool:
+        """Whether the training step is compiled when the training starts."""
+        return self._example is not None
+
     def on_train_start(self) -> None:
         """Compiles, now that the model is on its device."""
         if self._example is not None:
@@ -156,8 +161,10 @@ class Learner(lightning.LightningModule):
         return batch if device.type == "cpu" else batch.to(device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the state of the schedule."""
+        """Keeps the state of the schedule, and which data were learned from."""
         checkpoint["schedule"] = self.schedule.state()
+        if self.model.knowledge is not None:
+            checkpoint["content_hash"] = self.model.knowledge.content_hash
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the state of the schedule."""

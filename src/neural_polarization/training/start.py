@@ -4,11 +4,12 @@ The network must be the same. Elements, heads, messages and moves may be others:
 knows, and every tensor that fits, are taken over; the rest keeps its random start.
 """
 
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import torch
 from ase.data import atomic_numbers as number_of
@@ -31,6 +32,12 @@ _SAMPLE = 1000
 
 _OTHER_LEVEL = 0.1
 """References are shifted if the shift leaves less than this fraction of the error, as with another level of theory."""
+
+_NOTICED = 0.01
+"""They are left alone if the error is less than this fraction of the property's scale."""
+
+_Rows: TypeAlias = list[int | None]
+"""For each row of the new model that of the checkpoint; None for a new one."""
 
 _GROUPS = {
     "representation.backbone.": "network",
@@ -61,19 +68,19 @@ class _Elements:
         """Elements that the checkpoint does not know."""
         return tuple(symbol for symbol in self.new.elements if symbol not in self.old.elements)
 
-    def of_elements(self) -> list[int | None]:
+    def of_elements(self) -> _Rows:
         """For each row of the new elements the row of the old ones; None for a new element."""
         rows = {symbol: row for row, symbol in enumerate(self.old.elements)}
         return [rows.get(symbol) for symbol in self.new.elements]
 
-    def of_species(self) -> list[int | None]:
+    def of_species(self) -> _Rows:
         """The same for rows of species; moving points without rows in the checkpoint start like fixed ones."""
         fixed = self.of_elements()
         offset = len(self.old.elements) if self._points(self.old) == 2 else 0
         moving = [None if row is None else row + offset for row in fixed]
         return fixed + (moving if self._points(self.new) == 2 else [])
 
-    def rows(self, size: int, growth: int) -> list[int | None] | None:
+    def rows(self, size: int, growth: int) -> _Rows | None:
         """The rows along an axis of that size, which grows so much with one more element; None if it is no list."""
         points, count = self._points(self.new), len(self.new.elements)
         if growth == 1 and size == count:
@@ -140,13 +147,12 @@ def _check_network(old: ModelConfig, new: ModelConfig, path: str | Path) -> None
 def _take_over(model: Model, weights: Mapping[str, Tensor], elements: _Elements) -> set[str]:
     """Copies what fits; returns the names of the tensors that were taken over, if only for some elements."""
     with torch.random.fork_rng(devices=[]):  # the wider model must not change what is drawn later
+        former = Model(elements.old)
         symbols = [symbol for symbol in chemical_symbols[1:] if symbol not in model.config.elements]
         wider = Model(replace(model.config, elements=(*model.config.elements, symbols[0]))).state_dict()
-    former = elements.old.heads
+    known = elements.old.heads
     of_other_kind = [
-        f"heads.{name}."
-        for name, head in model.config.heads.items()
-        if name in former and former[name].kind != head.kind
+        f"heads.{name}." for name, head in model.config.heads.items() if name in known and known[name].kind != head.kind
     ]
     state = model.state_dict()
     taken: set[str] = set()
@@ -154,8 +160,10 @@ def _take_over(model: Model, weights: Mapping[str, Tensor], elements: _Elements)
         source = weights.get(name)
         if source is None or any(name.startswith(prefix) for prefix in of_other_kind):
             continue
-        flat = _flat_rows(model, name, elements) if wider[name].shape != value.shape else None
-        merged = _merged(value, source.to(value), wider[name].shape, elements, flat)
+        source, rows = source.to(value), _Rows()
+        if value.dim() == 1 and wider[name].shape != value.shape and not elements.same:
+            source, rows = _flat(model, former, name, source, elements)
+        merged = _merged(value, source, wider[name].shape, elements, rows)
         if merged is not None:
             state[name] = merged
             taken.add(name)
@@ -166,29 +174,29 @@ def _take_over(model: Model, weights: Mapping[str, Tensor], elements: _Elements)
     return taken
 
 
-def _flat_rows(model: Model, name: str, elements: _Elements) -> list[int | None] | None:
-    """Rows of flat weights of e3nn's product of features and one-hot species; None for every other tensor.
+def _flat(
+    model: Model, former: Model, name: str, source: Tensor, elements: _Elements
+) -> tuple[Tensor, list[int | None]]:
+    """Flat weights of e3nn's product of features and one-hot species: scaled for the new number of species, and rows.
 
-    Its paths stand one after the other, each an array (features in, species, features out).
+    Its paths stand one after the other, each an array (features in, species, features out) with a coefficient that may
+    depend on the number of species. For every other tensor there are no rows.
     """
     e3nn: Any = sys.modules.get("e3nn.o3")
-    owner: Any = model.get_submodule(name.rpartition(".")[0])
+    owner, before = (of.get_submodule(name.rpartition(".")[0]) for of in (model, former))
     if e3nn is None or not isinstance(owner, e3nn.TensorProduct) or not name.endswith(".weight"):
-        return None
-    species = elements.of_species()
-    known = len(elements.old.elements) * Messages(elements.old.polarization.messages).points
-    rows: list[int | None] = []
+        return source, []
+    rows: _Rows = []
+    scaled: list[Tensor] = []
     start = 0
-    for path in owner.instructions:
-        if len(path.path_shape) != 3 or path.path_shape[1] != len(species):
-            return None
-        before, _, after = path.path_shape
-        places = torch.arange(before * known * after).view(before, known, after) + start
-        start += before * known * after
-        for k in range(before):
-            for row in species:
-                rows += [None] * after if row is None else places[k, row].tolist()
-    return rows
+    for new, old in zip(cast(Any, owner).instructions, cast(Any, before).instructions, strict=True):
+        places = torch.arange(math.prod(old.path_shape)).view(old.path_shape) + start
+        scaled.append(source[places.flatten()] * (old.path_weight / new.path_weight))
+        start += places.numel()
+        for k in range(places.shape[0]):
+            for row in elements.of_species():
+                rows += [None] * places.shape[2] if row is None else places[k, row].tolist()
+    return torch.cat(scaled), rows
 
 
 def _merged(
@@ -196,7 +204,7 @@ def _merged(
     source: Tensor,
     wider: Sequence[int],
     elements: _Elements,
-    flat: list[int | None] | None = None,
+    flat: _Rows,
 ) -> Tensor | None:
     """A tensor with the checkpoint's numbers wherever they belong; None if it does not fit.
 
@@ -205,7 +213,7 @@ def _merged(
         source: the checkpoint's.
         wider: its shape with one element more, which tells the axes that list elements or species.
         elements: which row is which.
-        flat: rows of a tensor of one axis on which species and features stand together.
+        flat: rows of a tensor of one axis on which species and features stand together; empty for others.
     """
     if elements.same:
         return source if source.shape == value.shape else None
@@ -266,7 +274,7 @@ def _fit_references(
         lines.append(f"  references of {name}: fitted for {', '.join(elements.new.elements[k] for k in new)}")
     shift = torch.linalg.lstsq(composition, residual.unsqueeze(-1), driver="gelsd").solution[:, 0]
     size, left = residual.square().mean().sqrt(), (residual - composition @ shift).square().mean().sqrt()
-    if left < _OTHER_LEVEL * size:
+    if left < _OTHER_LEVEL * size and size > _NOTICED * head.baseline.scale:
         head.baseline.references += shift
         lines.append(
             f"  references of {name}: shifted, which takes the error from {float(size):.4g} to {float(left):.4g} "

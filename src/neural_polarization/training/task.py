@@ -1,22 +1,25 @@
 """What an experiment learns: its data, their split, and the untrained model."""
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.density_points import DensityPoints, read_density_points
-from neural_polarization.data.sources import make_split, open_dataset
+from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import Split
 from neural_polarization.models import FORCES, Model, ModelConfig, predicted_names
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.densities import DENSITY, PERCENT
+from neural_polarization.training.learned import check_elements, check_finite_labels, completed, inherited
 from neural_polarization.training.losses import Losses
+from neural_polarization.training.references import given_references, isolated_atoms, split_without, values_of_atoms
 from neural_polarization.training.start import start_from
 from neural_polarization.units import factor
 
@@ -30,6 +33,7 @@ class Task:
         split: which part of it is for what.
         model: with references and scales from the training part.
         parts: "train", "validation" and "test", prepared for batches.
+        left_out: what is in the data and not in the parts, and why, in a sentence each.
         densities: reference densities of each part, their structures counted in it; empty where none are learned.
         taken_over: what the model has from the checkpoint that it starts from, and what is new, as lines.
     """
@@ -38,6 +42,7 @@ class Task:
     split: Split
     model: Model
     parts: Mapping[str, PreparedDataset]
+    left_out: tuple[str, ...] = ()
     taken_over: tuple[str, ...] = ()
     densities: Mapping[str, DensityPoints] = field(default_factory=dict[str, DensityPoints])
 
@@ -63,28 +68,61 @@ def prepare(config: ExperimentConfig) -> Task:
         ValueError: for data that do not have what the heads and losses need.
     """
     dataset = open_dataset(config.data)
-    split = make_split(dataset, config.data.split)
+    check_finite_labels(dataset)
+    training = config.training
+    isolated = isolated_atoms(dataset) & (training.isolated_atoms != "train")
+    left_out = isolated & (training.isolated_atoms == "references")
+    split = split_without(dataset, config.data.split, left_out)
     for name, part in split.parts.items():
         if name != "test" and len(part) == 0:
             raise ValueError(
                 f"data.split: the {name} part is empty; give it at least one molecule, for instance with "
                 f"data.split.{name}: 1"
             )
-    elements = config.model.elements or dataset.elements
-    torch.manual_seed(config.training.seed)
+    elements = config.model.elements or dataset.subset(np.flatnonzero(~left_out)).elements
+    torch.manual_seed(training.seed)
     section = config.model
     model = Model(ModelConfig(elements, dict(section.heads), section.backbone, section.polarization, section.density))
     densities = _densities(config, dataset, split)
     _check_shapes(model, dataset)
-    model.fit_scales(dataset.labels_of(split.train), torch.from_numpy(dataset.composition(elements, split.train)))
-    trained = tuple(Losses(config.training.losses, model).settings)
+    model.fit_scales(
+        dataset.labels_of(split.train),
+        torch.from_numpy(dataset.composition(elements, split.train)),
+        given_references(training.references, dataset),
+        values_of_atoms(model, dataset, isolated),
+    )
+    trained = tuple(Losses(training.losses, model).settings)
     _check_labels(config, trained, dataset, split)
     _warn_of_charges(model, trained, dataset)
-    if config.training.machine.precision == "64":
+    unlearned = check_elements(model, named=config.model.elements is not None)
+    if unlearned:
+        warnings.warn(f"{dataset.name}: {unlearned}", stacklevel=2)
+    if training.machine.precision == "64":
         model.double()
     parts = {name: dataset.subset(part).prepare(model.cutoff) for name, part in split.parts.items() if len(part)}
-    taken_over = () if config.start_from is None else start_from(model, config.start_from, parts["train"])
-    return Task(dataset, split, model, parts, taken_over, densities)
+    assert model.knowledge is not None
+    model.knowledge = completed(model.knowledge, model, dataset, parts["train"])
+    taken_over: tuple[str, ...] = ()
+    if config.start_from is not None:
+        taken_over = start_from(model, config.start_from, parts["train"])
+        model.knowledge = inherited(model.knowledge, model, config.start_from)
+    return Task(dataset, split, model, parts, tuple(_left_out(dataset, split, left_out)), taken_over, densities)
+
+
+def _left_out(dataset: Dataset, split: Split, isolated: Bool[np.ndarray, " molecules"]) -> list[str]:
+    """What is not in any part, in a sentence each."""
+    lines: list[str] = []
+    if isolated.any():
+        atoms = Counter(dataset.structure(int(k)).get_chemical_formula() for k in np.flatnonzero(isolated))
+        named = ", ".join(symbol if count == 1 else f"{symbol} {count} times" for symbol, count in atoms.items())
+        lines.append(
+            f"{isolated.sum():,} isolated atoms ({named}): they set reference values (training.isolated_atoms: both "
+            "trains on them too)"
+        )
+    rest = len(dataset) - int(isolated.sum()) - sum(len(part) for part in split.parts.values())
+    if rest > 0:
+        lines.append(f"{rest:,} structures that the split does not use")
+    return lines
 
 
 def _densities(config: ExperimentConfig, dataset: Dataset, split: Split) -> dict[str, DensityPoints]:

@@ -32,7 +32,7 @@ def scenes_of(
     Args:
         model: on any device.
         structures: molecules or periodic systems, of which the atoms are shown.
-        units: customary unit of each property, as `units_of` gives them.
+        units: customary unit of each property, as `Checkpoint.units` gives them.
         spacing: of the grids, Angstrom.
 
     Raises:

@@ -1,0 +1,368 @@
+"""What a model was trained on: kept in its checkpoint, and compared with every structure that it is asked about."""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import final
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from ase.formula import Formula
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from neural_polarization.errors import DataError
+from neural_polarization.molecules import Molecules
+
+GIVEN, ISOLATED, FITTED = "given", "isolated atom", "least squares"
+"""Where the reference value of an element comes from."""
+
+NEARER = 0.9
+"""Two atoms count as nearer than any in training below this fraction of the shortest distance that was seen."""
+
+
+class Departure(StrEnum):
+    """How a structure lies outside of what a model was trained on."""
+
+    COMPOSITION = "composition"
+    CHARGE = "charge"
+    PERIODICITY = "periodicity"
+    SIZE = "size"
+    DISTANCE = "distance"
+
+
+class OutsideTrainingWarning(UserWarning):
+    """A prediction is asked for that the training of the model says nothing about."""
+
+
+@final
+@dataclass(frozen=True)
+class References:
+    """Values of the elements that a property's head adds up, and which compositions they are right for.
+
+    Attributes:
+        values: reference value of each element, in the property's internal unit.
+        sources: for each element `GIVEN`, `ISOLATED` or `FITTED`.
+        compositions: linearly independent compositions (atoms of each element, in the order of `values`) that the
+            references were learned from. An element whose value is known by itself counts as a composition of one atom.
+    """
+
+    values: Mapping[str, float]
+    sources: Mapping[str, str]
+    compositions: tuple[tuple[int, ...], ...]
+
+    @property
+    def rank(self) -> int:
+        """Number of independent compositions; equal to the number of elements if every value is determined."""
+        return len(self.compositions)
+
+    def covers(self, counts: Mapping[str, int]) -> bool:
+        """Whether the sum of the references of a composition is determined by the training.
+
+        Example:
+            >>> ethanol = References({"H": -0.1, "C": -0.2}, {"H": FITTED, "C": FITTED}, ((6, 2),))
+            >>> ethanol.covers({"H": 3, "C": 1}), ethanol.covers({"H": 4, "C": 1})
+            (True, False)
+        """
+        if any(count and symbol not in self.values for symbol, count in counts.items()):
+            return False
+        row = np.array([counts.get(symbol, 0) for symbol in self.values], np.float64)
+        basis = np.array(self.compositions, np.float64).reshape(-1, len(self.values))
+        return not _is_new(row, basis)
+
+
+@final
+@dataclass(frozen=True)
+class TrainingKnowledge:
+    """What a model was trained on. Fields that nobody filled in are empty or None, and nothing is compared with them.
+
+    Attributes:
+        structures: number of structures that trained.
+        elements: atoms of each element in these structures; zero for an element that the model only names.
+        references: per property that has reference values of elements.
+        ranges: smallest and largest training label per property, internal unit; of vectors, their lengths.
+        distances: shortest and longest distance of an atom from its nearest neighbour, Angstrom.
+        largest_molecule: most atoms of one structure.
+        charges: total charges that occurred, e.
+        periodic: whether structures were periodic (True), molecules (False), or both.
+        dipole_origin: the point that dipole labels of ions refer to; empty without dipoles.
+        content_hash: SHA-256 of structures and labels of the whole data set.
+    """
+
+    structures: int = 0
+    elements: Mapping[str, int] = field(default_factory=dict[str, int])
+    references: Mapping[str, References] = field(default_factory=dict[str, References])
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    distances: tuple[float, float] | None = None
+    largest_molecule: int | None = None
+    charges: tuple[float, ...] | None = None
+    periodic: tuple[bool, ...] | None = None
+    dipole_origin: str = ""
+    content_hash: str = ""
+
+    @property
+    def missing_elements(self) -> tuple[str, ...]:
+        """Elements that the model names, but that no training structure had."""
+        return tuple(symbol for symbol, count in self.elements.items() if count == 0)
+
+    def outside(self, molecules: Molecules) -> "dict[int, Outside]":
+        """Those molecules of a batch that lie outside of the training, by their index."""
+        facts, kinds = Facts.of(molecules), list(Departure)
+        strange = np.zeros((len(facts.sizes), len(kinds)), bool)
+        for rows, counts in facts.compositions():
+            strange[rows, kinds.index(Departure.COMPOSITION)] = bool(self.uncovered(counts))
+        if self.charges is not None:
+            strange[:, kinds.index(Departure.CHARGE)] = ~np.isin(facts.charges, self.charges)
+        if self.periodic is not None:
+            strange[:, kinds.index(Departure.PERIODICITY)] = ~np.isin(facts.periodic, self.periodic)
+        if self.largest_molecule is not None:
+            # A crystal of many atoms is no larger than one of few.
+            strange[:, kinds.index(Departure.SIZE)] = (facts.sizes > self.largest_molecule) & ~facts.periodic
+        if self.distances is not None:
+            strange[:, kinds.index(Departure.DISTANCE)] = facts.nearest[:, 0] < NEARER * self.distances[0]
+        return {
+            k: Outside(
+                _by_symbol(facts.counts[k]),
+                float(facts.charges[k]),
+                tuple(kind for kind, is_so in zip(kinds, strange[k], strict=True) if is_so),
+            )
+            for k in np.flatnonzero(strange.any(1)).tolist()
+        }
+
+    def uncovered(self, counts: Mapping[str, int]) -> list[str]:
+        """Properties whose references are not determined for a composition."""
+        return [name for name, references in self.references.items() if not references.covers(counts)]
+
+
+@final
+@dataclass(frozen=True)
+class Facts:
+    """What can be compared with a training, per molecule of a batch.
+
+    Attributes:
+        counts: atoms by atomic number.
+        charges: total charges, e.
+        periodic: whether a neighbour lies in another cell; a molecule in a box beyond the cutoff counts as isolated.
+        nearest: shortest and longest distance of an atom from its nearest neighbour, Angstrom; infinite and zero for
+            single atoms.
+    """
+
+    counts: Int[np.ndarray, "molecules numbers"]
+    charges: Float[np.ndarray, " molecules"]
+    periodic: Bool[np.ndarray, " molecules"]
+    nearest: Float[np.ndarray, "molecules 2"]
+
+    @property
+    def sizes(self) -> Int[np.ndarray, " molecules"]:
+        """Atoms of each molecule."""
+        return self.counts.sum(1)
+
+    def compositions(self) -> list[tuple[Int[np.ndarray, " rows"], dict[str, int]]]:
+        """Every composition that occurs, with the molecules that have it."""
+        rows, which = np.unique(self.counts, axis=0, return_inverse=True)
+        return [(np.flatnonzero(which.reshape(-1) == k), _by_symbol(row)) for k, row in enumerate(rows)]
+
+    @classmethod
+    def of(cls, molecules: Molecules) -> "Facts":
+        """Of a batch on any device."""
+        count, owner = molecules.num_molecules, molecules.molecule_index.cpu().numpy()
+        counts = np.zeros((count, len(chemical_symbols)), np.int64)
+        np.add.at(counts, (owner, molecules.atomic_numbers.cpu().numpy()), 1)
+        positions = molecules.positions.detach().cpu().double().numpy()
+        senders, receivers = molecules.edge_index.cpu().numpy()
+        between = positions[senders] - positions[receivers]
+        periodic = np.zeros(count, bool)
+        if molecules.shifts is not None:
+            shifts = molecules.shifts.detach().cpu().double().numpy()
+            between += shifts
+            periodic[owner[receivers[shifts.any(1)]]] = True
+        of_atoms = np.full(len(owner), np.inf)
+        np.minimum.at(of_atoms, receivers, np.sqrt((between**2).sum(1)))
+        nearest = np.stack([np.full(count, np.inf), np.zeros(count)], 1)
+        np.minimum.at(nearest[:, 0], owner, of_atoms)
+        np.maximum.at(nearest[:, 1], owner, np.where(np.isfinite(of_atoms), of_atoms, 0.0))
+        charge = molecules.charge
+        charges = np.zeros(count) if charge is None else np.round(charge.detach().cpu().double().numpy(), 6)
+        return cls(counts, charges, periodic, nearest)
+
+
+@final
+@dataclass(frozen=True)
+class Outside:
+    """A molecule that lies outside of what a model was trained on.
+
+    Attributes:
+        counts: atoms by element.
+        charge: total charge, e.
+        departures: in which ways it lies outside.
+    """
+
+    counts: Mapping[str, int]
+    charge: float
+    departures: tuple[Departure, ...]
+
+    @property
+    def formula(self) -> str:
+        """In Hill's order."""
+        return formula_of(self.counts)
+
+    def subject(self, kind: Departure) -> str:
+        """What is said once: a composition, a charge, a size; contacts and periodicity as such."""
+        match kind:
+            case Departure.COMPOSITION:
+                return self.formula
+            case Departure.CHARGE:
+                return f"{self.charge:+g}" if self.charge else "0"
+            case Departure.SIZE:
+                return str(sum(self.counts.values()))
+            case Departure.PERIODICITY | Departure.DISTANCE:
+                return kind.value
+
+
+class Watch:
+    """Says what lies outside of a model's training, each thing once; `strict` makes an error of it.
+
+    Args:
+        strict: whether to raise instead of warning.
+    """
+
+    def __init__(self, strict: bool = False) -> None:
+        self.strict = strict
+        self._said: set[str] = set()
+
+    def tell(self, knowledge: TrainingKnowledge, molecules: Iterable[Outside], blind: Sequence[str] = ()) -> None:
+        """Warns of what has not been said before, in one sentence.
+
+        Args:
+            knowledge: of the model.
+            molecules: those that lie outside.
+            blind: properties of the model that do not depend on the charge.
+
+        Raises:
+            DataError: if there is something to say and `strict` is set.
+        """
+        found, parts = list(molecules), list[str]()
+        for kind in Departure:
+            subjects = {one.subject(kind): one for one in found if kind in one.departures}
+            new = {subject: one for subject, one in subjects.items() if f"{kind} {subject}" not in self._said}
+            if new:
+                self._said.update(f"{kind} {subject}" for subject in new)
+                parts.append(_clause(knowledge, kind, list(new.values()), blind))
+        if parts:
+            self._say(f"outside of what the model was trained on: {'; '.join(parts)}")
+
+    def say(self, text: str | None) -> None:
+        """Warns of something else, unless it has been said, or there is nothing to say.
+
+        Raises:
+            DataError: if `strict` is set.
+        """
+        if text and text not in self._said:
+            self._said.add(text)
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        if self.strict:
+            raise DataError(f"{text} (with --strict, or strict=True, this is an error)")
+        warnings.warn(text, OutsideTrainingWarning, stacklevel=4)
+
+
+def references_of(
+    elements: Sequence[str],
+    values: Float[Tensor, " elements"],
+    known: Mapping[str, str],
+    composition: Float[Tensor, "molecules elements"],
+) -> References:
+    """Reference values with the compositions that determine them.
+
+    Args:
+        elements: symbols, in the order of the columns.
+        values: reference values, internal unit.
+        known: source of each element whose value was not fitted.
+        composition: atoms of each element in each labelled training molecule.
+    """
+    units = [tuple(int(other == symbol) for other in elements) for symbol in elements if symbol in known]
+    rows = torch.unique(composition.round().long(), dim=0).tolist()
+    chosen = independent([*units, *(tuple(row) for row in sorted(rows, key=sum))])
+    return References(
+        values=dict(zip(elements, values.tolist(), strict=True)),
+        sources={symbol: known.get(symbol, FITTED) for symbol in elements},
+        compositions=chosen,
+    )
+
+
+def independent(compositions: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Those compositions that are no linear combination of the ones before them.
+
+    Example:
+        >>> independent([(1, 0), (2, 0), (1, 1), (0, 3)])
+        ((1, 0), (1, 1))
+    """
+    chosen: list[tuple[int, ...]] = []
+    for row in compositions:
+        if len(chosen) == len(row):
+            break
+        basis = np.array(chosen, np.float64).reshape(-1, len(row))
+        if _is_new(np.array(row, np.float64), basis):
+            chosen.append(row)
+    return tuple(chosen)
+
+
+def formula_of(counts: Mapping[str, int]) -> str:
+    """The formula of a composition in Hill's order.
+
+    Example:
+        >>> formula_of({"O": 1, "H": 6, "C": 2})
+        'C2H6O'
+    """
+    present = {symbol: count for symbol, count in counts.items() if count}
+    return Formula.from_dict(present).format("hill") if present else ""
+
+
+def _is_new(row: Float[np.ndarray, " elements"], basis: Float[np.ndarray, "rows elements"]) -> bool:
+    """Whether a composition is no linear combination of others."""
+    size = float(np.linalg.norm(row))
+    if size == 0.0 or len(basis) == 0:
+        return size > 0.0
+    rest = row - basis.T @ np.linalg.lstsq(basis.T, row, rcond=None)[0]
+    return float(np.linalg.norm(rest)) > 1e-6 * size
+
+
+def _by_symbol(row: Int[np.ndarray, " numbers"]) -> dict[str, int]:
+    return {chemical_symbols[number]: int(row[number]) for number in np.flatnonzero(row)}
+
+
+def _clause(knowledge: TrainingKnowledge, kind: Departure, molecules: Sequence[Outside], blind: Sequence[str]) -> str:
+    formulas = _listed(list(dict.fromkeys(one.formula for one in molecules)))
+    match kind:
+        case Departure.COMPOSITION:
+            names = list(dict.fromkeys(name for one in molecules for name in knowledge.uncovered(one.counts)))
+            references = knowledge.references[names[0]]
+            return (
+                f"composition {formulas}: the training determines {references.rank} of {len(references.values)} "
+                f"independent reference values of elements, so {', '.join(names)} may be wrong by any amount "
+                "(differences between geometries of one molecule are not concerned): train on such molecules or give "
+                "training.references"
+            )
+        case Departure.CHARGE:
+            seen = ", ".join(f"{charge:+g}" if charge else "0" for charge in knowledge.charges or ())
+            new = ", ".join(one.subject(kind) for one in molecules)
+            same = f", and {', '.join(blind)} of a molecule and its ion get the same value" if blind else ""
+            return f"charge {new} ({formulas}): the training had {seen} only{same}"
+        case Departure.PERIODICITY:
+            periodic = True in (knowledge.periodic or ())
+            had, asked = ("periodic systems", "a molecule") if periodic else ("molecules", "a periodic system")
+            return f"{asked} ({formulas}): the training had {had} only"
+        case Departure.SIZE:
+            largest = max(sum(one.counts.values()) for one in molecules)
+            return f"{largest} atoms ({formulas}): the training had at most {knowledge.largest_molecule}"
+        case Departure.DISTANCE:
+            shortest = knowledge.distances[0] if knowledge.distances else 0.0
+            return f"atoms nearer than in the training ({formulas}), whose shortest distance is {shortest:.3f} Angstrom"
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,135 @@
+"""What a model learns from, as its checkpoint keeps it: filled in before the training starts."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from neural_polarization.checkpoints import read_knowledge
+from neural_polarization.data.batching import PreparedDataset
+from neural_polarization.data.dataset import Dataset
+from neural_polarization.errors import DataError
+from neural_polarization.knowledge import Facts, TrainingKnowledge, independent
+from neural_polarization.models import Model
+from neural_polarization.training.batches import BatchOrder
+
+DIPOLE_ORIGIN = "centre of nuclear charge"
+"""The point that dipole labels of ions refer to."""
+
+_AT_A_TIME = 512  # structures whose distances are in memory together
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """SHA-256 of structures and labels: equal for data that train the same model."""
+    digest = hashlib.sha256(dataset.content_hash.encode())
+    for name in sorted(dataset.labels):
+        digest.update(f"|{name}|".encode())
+        digest.update(np.ascontiguousarray(dataset.labels[name]).tobytes())
+    return digest.hexdigest()
+
+
+def completed(
+    knowledge: TrainingKnowledge, model: Model, dataset: Dataset, training: PreparedDataset
+) -> TrainingKnowledge:
+    """What `Model.fit_scales` knows, with what only the structures tell.
+
+    Args:
+        knowledge: of `fit_scales`.
+        model: its heads are asked for dipoles.
+        dataset: all of the data.
+        training: the part that trains.
+    """
+    charges: set[float] = set()
+    periodic: set[bool] = set()
+    shortest, longest, largest = np.inf, 0.0, 0
+    for rows in BatchOrder(len(training), _AT_A_TIME):
+        facts = Facts.of(training.batch(rows, torch.float64).molecules)
+        charges.update(facts.charges.tolist())
+        periodic.update(facts.periodic.tolist())
+        shortest, longest = (
+            min(shortest, float(facts.nearest[:, 0].min())),
+            max(longest, float(facts.nearest[:, 1].max())),
+        )
+        largest = max(largest, int(facts.sizes.max()))
+    has_dipole = any(head.kind.startswith("dipole") for head in model.config.heads.values())
+    return replace(
+        knowledge,
+        distances=(shortest, longest) if np.isfinite(shortest) else None,
+        largest_molecule=largest,
+        charges=tuple(sorted(charges)),
+        periodic=tuple(sorted(periodic)),
+        dipole_origin=DIPOLE_ORIGIN if has_dipole else "",
+        content_hash=fingerprint(dataset),
+    )
+
+
+def check_finite_labels(dataset: Dataset) -> None:
+    """Raises for a label that is infinite; one that is NaN counts as missing.
+
+    Raises:
+        DataError: naming the property and the structure.
+    """
+    for name, values in dataset.labels.items():
+        rows = np.isinf(values).reshape(len(values), -1).any(1)
+        if rows.any():
+            row = int(np.argmax(rows))
+            if dataset.properties[name].per_atom:
+                row = int(np.searchsorted(dataset.molecules.starts, row, side="right")) - 1
+            raise DataError(
+                f"{dataset.name}: {name} of structure {row} is infinite; correct it, or write nan where there is no "
+                "label"
+            )
+
+
+def check_elements(model: Model, named: bool) -> str:
+    """Makes sure that every element of a model occurs in its training.
+
+    Args:
+        model: after `fit_scales`.
+        named: whether the configuration named the elements; otherwise they come from all parts of the data.
+
+    Returns:
+        What to tell of elements that occur outside of the training part only; empty if there are none.
+
+    Raises:
+        DataError: for an element that was named.
+    """
+    assert model.knowledge is not None
+    missing = ", ".join(model.knowledge.missing_elements)
+    if not missing:
+        return ""
+    if named:
+        raise DataError(
+            f"model.elements: no training structure contains {missing}, so that nothing could be learned of it; remove "
+            "it from the elements, or train on structures that contain it"
+        )
+    return (
+        f"{missing} occurs in the validation or test part only: nothing is learned of it, and the model will refuse to "
+        "predict it; take another split (kind random, or another seed)"
+    )
+
+
+def inherited(knowledge: TrainingKnowledge, model: Model, path: str | Path) -> TrainingKnowledge:
+    """What a model knows whose references are those of a checkpoint that it starts from.
+
+    Compositions of the earlier training count too, unless the references were shifted to labels of another level.
+
+    Args:
+        knowledge: of the new training.
+        model: after it took over what it could.
+        path: the checkpoint.
+    """
+    before = read_knowledge(path)
+    references = dict(knowledge.references)
+    for name, fitted in knowledge.references.items():
+        values = dict(zip(model.elements, model.head(name).baseline.references.tolist(), strict=True))
+        former = None if before is None else before.references.get(name)
+        compositions = fitted.compositions
+        if former is not None and all(values.get(symbol) == value for symbol, value in former.values.items()):
+            counts = [dict(zip(former.values, row, strict=True)) for row in former.compositions]
+            rows = [tuple(count.get(symbol, 0) for symbol in model.elements) for count in counts]
+            compositions = independent([*rows, *fitted.compositions])
+        references[name] = replace(fitted, values=values, compositions=compositions)
+    return replace(knowledge, references=references)

@@ -1,0 +1,152 @@
+"""What a model was trained on: which compositions its references are right for, and what lies outside."""
+
+import warnings
+from dataclasses import replace
+
+import ase
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk, molecule
+
+from neural_polarization.errors import DataError
+from neural_polarization.knowledge import (
+    FITTED,
+    GIVEN,
+    ISOLATED,
+    Departure,
+    Facts,
+    OutsideTrainingWarning,
+    References,
+    TrainingKnowledge,
+    Watch,
+    references_of,
+)
+from neural_polarization.molecules import Molecules
+from neural_polarization.settings import Source, build, plain
+
+ELEMENTS = ("H", "C", "O")
+ETHANOL = TrainingKnowledge(
+    structures=100,
+    elements={"H": 600, "C": 200, "O": 100},
+    references={"energy": References(dict.fromkeys(ELEMENTS, -1.0), dict.fromkeys(ELEMENTS, FITTED), ((6, 2, 1),))},
+    ranges={"energy": (-4210.0, -4205.5)},
+    distances=(0.93, 1.5),
+    largest_molecule=9,
+    charges=(0.0,),
+    periodic=(False,),
+)
+
+
+def batch(*structures: ase.Atoms) -> Molecules:
+    return Molecules.from_ase(list(structures), 5.0, torch.float64)
+
+
+def fitted(rows: list[list[int]], known: dict[str, str] | None = None) -> References:
+    composition = torch.tensor(rows, dtype=torch.float64)
+    return references_of(ELEMENTS, torch.zeros(len(ELEMENTS)), known or {}, composition)
+
+
+def test_the_span_of_compositions() -> None:
+    ethanol = fitted([[6, 2, 1]] * 5)
+    assert ethanol.compositions == ((6, 2, 1),) and ethanol.rank == 1
+    assert ethanol.covers({"H": 6, "C": 2, "O": 1})
+    assert ethanol.covers({"H": 12, "C": 4, "O": 2})  # two of them far apart
+    for strange in ({"H": 2, "O": 1}, {"H": 4, "C": 1}, {"H": 8, "C": 3}):  # the three of FAULTS 1.1
+        assert not ethanol.covers(strange)
+    assert not ethanol.covers({"H": 3, "N": 1}) and not ethanol.covers({"N": 2})
+    homologues = fitted([[4, 1, 0], [6, 2, 0], [8, 3, 0]])  # methane, ethane, propane: two unknowns
+    assert homologues.rank == 2
+    assert homologues.covers({"H": 10, "C": 4}) and not homologues.covers({"H": 2, "O": 1})
+    everything = fitted([[2, 0, 1], [4, 1, 0], [4, 1, 1], [6, 2, 1]])
+    assert everything.rank == 3 and everything.covers({"H": 1, "C": 7, "O": 3})
+
+
+def test_values_that_are_known_extend_the_span() -> None:
+    references = fitted([[6, 2, 1]], {"H": GIVEN, "C": ISOLATED})
+    assert references.rank == 3
+    assert references.sources == {"H": GIVEN, "C": ISOLATED, "O": FITTED}
+    assert not fitted([[6, 2, 1]], {"H": GIVEN}).covers({"H": 8, "C": 3})
+
+
+def test_large_compositions_are_no_rounding() -> None:
+    references = fitted([[600, 200, 100], [601, 200, 100]])
+    assert references.rank == 2
+    assert references.covers({"H": 1}) and not references.covers({"O": 1})
+
+
+@pytest.mark.parametrize(
+    ("atoms", "departures"),
+    [
+        (molecule("CH3CH2OH"), ()),
+        (molecule("H2O"), (Departure.COMPOSITION,)),
+        (molecule("C3H8"), (Departure.COMPOSITION, Departure.SIZE)),
+    ],
+)
+def test_molecules_outside(atoms: ase.Atoms, departures: tuple[Departure, ...]) -> None:
+    found = ETHANOL.outside(batch(molecule("CH3CH2OH"), atoms))
+    assert {k: one.departures for k, one in found.items()} == ({1: departures} if departures else {})
+
+
+def test_charges_contacts_and_cells_outside() -> None:
+    ion, squeezed, crystal = molecule("CH3CH2OH"), molecule("CH3CH2OH"), molecule("CH3CH2OH")
+    ion.info["charge"] = 1
+    squeezed.positions *= 0.8
+    crystal.set_cell([6.0, 6.0, 6.0])
+    crystal.pbc = True
+    box = molecule("CH3CH2OH")
+    box.set_cell([40.0, 40.0, 40.0])  # nothing is seen of the other cells
+    box.pbc = True
+    assert [one.departures for one in ETHANOL.outside(batch(ion)).values()] == [(Departure.CHARGE,)]
+    assert [one.departures for one in ETHANOL.outside(batch(squeezed)).values()] == [(Departure.DISTANCE,)]
+    assert [one.departures for one in ETHANOL.outside(batch(crystal)).values()] == [(Departure.PERIODICITY,)]
+    assert ETHANOL.outside(batch(box)) == {}
+    assert replace(ETHANOL, charges=(0.0, 1.0)).outside(batch(ion)) == {}
+
+
+def test_nothing_is_compared_with_what_is_not_known() -> None:
+    ion = molecule("C3H8")
+    ion.info["charge"] = 2
+    assert TrainingKnowledge().outside(batch(ion)) == {}
+
+
+def test_facts_against_numpy() -> None:
+    water, copper = molecule("H2O"), bulk("Cu", cubic=True)
+    distances = water.get_all_distances() + 10 * np.eye(3)
+    facts = Facts.of(batch(water, ase.Atoms("He")))
+    np.testing.assert_allclose(facts.nearest, [[distances.min(), distances.min(0).max()], [np.inf, 0.0]], rtol=1e-12)
+    assert facts.sizes.tolist() == [3, 1]
+    assert not facts.periodic.any()
+    lattice = Facts.of(batch(copper))
+    np.testing.assert_allclose(lattice.nearest, 3.61 / 2**0.5, rtol=1e-10)
+    assert lattice.periodic.all()
+
+
+def test_each_thing_is_said_once() -> None:
+    watch = Watch()
+    found = list(ETHANOL.outside(batch(molecule("H2O"), molecule("CH4"), molecule("H2O"))).values())
+    with pytest.warns(OutsideTrainingWarning) as said:
+        watch.tell(ETHANOL, found)
+    assert len(said) == 1
+    text = str(said[0].message)
+    assert "composition H2O, CH4: the training determines 1 of 3 independent reference values" in text
+    assert "energy may be wrong by any amount" in text
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        watch.tell(ETHANOL, found)
+    with pytest.warns(OutsideTrainingWarning, match=r"composition H3N: "):
+        watch.tell(ETHANOL, list(ETHANOL.outside(batch(molecule("NH3"))).values()))
+    with pytest.raises(DataError, match=r"composition H2O, CH4.*strict"):
+        Watch(strict=True).tell(ETHANOL, found)
+
+
+def test_what_is_said_of_ions() -> None:
+    ion = molecule("CH3CH2OH")
+    ion.info["charge"] = 1
+    with pytest.warns(OutsideTrainingWarning, match=r"charge \+1 \(C2H6O\): the training had 0 only, and energy of a"):
+        Watch().tell(ETHANOL, list(ETHANOL.outside(batch(ion)).values()), ["energy"])
+
+
+def test_plain_values_and_back() -> None:
+    assert build(TrainingKnowledge, plain(ETHANOL), Source("test")) == ETHANOL
+    assert build(TrainingKnowledge, plain(TrainingKnowledge()), Source("test")) == TrainingKnowledge()
