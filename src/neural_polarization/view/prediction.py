@@ -48,6 +48,7 @@ def _scene(model: Predictor, prediction: Prediction, units: Mapping[str, str], s
     if isinstance(model, Model) and model.density_head is not None and not atoms.pbc.any():
         density = predict_density(model, atoms)
     dipole = prediction.properties.get("dipole") if density is None else density.dipole[0].numpy()
+    grids = {} if density is None else _grids(density, spacing)
     return Scene(
         title=str(atoms.info.get("name") or atoms.info.get("smiles") or atoms.get_chemical_formula()),
         atomic_numbers=atoms.numbers,
@@ -55,8 +56,10 @@ def _scene(model: Predictor, prediction: Prediction, units: Mapping[str, str], s
         charge=round(float(atoms.info.get("charge", 0))),
         moving_points=_moving_points(model, prediction),
         dipole=None if dipole is None or dipole.shape != (3,) else dipole,
+        density=grids.get("total"),
+        deformation=grids.get("deformation"),
+        potential=grids.get("potential"),
         properties=_shown(prediction, units, density),
-        **({} if density is None else _grids(density, spacing)),
     )
 
 
@@ -74,11 +77,11 @@ def _moving_points(model: Predictor, prediction: Prediction) -> Array | None:
 
 
 def _grids(density: Density, spacing: float) -> dict[str, Grid]:
-    """Density, deformation density and potential around a molecule."""
+    """Density, deformation density and potential around a molecule, by the names of `KINDS`."""
     around = grid_around(density, spacing)
     points = around.points()
-    names = {"density": "total", "deformation": "deformation", "potential": "potential"}
-    return {name: _on_grid(around, KINDS[kind].values(density, points).numpy()) for name, kind in names.items()}
+    shown = ("total", "deformation", "potential")
+    return {kind: _on_grid(around, KINDS[kind].values(density, points).numpy()) for kind in shown}
 
 
 def _on_grid(grid: DensityGrid, values: Array) -> Grid:
