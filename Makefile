@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Each package that has an adapter goes into an environment of its own: mace and nequip want other releases of e3nn.
 EXTRA ?= schnetpack torchmd mace nequip pyg
 
-.PHONY: help demo demo-full docs test test-adapters test-compiler test-gpu test-page lint types format clean
+.PHONY: help demo demo-full docs test test-adapters test-compiler test-gpu test-page fuzz lint types format clean
 
 help:
 	@echo "make demo   train plain, wider and polarized PaiNN side by side on the repository's own DFT data: 4 minutes"
@@ -26,6 +26,7 @@ help:
 	@echo "make test-adapters  the adapters beside the packages they adapt; EXTRA=mace for one of them"
 	@echo "make test-gpu    what a graphics processor computes, against the CPU"
 	@echo "make test-page   the page of molecules in a headless Chromium (Debian: chromium)"
+	@echo "make fuzz        ten thousand damaged files of every format, and a table of what came of them"
 	@echo "make format rewrite the sources in the project's style"
 	@echo "make clean  remove the environments and the demo's output"
 
@@ -86,6 +87,11 @@ test-gpu: $(READY)
 # The page in a headless Chromium; `make test` has the same tests and skips them where there is no Chromium.
 test-page: $(READY)
 	NPOL_TEST_PAGE=1 $(BIN)/python -m pytest tests/view
+
+# Damaged files in processes of their own, which may crash; some minutes. INPUTS=1000 for fewer.
+INPUTS ?= 10000
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz/run.py --inputs $(INPUTS)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

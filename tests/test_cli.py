@@ -1,6 +1,7 @@
 """The command line from outside: exit codes, one-line errors, and what it does not import."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -204,3 +205,18 @@ def test_every_module_is_imported_without_fcntl_and_resource() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100
+
+
+def test_fault_3_no_home_directory_and_a_backend_that_is_not_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "foo")
+    assert main(["info", "none.safetensors"]) == 2
+    assert os.environ["MPLBACKEND"] == "Agg"
+    monkeypatch.setattr(Path, "home", unknown_user)
+    assert main(["info", "none.safetensors"]) == 2
+    assert "no home directory, which ASE needs: set the environment variable HOME" in capsys.readouterr().err
+
+
+def unknown_user() -> Path:
+    raise RuntimeError("Could not determine home directory.")

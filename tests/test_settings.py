@@ -1,5 +1,7 @@
 """Configurations: what is accepted, and what an error says."""
 
+import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -177,3 +179,47 @@ def test_overrides_leave_what_they_override_as_it_was() -> None:
     changed = with_overrides(tree, {"name": "y", "training.epochs": 20, "training.schedule.decay": "cosine"})
     assert changed == {"name": "y", "training": {"epochs": 20, "schedule": {"decay": "cosine"}}}
     assert tree == {"name": "x", "training": {"epochs": 10, "schedule": {"decay": "none"}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+            f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}, *{a}]\n" for a, b in pairwise("abcdefghij")
+        ), "its aliases .* make more than"),
+        ("a: &a [*a]\n", "its aliases"),
+        ("a: " + "[" * 20_000, "nested too deeply|not valid YAML"),
+        ("a: " + "[" * 300 + "]" * 300, "its aliases .*100 levels"),
+        ("quiet: !!bool abc\n", "not valid YAML"),
+        ("seed: !!int abc\n", "not valid YAML"),
+        ("seed: " + "9" * 5000, "not valid YAML"),
+        ("x" * 1_000_001, "has more than 1,000,000 bytes"),
+    ],
+    ids=lambda text: text[:20],
+)  # fmt: skip
+def test_fault_2_files_that_are_bounded(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    start = time.process_time()
+    with pytest.raises(ConfigError, match=rf"(?s)bad\.yaml: .*({message})"):
+        read_yaml(path)
+    assert time.process_time() - start < 4.0
+
+
+def test_fault_2_bytes_and_fault_4_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"some\.yaml: is no text file"):
+        read_yaml(path)
+    path.write_bytes(b"\xef\xbb\xbfname: run\n")
+    assert read_yaml(path)[0] == {"name": "run"}
+
+
+def test_fault_5_a_value_of_the_command_line_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    tree = with_overrides({"training": {"epochs": 20}, **experiment(tmp_path)}, {"training.epochs": 0})
+    source = Source("run.yaml", {"training": 3, "training.epochs": 4}, frozenset({"training.epochs"}))
+    with pytest.raises(ConfigError, match=r"^command line, --training\.epochs: training\.epochs"):
+        build(ExperimentConfig, tree, source)
+    source = Source("run.yaml", {"training": 3, "training.epochs": 4})
+    with pytest.raises(ConfigError, match=r"^run\.yaml, line 4: training\.epochs"):
+        build(ExperimentConfig, tree, source)

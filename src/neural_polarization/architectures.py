@@ -1,4 +1,4 @@
-"""Every architecture by its name, with its sizes: that of its paper, a standard one, and a small one for tests.
+"""Every architecture by its name, with three sizes: that of its paper, a standard one, and a small one for tests.
 
 Networks of users are named as `package.module:Class` (`user_networks.py`).
 """
@@ -36,7 +36,7 @@ class Size:
 
     @property
     def num_heads(self) -> int:
-        """Heads of attention: `most_heads`, or as many as share the channels evenly."""
+        """Number of attention heads: the greatest common divisor of `channels` and `most_heads`."""
         return math.gcd(self.channels, self.most_heads)
 
 
@@ -45,8 +45,8 @@ class Architecture:
     """A network, and its named sizes.
 
     Attributes:
-        build: makes it from a size and a number of species.
-        paper: size in its original paper, for molecules where it gives several.
+        build: Function that makes the network from a size and a number of species.
+        paper: Size in the original paper; the one for molecules if the paper gives several.
     """
 
     build: Callable[[Size, int], Backbone[Any]]
@@ -99,7 +99,8 @@ def _gvp(size: Size, num_species: int) -> Backbone[Any]:
     return GVP(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, vectors)
 
 
-# Networks of irreducible representations import e3nn, which takes a second and is an extra: only when they are built.
+# Networks of irreducible representations need e3nn, which is an extra and takes a second to import. So it is imported
+# when such a network is built.
 
 
 def _tfn(size: Size, num_species: int) -> Backbone[Any]:
@@ -181,7 +182,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """Which network, and its size: that of a preset, with whatever numbers are given in its place.
+    """Which network, and its size: the size of a preset, in which the given numbers replace the preset's.
 
     Attributes:
         name: Architecture: schnet, cgcnn, dimenet, egnn, painn, torchmd_et, gvp, tfn, nequip, segnn, so3krates,
@@ -208,7 +209,7 @@ class BackboneConfig:
 
     @property
     def size(self) -> Size:
-        """The size that this asks for.
+        """The size of the network.
 
         Raises:
             ValueError: for an unknown name or preset, an `lmax` for a network without degrees, or a number that makes
@@ -224,7 +225,7 @@ class BackboneConfig:
         return replace(size, **{key: value for key, value in self._given().items() if value is not None})
 
     def resolved(self) -> "BackboneConfig":
-        """The same with every number written out, as checkpoints keep it."""
+        """The same configuration with every number written out, as checkpoints keep it."""
         if is_users(self.name):
             sizes: dict[str, Any] = dict(complete_sizes(self.name, self._given()))
             return replace(self, **sizes)
@@ -242,7 +243,7 @@ class BackboneConfig:
         """A new network that embeds this number of species.
 
         Raises:
-            ValueError: as `size`, and for a class of the user's that cannot be imported or is no network.
+            ValueError: as for `size`, and for a class of the user that cannot be imported or is no network.
         """
         if is_users(self.name):
             self._users_size()
@@ -259,7 +260,7 @@ class BackboneConfig:
         }
 
     def _users_size(self) -> Size:
-        """The size of a user's network; what its class does not take is as in the standard size."""
+        """The size of a user's network; numbers that its class does not take are those of the standard size."""
         if self.preset != "standard":
             raise ValueError(
                 f"backbone.preset: {self.name!r} has no preset {self.preset!r}; give the numbers themselves"
@@ -285,7 +286,7 @@ def look_up(table: Mapping[str, Value], name: str, argument: str) -> Value:
     """The entry of that name.
 
     Raises:
-        ValueError: that lists the names there are.
+        ValueError: for an unknown name; the message lists the known ones.
     """
     if name not in table:
         raise ValueError(f"{argument}: {name!r} is not known; choose one of {', '.join(table)}")

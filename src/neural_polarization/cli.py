@@ -3,6 +3,7 @@
 import argparse
 import dis
 import json
+import os
 import sys
 import traceback
 import warnings
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser().print_help()
         return USER_ERROR if words else 0
     try:
+        _check_surroundings()
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return run(known, rest)
@@ -90,6 +92,19 @@ def on_purpose(error: BaseException) -> bool:
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     sys.stderr.write(f"npol: warning: {' '.join(str(message).split())}\n")
+
+
+def _check_surroundings() -> None:
+    """What the libraries below need of the system, before their own errors, which say less."""
+    # No window is ever shown here; a backend that is not there would stop the import of matplotlib.
+    os.environ["MPLBACKEND"] = "Agg"
+    try:
+        Path.home()
+    except RuntimeError:
+        raise OSError(
+            "this user has no home directory, which ASE needs: set the environment variable HOME to a directory, for "
+            "instance HOME=/tmp npol ..."
+        ) from None
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,6 +1,8 @@
 """What goes wrong with data, as one type whose message the command line shows, and how errors are worded."""
 
 import difflib
+import importlib.util
+import zlib
 from collections.abc import Iterable
 
 
@@ -12,8 +14,21 @@ class TrustError(ValueError):
     """A checkpoint needs a module that its reader has not allowed to be imported; the message says how to allow it."""
 
 
-UNREADABLE = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, StopIteration)
-"""What ASE's readers raise for files that they do not understand."""
+UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    StopIteration,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+    SyntaxError,
+    zlib.error,
+)
+"""What ASE's and other readers raise for files that they do not understand."""
 
 
 def reason(error: BaseException) -> str:
@@ -40,3 +55,24 @@ def nearest(name: str, known: Iterable[str]) -> str:
     near = near or difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}Known: {', '.join(names) if names else 'none'}"
+
+
+def require(module: str, extra: str, purpose: str) -> None:
+    """Makes sure that an optional package is there.
+
+    Args:
+        module: as it is imported.
+        extra: of this package, which brings it.
+        purpose: what needs it.
+
+    Raises:
+        ImportError: naming the extra.
+
+    Example:
+        >>> require("no_such_package", "dft", "labels")
+        Traceback (most recent call last):
+            ...
+        ImportError: labels need no_such_package: pip install 'neural-polarization[dft]'
+    """
+    if importlib.util.find_spec(module) is None:
+        raise ImportError(f"{purpose} need {module}: pip install 'neural-polarization[{extra}]'")

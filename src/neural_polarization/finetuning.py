@@ -1,4 +1,4 @@
-"""From a trained model of another package to a polarized one that starts with the same predictions.
+"""Turns a trained model of another package into a polarized model that starts with the same predictions.
 
 module = polarize(trained, elements=("H", "C", "O"))
 module(molecules)  # {"energy", "forces"} as the trained model gives them, until training lets the points move
@@ -25,34 +25,34 @@ HOSTS: dict[str, Callable[[nn.Module, Sequence[str], bool], Parts]] = {
     "nequip": nequip.take_apart,
     "torch_geometric": pyg.take_apart,
 }
-"""How a model is taken apart, by the package that its class comes from."""
+"""The function that takes a model apart, by the package of the model's class."""
 
 
 ENERGY = "energy"
-"""Name of what a polarized model of another package predicts, beside its forces."""
+"""Name of the property that a polarized model of another package predicts, beside its forces."""
 
 
 class FineTuned(Predictor):
     """A trained model's layers with moving points, read by the trained model's own readout.
 
-    Moves start at zero, and so does what the two points of an atom tell each other, so that energies and forces start
-    as those of the trained model; all of it has gradients from there.
+    The moves and the coupling of the two points of an atom start at zero, so that energies and forces start as those
+    of the trained model. Both have gradients from there on.
 
-    Where both points have features and exchange messages alike, the energy is the mean of what both are read as; with
-    `Messages.MOVING_VIEW`, in which fixed points pass through no layer, the moving ones are read.
+    With `Messages.BOTH_VIEWS` the energy is the mean of the energies that the readout gives for fixed and for moving
+    points. With `Messages.MOVING_VIEW`, in which fixed points pass through no layer, the moving points are read.
 
     Args:
-        parts: the trained model, taken apart by an adapter for these messages.
-        elements: chemical symbols, as given to the adapter.
-        messages: which points exchange messages.
-        limit: bound of the length of a displacement, Angstrom.
+        parts: The trained model, taken apart by an adapter for these messages.
+        elements: Chemical symbols, as given to the adapter.
+        messages: Which points exchange messages.
+        limit: Upper bound of the length of a displacement, Angstrom.
     """
 
     def __init__(self, parts: Parts, elements: Sequence[str], messages: Messages | str, limit: float) -> None:
         super().__init__()
         self.network: NeuralPolarization[Any] = NeuralPolarization(parts.backbone, elements, messages, limit)
         self.readout = parts.readout
-        weight = next(self.network.parameters())  # of the backbone: its type and device
+        weight = next(self.network.parameters())  # it has the backbone's type and device
         self.network.moves.to(weight)
         self.network.couples.to(weight)
         self.network.hold_still()
@@ -67,18 +67,18 @@ class FineTuned(Predictor):
 
     @property
     def elements(self) -> tuple[str, ...]:
-        """Chemical symbols of the elements that it is for."""
+        """Chemical symbols of the elements that the network is for."""
         return self.network.elements
 
     @property
     def predictions(self) -> Mapping[str, PredictedProperty]:
-        """An energy with forces, in the trained model's unit of energy and Angstrom."""
+        """The energy with forces, in the trained model's unit of energy and in Angstrom."""
         return {ENERGY: PredictedProperty(forces=True)}
 
     def compute(
         self, molecules: Molecules, names: Collection[str]
     ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
-        """The energy (molecules,), if it is among the names, and the displacement of each moving point, Angstrom."""
+        """The energy (molecules,), if `names` has it, and the displacement of each moving point, Angstrom."""
         points = self.network(molecules)
         if not names:
             return {}, points.displacement
@@ -91,14 +91,14 @@ class FineTuned(Predictor):
 def polarize(
     model: nn.Module, elements: Sequence[str], messages: Messages | str = Messages.RIDING, limit: float = 0.5
 ) -> FineTuned:
-    """A polarized network that starts from a trained one, whose parameters it shares.
+    """A polarized network that starts from a trained one and shares its parameters.
 
     Args:
-        model: a whole model of SchNetPack, TorchMD-NET, MACE, NequIP or PyTorch Geometric, as its package made or
+        model: A whole model of SchNetPack, TorchMD-NET, MACE, NequIP or PyTorch Geometric, as its package made or
             loaded it.
-        elements: chemical symbols; the model has to know them.
-        messages: which points exchange messages.
-        limit: bound of the length of a displacement, Angstrom.
+        elements: Chemical symbols of elements that the model knows.
+        messages: Which points exchange messages.
+        limit: Upper bound of the length of a displacement, Angstrom.
 
     Raises:
         TypeError: for a model that no adapter knows.

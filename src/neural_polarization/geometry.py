@@ -1,7 +1,7 @@
 """Vectors, safe norm, envelope and neighbour lists: pure functions of tensors.
 
-Nothing in this library takes the norm of a vector but `safe_norm`: a displacement of zero is physical, and
-first and second derivatives there have to be finite (a loss on forces differentiates twice).
+Only `safe_norm` takes the norm of a vector in this library. A displacement of zero is physical, so first and second
+derivatives have to be finite there; a loss on forces differentiates twice.
 """
 
 import math
@@ -17,16 +17,16 @@ NORM_EPSILON = 1e-5
 
 @dataclass(frozen=True)
 class Edges:
-    """Messages of one layer: who sends to whom, and the geometry as of this layer.
+    """Messages of one layer: the senders, the receivers, and the geometry that this layer sees.
 
     Attributes:
-        senders: index of the sending point.
-        receivers: index of the receiving point.
-        vectors: position(sender) - position(receiver), Angstrom; where lengths stay those of the nuclei, that direction
-            with the nuclear distance as its length.
-        lengths: safe norm of `vectors`, Angstrom.
-        nuclear_lengths: distance of the two NUCLEI, Angstrom; it alone decides whether an edge exists.
-        envelope: smooth cutoff of `nuclear_lengths`, from 1 at zero to 0 at the cutoff.
+        senders: Index of the sending point.
+        receivers: Index of the receiving point.
+        vectors: position(sender) - position(receiver), Angstrom. With nuclear lengths, the vector keeps this direction
+            and is scaled to the distance of the nuclei.
+        lengths: Safe norm of `vectors`, Angstrom.
+        nuclear_lengths: Distance of the two NUCLEI, Angstrom; it alone decides whether an edge exists.
+        envelope: Smooth cutoff of `nuclear_lengths`, from 1 at zero to 0 at the cutoff.
     """
 
     senders: Int[Tensor, " edges"]
@@ -40,12 +40,13 @@ class Edges:
 def safe_norm(vectors: Float[Tensor, "..."], epsilon: float = NORM_EPSILON, dim: int = -1) -> Float[Tensor, "..."]:
     """Norm with finite derivatives of every order, sqrt(|v|^2 + epsilon^2).
 
-    Half precision is left for single: there the square of `epsilon` would be zero, and the derivative infinite.
+    Values in half precision are converted to single precision first. In half precision the square of `epsilon` would
+    be zero, and the derivative infinite.
 
     Args:
-        vectors: any unit; the Cartesian axis is `dim`.
-        epsilon: same unit; the value at the zero vector.
-        dim: axis that is summed over.
+        vectors: Vectors of any unit; `dim` is their Cartesian axis.
+        epsilon: Value at the zero vector, in the unit of the vectors.
+        dim: Axis of the components.
 
     Example:
         >>> safe_norm(torch.tensor([3.0, 4.0, 0.0])).item()
@@ -57,7 +58,7 @@ def safe_norm(vectors: Float[Tensor, "..."], epsilon: float = NORM_EPSILON, dim:
 
 
 def bound(vectors: Float[Tensor, "... 3"], limit: float) -> Float[Tensor, "... 3"]:
-    """Smooth bound of the length, v / sqrt(1 + |v|^2 / limit^2): near zero the identity, always |v| < limit."""
+    """Bounds lengths smoothly, v / sqrt(1 + |v|^2 / limit^2): the identity near zero, always shorter than `limit`."""
     return vectors * torch.rsqrt(1.0 + vectors.square().sum(-1, keepdim=True) / limit**2)
 
 
@@ -87,17 +88,18 @@ def polynomial_envelope(lengths: Float[Tensor, " edges"], cutoff: float, power: 
 def all_pairs(
     positions: Float[Tensor, "atoms 3"], molecule_index: Int[Tensor, " atoms"], cutoff: float
 ) -> Int[Tensor, "2 edges"]:
-    """Neighbour list of many small molecules: every ordered pair within a molecule, kept below the cutoff.
+    """Neighbour list of many small molecules: every ordered pair of atoms of one molecule below the cutoff.
 
-    Faster than cell lists for molecules of tens of atoms; `periodic_neighbours` serves large and periodic systems.
+    For molecules of tens of atoms this is faster than cell lists. `periodic_neighbours` is for large and periodic
+    systems.
 
     Args:
-        positions: Angstrom.
-        molecule_index: molecule of each atom, ascending.
-        cutoff: Angstrom.
+        positions: Positions of the nuclei, Angstrom.
+        molecule_index: Index of the molecule that each atom belongs to, ascending.
+        cutoff: Cutoff distance, Angstrom.
 
     Returns:
-        (senders, receivers), ordered by receiver.
+        The senders and the receivers, ordered by receiver.
     """
     sizes = torch.bincount(molecule_index) if len(molecule_index) else molecule_index.new_zeros(0)
     starts = torch.cumsum(sizes, 0) - sizes
@@ -117,15 +119,18 @@ def periodic_neighbours(
     """Neighbour list of one large or periodic system by cell lists (the library vesin).
 
     Args:
-        positions: Angstrom.
-        cell: lattice vectors in rows, Angstrom; ignored where `periodic` is false.
-        periodic: whether the system repeats along all three lattice vectors.
-        cutoff: Angstrom.
+        positions: Positions of the nuclei, Angstrom.
+        cell: Lattice vectors in rows, Angstrom; ignored if `periodic` is false.
+        periodic: Whether the system repeats along all three lattice vectors.
+        cutoff: Cutoff distance, Angstrom.
 
     Returns:
-        (senders, receivers) ordered by receiver, and the translation (Angstrom) that is added to each sender.
+        The senders and the receivers, ordered by receiver, and the translation (Angstrom) that is added to each sender.
     """
-    import vesin  # a compiled library that only large systems need
+    try:
+        import vesin  # a compiled library that only large systems need
+    except ImportError:
+        raise ImportError("large and periodic systems need vesin: pip install 'vesin>=0.4,<1'") from None
 
     # vesin's compiled core takes float64 arrays in host memory.
     points = positions.detach().cpu().double().numpy()

@@ -1,4 +1,4 @@
-"""Who exchanges messages with whom: the choices of the method, the edges between points, and the views of a layer."""
+"""Which points exchange messages: the choices of the method, the edges between points, and the views of a layer."""
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -24,20 +24,20 @@ class _Choice(StrEnum):
 
 
 class Messages(_Choice):
-    """Which points exchange messages: the one choice of the method.
+    """Which points exchange messages: the first choice of the method.
 
-    Nuclei below the cutoff are connected. In `PLAIN` and `RIDING` an atom has one set of features; in the others each
-    of its two points has its own.
+    Nuclei closer than the cutoff are connected. In `PLAIN` and `RIDING` an atom has one set of features. In the other
+    choices each of its two points has its own.
     """
 
     PLAIN = "plain"
-    """Fixed points only, nothing moves: the backbone as it is."""
+    """The backbone as it is: there are fixed points only, and nothing moves."""
     RIDING = "riding"
-    """An atom has one set of features, and the geometry is that of the moving points: the cheapest choice."""
+    """The cheapest choice: an atom has one set of features, and the geometry is that of the moving points."""
     MOVING_VIEW = "moving_view"
-    """Moving points exchange messages; fixed points learn of the molecule from their own moving point. The default."""
+    """The default: moving points exchange messages, and fixed points see the molecule through their moving point."""
     BOTH_VIEWS = "both_views"
-    """Fixed points exchange messages, and so do moving points: twice the edges."""
+    """Fixed points exchange messages, and so do moving points, so that there are twice as many edges."""
 
     @property
     def two_points(self) -> bool:
@@ -46,29 +46,29 @@ class Messages(_Choice):
 
     @property
     def points(self) -> int:
-        """Number of points of an atom that have features: 1 or 2. An embedding needs as many species per element."""
+        """Number of points of an atom that have features: 1 or 2. An embedding needs this many species per element."""
         return 2 if self.two_points else 1
 
 
 class Lengths(_Choice):
-    """What of an edge follows the moving points: the other choice of the method, for networks that see directions."""
+    """What of an edge follows the moving points: the second choice of the method, for networks that see directions."""
 
     MOVING = "moving"
-    """Directions and lengths: vectors between the points as they are. For energies and forces of varied geometries."""
+    """Directions and lengths follow the moving points. This is for energies and forces of varied geometries."""
     NUCLEAR = "nuclear"
-    """Directions alone: vectors point from point to point and are as long as the nuclei are apart. For molecules at
-    equilibrium, where the lengths of bonds tell them apart."""
+    """Only directions follow the moving points; lengths are the distances of the nuclei. This is for relaxed molecules,
+    in which the length of a bond says what kind of bond it is."""
 
 
 class Connection(ABC):
-    """The edges of a batch, given where the moving points are.
+    """The edges of a batch as a function of the displacements of its moving points.
 
     Args:
-        molecules: the batch, with its nuclear neighbours.
-        cutoff: Angstrom.
+        molecules: The batch, with its nuclear neighbours.
+        cutoff: Cutoff distance, Angstrom.
 
     Attributes:
-        nuclear: the edges between the nuclei. They do not change from layer to layer.
+        nuclear: The edges between the nuclei. They do not change from layer to layer.
     """
 
     def __init__(self, molecules: Molecules, cutoff: float) -> None:
@@ -91,7 +91,7 @@ class Connection(ABC):
 
 
 class MovingLengths(Connection):
-    """Vectors and lengths are those between the moving points."""
+    """Edges whose vectors and lengths are those between the moving points."""
 
     def __call__(self, displacement: Float[Tensor, "atoms 3"]) -> Edges:
         """Edges with the moving points at `displacement` (Angstrom) from their nuclei."""
@@ -100,7 +100,7 @@ class MovingLengths(Connection):
 
 
 class NuclearLengths(Connection):
-    """Vectors point from moving point to moving point, and are as long as the nuclei are apart."""
+    """Edges whose vectors have the direction between the moving points and the length between the nuclei."""
 
     def __call__(self, displacement: Float[Tensor, "atoms 3"]) -> Edges:
         """Edges with the moving points at `displacement` (Angstrom) from their nuclei."""
@@ -110,14 +110,14 @@ class NuclearLengths(Connection):
 
 
 CONNECTIONS: dict[Lengths, type[Connection]] = {Lengths.MOVING: MovingLengths, Lengths.NUCLEAR: NuclearLengths}
-"""How the edges follow the moving points, by choice."""
+"""The kind of edges for each choice of lengths."""
 
 
 class View(ABC):
     """Which features of an atom pass through a layer. It has no state."""
 
     couple: ClassVar[type[Couple]]
-    """What the two points of an atom learn from each other after the layer."""
+    """The coupling of the two points of an atom after the layer."""
 
     @abstractmethod
     def pass_messages(
@@ -126,29 +126,29 @@ class View(ABC):
         """Features of the fixed and of the moving points after one layer.
 
         Args:
-            layer: the backbone's own.
-            fixed: features of the fixed points.
-            moving: features of the moving points; the same object where an atom has one set of features.
-            nuclear: edges between the nuclei.
-            edges: edges between the moving points.
+            layer: Layer of the backbone.
+            fixed: Features of the fixed points.
+            moving: Features of the moving points; the same object as `fixed` if an atom has one set of features.
+            nuclear: Edges between the nuclei.
+            edges: Edges between the moving points.
         """
 
 
 class RidingView(View):
-    """One set of features per atom, which sees the moving points."""
+    """One set of features per atom, whose geometry is that of the moving points."""
 
     couple = SelfCouple
 
     def pass_messages(
         self, layer: Layer[Features], fixed: Features, moving: Features, nuclear: Edges, edges: Edges
     ) -> tuple[Features, Features]:
-        """The features of the atoms after messages between the moving points, twice."""
+        """Features of the atoms after messages between the moving points; fixed and moving features are one object."""
         features = layer(moving, edges)
         return features, features
 
 
 class MovingView(View):
-    """Two sets of features per atom: moving points exchange messages, fixed points wait for the coupling."""
+    """Two sets of features per atom: moving points exchange messages, and only the coupling changes fixed points."""
 
     couple = PairCouple
 
@@ -160,9 +160,9 @@ class MovingView(View):
 
 
 class BothViews(View):
-    """Two sets of features per atom: either kind of points exchanges messages among itself.
+    """Two sets of features per atom: each of the two kinds of points exchanges messages among itself.
 
-    The layer is called once for each kind, which needs less memory at a time than one call with all points.
+    The layer is called once for each kind, which takes less memory than one call with all points.
     """
 
     couple = PairCouple
@@ -170,7 +170,7 @@ class BothViews(View):
     def pass_messages(
         self, layer: Layer[Features], fixed: Features, moving: Features, nuclear: Edges, edges: Edges
     ) -> tuple[Features, Features]:
-        """Features after messages among the fixed points and among the moving ones."""
+        """Features after messages among the fixed points and among the moving points."""
         return layer(fixed, nuclear), layer(moving, edges)
 
 
@@ -179,4 +179,4 @@ VIEWS: dict[Messages, type[View]] = {
     Messages.MOVING_VIEW: MovingView,
     Messages.BOTH_VIEWS: BothViews,
 }
-"""Which features pass through a layer, by choice; in a plain network nothing moves, and there is no view."""
+"""The view for each choice of messages. A plain network has no moving points, and so no view."""

@@ -1,7 +1,8 @@
-"""`Molecules`: a typed batch of molecules, and the way from and to ASE."""
+"""`Molecules`: a typed batch of molecules, and its conversion from and to ASE."""
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -13,18 +14,21 @@ from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from neural_polarization.charges import total_charge, unpaired_electrons
+from neural_polarization.errors import DataError
 from neural_polarization.geometry import all_pairs, periodic_neighbours
+from neural_polarization.plausibility import CLOSEST, check_positions, close_pair, crowded, periodic_cell
 
 MANY_ATOMS = 300
-"""From this size on a structure's neighbours come from cell lists instead of all pairs."""
+"""Number of atoms from which on neighbours are found by cell lists instead of all pairs."""
 
 CLASH = 1e-3
-"""Two nuclei closer than this (Angstrom) are one place: an error in the input, not a molecule."""
+"""Distance (Angstrom) below which two nuclei count as being at one place, which is an error in the input."""
 
 
 @dataclass(frozen=True)
 class Molecules:
-    """A batch of molecules. Input only: no network writes into it.
+    """A batch of molecules. It is input only: no network writes into it.
 
     Attributes:
         atomic_numbers: nuclear charge of each atom.
@@ -34,6 +38,7 @@ class Molecules:
         num_molecules: number of molecules.
         shifts: translation (Angstrom) added to each sender in periodic systems, else None.
         charge: total charge of each molecule, e, or None where all are neutral.
+        spin: number of unpaired electrons of each molecule, NaN where one is not known, or None where none is.
         external_field: uniform electric field at each molecule, V/Angstrom, or None.
     """
 
@@ -45,6 +50,7 @@ class Molecules:
     shifts: Float[Tensor, "edges 3"] | None = None
     charge: Float[Tensor, " molecules"] | None = None
     external_field: Float[Tensor, "molecules 3"] | None = None
+    spin: Float[Tensor, " molecules"] | None = None
 
     @property
     def num_atoms(self) -> int:
@@ -52,20 +58,28 @@ class Molecules:
         return self.atomic_numbers.shape[0]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Molecules":
-        """The same molecules on another device or in another floating-point type."""
+        """The same molecules on another device or in another floating-point type.
+
+        In a type of lower precision each molecule is about its own centre, which is taken off before.
+        """
 
         def real(value: Tensor | None) -> Tensor | None:
             return None if value is None else value.to(device=device, dtype=dtype)
 
+        positions = self.positions
+        if dtype is not None and dtype.itemsize < positions.dtype.itemsize:
+            positions = centred(positions, self.molecule_index, self.num_molecules)
+
         return dataclasses.replace(
             self,
             atomic_numbers=self.atomic_numbers.to(device),
-            positions=self.positions.to(device=device, dtype=dtype),
+            positions=positions.to(device=device, dtype=dtype),
             molecule_index=self.molecule_index.to(device),
             edge_index=self.edge_index.to(device),
             shifts=real(self.shifts),
             charge=real(self.charge),
             external_field=real(self.external_field),
+            spin=real(self.spin),
         )
 
     def with_positions(self, positions: Float[Tensor, "atoms 3"]) -> "Molecules":
@@ -85,12 +99,12 @@ class Molecules:
         """Molecules without periodicity from tensors.
 
         Args:
-            atomic_numbers: nuclear charges, the atoms of each molecule together.
-            positions: Angstrom.
-            cutoff: Angstrom; nuclei closer than this become neighbours.
-            sizes: atoms of each molecule in order; one molecule if left out.
-            charge: total charges, e.
-            external_field: V/Angstrom.
+            atomic_numbers: Atomic numbers; the atoms of a molecule follow each other.
+            positions: Positions of the nuclei, Angstrom.
+            cutoff: Distance (Angstrom) below which nuclei are neighbours.
+            sizes: Number of atoms of each molecule, in order. By default all atoms are one molecule.
+            charge: Total charge of each molecule, e.
+            external_field: Uniform electric field at each molecule, V/Angstrom.
 
         Raises:
             ValueError: for an empty molecule, a position that is not finite, an atomic number outside 1..118,
@@ -119,7 +133,7 @@ class Molecules:
             atomic_numbers=atomic_numbers,
             positions=positions,
             molecule_index=molecule_index,
-            edge_index=all_pairs(positions, molecule_index, cutoff),
+            edge_index=_edges(positions, molecule_index, counts, cutoff),
             num_molecules=len(counts),
             charge=charge,
             external_field=external_field,
@@ -135,9 +149,10 @@ class Molecules:
         """Molecules, or periodic systems, from ASE.
 
         Args:
-            structures: one or several; `info["charge"]` is taken as the total charge where it stands.
+            structures: one or several, with total charge and unpaired electrons as `charges` finds them.
             cutoff: Angstrom.
-            dtype: floating-point type; torch's default if left out.
+            dtype: floating-point type; torch's default if left out. In single precision each structure is about its
+                own centre, so that one far from the origin is as exact as any other.
 
         Raises:
             ValueError: as in `from_arrays`, and for structures that are periodic in some directions only or
@@ -159,38 +174,48 @@ class Molecules:
                     for part in parts
                 ]
             ).to(dtype)
-        charge = None
-        if any("charge" in frame.info for frame in frames):
-            charge = torch.tensor([float(frame.info.get("charge", 0.0)) for frame in frames], dtype=dtype)
+        charges = [total_charge(frame, f"structure {k}") for k, frame in enumerate(frames)]
+        spins = [unpaired_electrons(frame, f"structure {k}") for k, frame in enumerate(frames)]
+        known = any(charges) or any("charge" in frame.info for frame in frames)
+        positions = torch.cat([part.positions for part in parts])
+        index = torch.repeat_interleave(torch.tensor([len(frame) for frame in frames]))
+        if dtype != torch.float64:
+            positions = centred(positions, index, len(frames))
         return cls(
             atomic_numbers=torch.cat([part.atomic_numbers for part in parts]),
-            positions=torch.cat([part.positions for part in parts]).to(dtype),
-            molecule_index=torch.repeat_interleave(torch.tensor([len(frame) for frame in frames])),
+            positions=positions.to(dtype),
+            molecule_index=index,
             edge_index=edge_index,
             num_molecules=len(frames),
             shifts=shifts,
-            charge=charge,
+            charge=torch.tensor(charges, dtype=dtype) if known else None,
+            spin=None
+            if set(spins) == {None}
+            else torch.tensor([math.nan if s is None else s for s in spins], dtype=dtype),
         )
 
     def to_ase(self) -> list[ase.Atoms]:
-        """One ASE structure per molecule, with `info["charge"]` where charges are known.
+        """One ASE structure per molecule, with `info["charge"]` and `info["spin"]` where they are known.
 
-        Periodic cells are not kept: a batch knows shifts only.
+        Periodic cells are lost, because a batch keeps only their shifts.
         """
         numbers = self.atomic_numbers.cpu().numpy()
         positions = self.positions.detach().cpu().double().numpy()
         owner = self.molecule_index.cpu().numpy()
-        charges = None if self.charge is None else self.charge.tolist()
+        states = {"charge": self.charge, "spin": self.spin}
+        known = {name: value.tolist() for name, value in states.items() if value is not None}
         return [
             ase.Atoms(
-                numbers[owner == k], positions[owner == k], info={} if charges is None else {"charge": charges[k]}
+                numbers[owner == k],
+                positions[owner == k],
+                info={name: round(values[k]) for name, values in known.items() if not math.isnan(values[k])},
             )
             for k in range(self.num_molecules)
         ]
 
     @contextlib.contextmanager
     def differentiable(self) -> Generator["Molecules"]:
-        """The same molecules at positions that a gradient can be taken by, whatever mode torch is in."""
+        """The same molecules with positions that require a gradient, also in inference mode and without gradients."""
         inference = torch.is_inference_mode_enabled()
         with torch.inference_mode(False) if inference else contextlib.nullcontext(), torch.enable_grad():
             # Tensors that were made in inference mode cannot be part of a graph; copies of them can.
@@ -213,14 +238,15 @@ class Molecules:
             shifts=own(self.shifts),
             charge=own(self.charge),
             external_field=own(self.external_field),
+            spin=own(self.spin),
         )
 
 
 def element_table(elements: Sequence[str]) -> Int[Tensor, " numbers"]:
-    """Place of each element in a list of them by its atomic number; -1 for elements that are not in the list.
+    """Table from atomic numbers to places in a list of elements; -1 for elements that are not in the list.
 
     Raises:
-        ValueError: for something that is no element, or one that is listed twice.
+        ValueError: for a symbol that is no element, or an element that is listed twice.
 
     Example:
         >>> element_table(["H", "C", "O"])[[1, 6, 7, 8]].tolist()
@@ -236,18 +262,33 @@ def element_table(elements: Sequence[str]) -> Int[Tensor, " numbers"]:
     return table
 
 
+def centred(
+    positions: Float[Tensor, "atoms 3"], molecule_index: Int[Tensor, " atoms"], num_molecules: int
+) -> Float[Tensor, "atoms 3"]:
+    """Positions about the mean position of each molecule: small numbers, which single precision holds well.
+
+    Args:
+        positions: Angstrom, in double precision.
+        molecule_index: molecule of each atom.
+        num_molecules: number of molecules.
+    """
+    totals = positions.new_zeros(num_molecules, 3).index_add(0, molecule_index, positions.detach())
+    counts = torch.bincount(molecule_index, minlength=num_molecules).clamp(min=1)
+    return positions - (totals / counts.unsqueeze(-1))[molecule_index]
+
+
 def neighbours(
     positions: Float[Tensor, "atoms 3"], cell: Float[Tensor, "3 3"] | None, cutoff: float
 ) -> tuple[Int[Tensor, "2 edges"], Float[Tensor, "edges 3"]]:
-    """Neighbour list of one structure: all pairs of a small molecule, cell lists of everything else.
+    """Neighbour list of one structure: from all pairs for a small molecule, from cell lists otherwise.
 
     Args:
-        positions: Angstrom.
-        cell: lattice vectors in rows, Angstrom, of a structure that repeats along all three; None for a molecule.
-        cutoff: Angstrom.
+        positions: Positions of the nuclei, Angstrom.
+        cell: Lattice vectors in rows, Angstrom, of a structure that is periodic along all three; None for a molecule.
+        cutoff: Cutoff distance, Angstrom.
 
     Returns:
-        (senders, receivers) ordered by receiver, and the translation (Angstrom) that is added to each sender.
+        The senders and the receivers, ordered by receiver, and the translation (Angstrom) that is added to each sender.
     """
     if cell is not None or len(positions) >= MANY_ATOMS:
         box = torch.eye(3, dtype=positions.dtype, device=positions.device) if cell is None else cell
@@ -258,35 +299,19 @@ def neighbours(
 
 
 def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:
-    periodic = bool(frame.pbc.all())
-    if frame.pbc.any() and not periodic:
-        raise ValueError(
-            f"structure {number} is periodic along {int(frame.pbc.sum())} of 3 directions; only none or all are "
-            "supported: set `pbc` to all, with a cell that leaves vacuum where the system does not repeat"
-        )
+    where = f"structure {number}"
+    cell = periodic_cell(frame, where)
     # Neighbours are found in double precision, so that the cutoff falls the same way in every later type.
     numbers = torch.as_tensor(frame.numbers, dtype=torch.long)
     positions = torch.as_tensor(frame.positions, dtype=torch.float64)
-    if periodic and not abs(frame.cell.volume) > 0.0:
-        raise ValueError(
-            f"structure {number} is periodic, but its cell {frame.cell.array.tolist()} has no volume; set the cell, "
-            "or `pbc` to none for a molecule"
-        )
-    cell = torch.as_tensor(frame.cell.array, dtype=torch.float64) if periodic else None
     try:
-        return _checked(numbers, positions, cell, cutoff)
+        _check_sizes(torch.tensor([len(numbers)]))
+        _check_values(numbers, positions)
     except ValueError as error:
-        raise ValueError(f"structure {number}: {error}") from None
-
-
-def _checked(numbers: Tensor, positions: Tensor, cell: Tensor | None, cutoff: float) -> Molecules:
-    _check_sizes(torch.tensor([len(numbers)]))
-    _check_values(numbers, positions)
-    edge_index, shifts = neighbours(positions, cell, cutoff)
-    close = (positions[edge_index[0]] + shifts - positions[edge_index[1]]).norm(dim=-1) < CLASH
-    if close.any():
-        first = int(close.nonzero()[0, 0])
-        raise ValueError(_clash(int(edge_index[1, first]), int(edge_index[0, first])))
+        raise ValueError(f"{where}: {error}") from None
+    check_positions(positions.numpy(), where, cell)
+    edge_index, shifts = neighbours(positions, None if cell is None else torch.as_tensor(cell), cutoff)
+    _check_edges(positions, edge_index, shifts, where)
     return Molecules(
         atomic_numbers=numbers,
         positions=positions,
@@ -297,9 +322,33 @@ def _checked(numbers: Tensor, positions: Tensor, cell: Tensor | None, cutoff: fl
     )
 
 
+def _check_edges(positions: Tensor, edge_index: Tensor, shifts: Tensor, where: str) -> None:
+    """Neighbours across the sides of a periodic cell; those inside were checked before the search."""
+    lengths = (positions[edge_index[0]] + shifts - positions[edge_index[1]]).norm(dim=-1)
+    if len(lengths) and float(lengths.min()) < CLOSEST:
+        first = int(lengths.argmin())
+        one, other = sorted((int(edge_index[0, first]), int(edge_index[1, first])))
+        raise DataError(f"{where}: {crowded(one, other, float(lengths[first]))}")
+
+
+def _edges(positions: Tensor, molecule_index: Tensor, counts: Sequence[int], cutoff: float) -> Tensor:
+    if max(counts, default=0) < MANY_ATOMS:
+        return all_pairs(positions, molecule_index, cutoff)
+    starts = np.cumsum([0, *counts[:-1]]).tolist()
+    parts = positions.detach().split(list(counts))
+    return torch.cat([neighbours(part, None, cutoff)[0] + s for part, s in zip(parts, starts, strict=True)], dim=1)
+
+
 def _check(atomic_numbers: Tensor, positions: Tensor, sizes: Tensor, molecule_index: Tensor) -> None:
     _check_sizes(sizes)
     _check_values(atomic_numbers, positions)
+    if int(sizes.max()) >= MANY_ATOMS:
+        # All pairs of many atoms are more than a machine holds.
+        for number, points in enumerate(positions.detach().cpu().double().split(sizes.tolist())):
+            found = close_pair(points.numpy(), limit=CLASH)
+            if found is not None:
+                raise ValueError(f"molecule {number}: {_clash(*found[:2])}")
+        return
     clashing = all_pairs(positions.detach(), molecule_index, CLASH)
     if clashing.numel():
         receiver, sender = int(clashing[1, 0]), int(clashing[0, 0])

@@ -1,4 +1,4 @@
-"""What displaces a moving point, and what couples it to its fixed point."""
+"""The moves that displace moving points, and the coupling between the two points of an atom."""
 
 from abc import ABC, abstractmethod
 
@@ -11,29 +11,32 @@ from neural_polarization.geometry import Edges
 from neural_polarization.layers import sum_by_index
 
 _FIRST_GATE = 0.02
-"""Standard deviation of a new move's gates: first displacements are far below a hundredth of an Angstrom."""
+"""Standard deviation of a new move's gates. The first displacements are then far below a hundredth of an Angstrom."""
 
 _MIXES = 8
-"""Mixes of vector channels that are gated; one per channel is dearer, and no better for PaiNN (experiments/LOG.md)."""
+"""Number of mixes of vector channels that are gated. One mix per channel is more expensive, and no better for PaiNN."""
 
 STEP = 0.1
-"""Displacement (Angstrom) that a vector of one with a gate of one makes.
+"""Displacement (Angstrom) that a vector of length one with a gate of one makes.
 
-An optimizer changes gates by a fixed amount per step. Were their unit the Angstrom, the distances that later layers
-read would shake all through a training: energies of QM9 are then 25 % worse, forces of ethanol the same
-(experiments/LOG.md).
+An optimizer changes gates by a fixed amount per step. With gates in units of one Angstrom, every step would change the
+distances that later layers read by too much, and energies of relaxed molecules would be clearly worse
+(docs/method.md).
 """
 
 PUSH = 0.3
-"""The same for one edge with a gate of one: neighbours push in all directions, and most of it cancels."""
+"""Displacement (Angstrom) that one edge with a gate of one makes at most.
+
+It is larger than `STEP`, because neighbours push in all directions and most of the pushes cancel.
+"""
 
 
 class Move(nn.Module, ABC):
-    """How far one layer displaces the moving points, from the features after that layer.
+    """The displacement of the moving points by one layer, computed from the features after that layer.
 
     Args:
-        scalar_channels: width of the backbone's scalars.
-        vector_channels: width of the backbone's vectors; 0 where it has none.
+        scalar_channels: Number of the backbone's scalar channels.
+        vector_channels: Number of the backbone's vector channels; 0 for a backbone without vectors.
     """
 
     def __init__(self, scalar_channels: int, vector_channels: int) -> None:
@@ -45,29 +48,29 @@ class Move(nn.Module, ABC):
 
     @abstractmethod
     def hold_still(self) -> None:
-        """Makes every displacement zero while leaving gradients through which it can grow."""
+        """Makes every displacement zero but keeps the gradients, so that training lets the displacements grow."""
 
     @abstractmethod
     def enlarge(self, factor: float) -> None:
-        """Multiplies every displacement, before the bound: to study networks that nobody has trained."""
+        """Multiplies every displacement before the bound, for studies of untrained networks."""
 
 
 class Still(Move):
-    """Nothing moves: the moving points stay on their nuclei."""
+    """A move of zero: the moving points stay on their nuclei."""
 
     def forward(self, points: PointFeatures, edges: Edges) -> Float[Tensor, "atoms 3"]:
-        """Zero."""
+        """Zero for every point, Angstrom."""
         return points.scalars.new_zeros(points.scalars.shape[0], 3)
 
     def hold_still(self) -> None:
-        """It does already."""
+        """Does nothing: the points stand still already."""
 
     def enlarge(self, factor: float) -> None:
-        """Zero stays zero."""
+        """Does nothing: zero times a factor is zero."""
 
 
 class VectorMove(Move):
-    """A few linear mixes of a moving point's own vector channels, gated by its scalars.
+    """A move by a few linear mixes of the point's own vector channels, gated by its scalars.
 
     d_i = step sum_k g_k(s_i) sum_v W_kv V_iv, with g linear.
     """
@@ -81,7 +84,7 @@ class VectorMove(Move):
     def forward(self, points: PointFeatures, edges: Edges) -> Float[Tensor, "atoms 3"]:
         """Step of each point, Angstrom."""
         assert points.vectors is not None
-        # Scalars first: one weight per channel is a smaller array than eight mixes of vectors and their products.
+        # The scalars come first: one weight per channel is a smaller array than eight mixes of vectors.
         weights = self.gate(points.scalars) @ (STEP * self.mix.weight)
         return (points.vectors * weights.unsqueeze(1)).sum(-1)
 
@@ -97,8 +100,8 @@ class VectorMove(Move):
 class EdgeMove(Move):
     """Steps along the edges, for networks without vector channels.
 
-    d_i = push sum_j g(s_i, s_j, r_ij) (x_j - x_i) / (r_ij + 1) envelope_ij: forces between points, as EGNN moves its
-    coordinates. The division keeps far neighbours, which are many, from outweighing the bonded ones.
+    d_i = push sum_j g(s_i, s_j, r_ij) (x_j - x_i) / (r_ij + 1) envelope_ij. EGNN moves its coordinates in this way.
+    The division keeps the many distant neighbours from outweighing the bonded ones.
 
     References:
         V. G. Satorras, E. Hoogeboom, M. Welling, "E(n) equivariant graph neural networks", ICML 2021, eq. 4.
@@ -134,17 +137,17 @@ class EdgeMove(Move):
 
 
 def default_move(vector_channels: int) -> type[Move]:
-    """`VectorMove` where the backbone has vectors, else `EdgeMove`."""
+    """`VectorMove` for a backbone with vectors, else `EdgeMove`."""
     return VectorMove if vector_channels else EdgeMove
 
 
 class Couple(nn.Module, ABC):
-    """What an atom's features learn from its own displacement, and its two points from each other.
+    """The coupling of an atom's features to its own displacement, and of its two points to each other.
 
     Args:
-        scalar_channels: width of the backbone's scalars.
-        vector_channels: width of the backbone's vectors; 0 where it has none.
-        limit: bound of the displacements, Angstrom; their unit here.
+        scalar_channels: Number of the backbone's scalar channels.
+        vector_channels: Number of the backbone's vector channels; 0 for a backbone without vectors.
+        limit: Upper bound of the displacements, Angstrom. Couplings measure displacements in this unit.
     """
 
     def __init__(self, scalar_channels: int, vector_channels: int, limit: float) -> None:
@@ -155,7 +158,7 @@ class Couple(nn.Module, ABC):
     def forward(
         self, fixed: PointFeatures, moving: PointFeatures, displacement: Float[Tensor, "atoms 3"]
     ) -> tuple[PointFeatures, PointFeatures]:
-        """Features of the fixed and the moving points after the coupling; one object where they are one."""
+        """Features of the fixed and of the moving points after the coupling; one object for one set of features."""
 
     def stretch(self, displacement: Float[Tensor, "atoms 3"]) -> Float[Tensor, "atoms 1"]:
         """|d|^2 in units of the limit squared: smooth at zero, below 1."""
@@ -165,9 +168,9 @@ class Couple(nn.Module, ABC):
 class SelfCouple(Couple):
     """One set of features per atom: s_i <- s_i + |d_i / limit|^2 (W s_i + b).
 
-    The energy of a Drude oscillator's spring is of this form. It vanishes with the displacement, so an atom that
-    does not move is left exactly as the backbone made it. (A constant per channel in place of W is cheaper, and costs
-    EGNN half of what it gains on QM9: experiments/LOG.md.)
+    The energy of the spring of a Drude oscillator has this form. It vanishes with the displacement, so the features of
+    an atom whose point does not move are exactly those of the backbone. One constant per channel instead of W would be
+    cheaper, but networks of distances need the whole matrix (docs/method.md).
     """
 
     def __init__(self, scalar_channels: int, vector_channels: int, limit: float) -> None:
@@ -184,11 +187,11 @@ class SelfCouple(Couple):
 
 
 class PairCouple(Couple):
-    """Two sets of features per atom: each point hears a linear map of the other's scalars and of |d_i|^2, and, channel
-    by channel, of the other's vectors.
+    """Two sets of features per atom: each point receives a linear map of the other's scalars and of |d_i|^2, and the
+    other's vectors times one weight per channel.
 
-    What comes of it is left to the layers and heads, which are not linear: perceptrons here, and full maps of vectors,
-    cost as much as a fifth of the backbone and gave PaiNN nothing, but both views 4 % of forces (experiments/LOG.md).
+    Linear maps are enough, because the layers and heads that follow are not linear. Perceptrons and full maps of
+    vectors would add many parameters for little (docs/method.md).
     """
 
     def __init__(self, scalar_channels: int, vector_channels: int, limit: float) -> None:
@@ -217,7 +220,7 @@ class PairCouple(Couple):
         )
 
     def silence(self) -> None:
-        """The two points tell each other nothing; gradients by which that changes remain."""
+        """Sets the coupling to zero but keeps its gradients, so that training lets it grow."""
         with torch.no_grad():
             for weights in self.parameters():
                 weights.zero_()

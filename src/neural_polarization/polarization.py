@@ -31,12 +31,12 @@ from neural_polarization.moves import Move, default_move
 
 @dataclass(frozen=True)
 class Polarized:
-    """What the network knows of a molecule: the features of both points of every atom, and where the points went.
+    """The result of a polarized network: the features of both points of every atom, and the path of the moving points.
 
     Attributes:
-        fixed: features of the fixed points.
-        moving: features of the moving points; the same object as `fixed` where an atom has one set of features.
-        trajectory: displacement of the moving points before the first and after every layer, Angstrom.
+        fixed: Features of the fixed points.
+        moving: Features of the moving points; the same object as `fixed` if an atom has one set of features.
+        trajectory: Displacement of the moving points before the first and after every layer, Angstrom.
     """
 
     fixed: PointFeatures
@@ -45,19 +45,19 @@ class Polarized:
 
     @property
     def displacement(self) -> Float[Tensor, "atoms 3"]:
-        """Where the moving points ended, relative to their nuclei, Angstrom."""
+        """Displacement of the moving points after the last layer, Angstrom."""
         return self.trajectory[-1]
 
     @property
     def scalars(self) -> Float[Tensor, "atoms channels"]:
-        """Invariant features of each atom, those of both points side by side."""
+        """Invariant features of each atom; with two sets of features, those of both points side by side."""
         if self.moving is self.fixed:
             return self.fixed.scalars
         return torch.cat([self.fixed.scalars, self.moving.scalars], -1)
 
     @property
     def vectors(self) -> Float[Tensor, "atoms 3 channels"] | None:
-        """Vector features of each atom, those of both points side by side; None where the backbone has none."""
+        """Vector features of each atom, as `scalars`; None for a backbone without vectors."""
         if self.fixed.vectors is None or self.moving.vectors is None or self.moving is self.fixed:
             return self.fixed.vectors
         return torch.cat([self.fixed.vectors, self.moving.vectors], -1)
@@ -67,15 +67,15 @@ class NeuralPolarization(nn.Module, Generic[Features]):
     """A backbone whose atoms are pairs of a fixed and a moving point.
 
     Args:
-        backbone: any network that offers the `Backbone` protocol.
-        elements: chemical symbols that the network is for; their order gives the species.
-        messages: which points exchange messages, a `Messages` or its value.
-        limit: bound of the length of a displacement, Angstrom.
-        move: builds the move of one layer; by default the one that fits the backbone (`default_move`).
-            `Still` holds the moving points on their nuclei.
-        lengths: what of the edges follows the moving points, a `Lengths` or its value. A backbone that sees lengths
-            alone (SchNet, CGCNN) needs "moving": with "nuclear" its edges stay as they are, and all that is left of
-            the displacements is what the two points of an atom tell each other, |d|^2 among it.
+        backbone: Any network that offers the `Backbone` protocol.
+        elements: Chemical symbols of the elements that the network is for; their order gives the species.
+        messages: Which points exchange messages, a `Messages` or its value.
+        limit: Upper bound of the length of a displacement, Angstrom.
+        move: Class of the moves, one of which each layer gets; by default the one that fits the backbone
+            (`default_move`). `Still` holds the moving points on their nuclei.
+        lengths: What of the edges follows the moving points, a `Lengths` or its value. A backbone that sees only
+            lengths (SchNet, CGCNN) needs "moving". With "nuclear" its edges do not change, and displacements act only
+            through the coupling of the two points of an atom.
 
     Raises:
         ValueError: if the backbone's embedding has too few species, an element is unknown, `limit` is not positive,
@@ -173,7 +173,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         return self._polarized(fixed, moving, trajectory)
 
     def _plain(self, species: Int[Tensor, " atoms"], edges: Edges, displacement: Float[Tensor, "atoms 3"]) -> Polarized:
-        """The backbone as it is, with points that stay where they are."""
+        """The backbone as it is, with displacements of zero."""
         features = self.backbone.embed(species)
         trajectory = [displacement]
         for layer in self.backbone.layers:
@@ -184,7 +184,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
     def _coupled(
         self, couple: nn.Module, fixed: Features, moving: Features, displacement: Float[Tensor, "atoms 3"]
     ) -> tuple[Features, Features]:
-        """Features after the two points of each atom have learned from each other; one object where they are one."""
+        """Features after the coupling of the two points of each atom; one object for one set of features."""
         backbone = self.backbone
         of_fixed, of_moving = couple(backbone.split(fixed), backbone.split(moving), displacement)
         coupled = backbone.join(moving, of_moving)
@@ -196,7 +196,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         return Polarized(of_fixed, of_moving, torch.stack(trajectory))
 
     def hold_still(self) -> None:
-        """Sets every move to zero, to start from a trained backbone: the moves then grow as they are trained."""
+        """Sets every move to zero, so that training starts from the backbone and lets the moves grow."""
         for move in self.moves:
             assert isinstance(move, Move)
             move.hold_still()

@@ -43,6 +43,7 @@ class Definition:
         shape: axes of one value.
         per: what there is one value of; only values of molecules and atoms are trained on.
         quantity: what `npol label --quantities` calls it; labels without one are always computed.
+        synonyms: other names in files, for values in the same unit.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Definition:
     shape: tuple[int, ...] = ()
     per: Literal["molecule", "atom", "orbital", "pair of functions"] = "molecule"
     quantity: str = ""
+    synonyms: tuple[str, ...] = ()
 
     @property
     def trainable(self) -> bool:
@@ -75,6 +77,7 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
                 "eV",
                 "total electronic energy with nuclear repulsion; in a field, of molecule and field",
                 "meV",
+                synonyms=("REF_energy",),
             ),
             Definition(
                 "forces",
@@ -84,8 +87,24 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
                 shape=(3,),
                 per="atom",
                 quantity="forces",
+                synonyms=("REF_forces", "force"),
             ),
-            Definition("dipole", "e*Angstrom", f"from negative to positive, {_ORIGIN}", "mD", shape=(3,)),
+            Definition(
+                "stress",
+                "eV/Angstrom^3",
+                "derivative of the energy by the strain, divided by the volume: xx, yy, zz, yz, xz, xy, as in ASE",
+                "meV/Angstrom^3",
+                shape=(6,),
+                synonyms=("REF_stress",),
+            ),
+            Definition(
+                "dipole",
+                "e*Angstrom",
+                f"from negative to positive, {_ORIGIN}",
+                "mD",
+                shape=(3,),
+                synonyms=("REF_dipole", "dipole_moment"),
+            ),
             Definition("quadrupole", "e*Angstrom^2", f"sum of q (3 r r - r^2) / 2 {_ORIGIN}, traceless", shape=(3, 3)),
             Definition(
                 "polarizability",
@@ -93,6 +112,7 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
                 "static dipole polarizability as a volume",
                 shape=(3, 3),
                 quantity="polarizability",
+                synonyms=("REF_polarizability",),
             ),
             Definition("spatial_extent", "Angstrom^2", f"integral of the density times r^2 {_ORIGIN} (QM9: R2)"),
             Definition("homo", "eV", "energy of the highest occupied orbital of either spin", "meV"),
@@ -146,7 +166,67 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
 )
 """Every label that the library computes or reads under a name of its own; a new label is one more line here."""
 
+LARGEST_LABEL = 1e30
+"""A value beyond this, in internal units, is a mistake, and no number in single precision."""
+
 QUANTITIES: tuple[str, ...] = tuple(
     dict.fromkeys(definition.quantity for definition in DEFINITIONS.values() if definition.quantity)
 )
 """What `npol label` may be asked for beside what it always computes."""
+
+VIRIALS = ("virial", "virials", "REF_virial", "REF_virials")
+"""Names in files of minus the stress times the volume, eV: read as stress."""
+
+STATES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "charge": ("charge", "total_charge", "net_charge", "molecular_charge"),
+        "spin": ("spin", "unpaired_electrons", "num_unpaired_electrons"),
+        "multiplicity": ("multiplicity", "mult", "spin_multiplicity"),
+    }
+)
+"""Names in files of the total charge (e), the number of unpaired electrons, and that number plus one."""
+
+AMBIGUOUS = frozenset({"totalspin", "spinstate"})
+"""Normalized names that some programs use for the spin and others for the multiplicity."""
+
+
+def normalized(name: str) -> str:
+    """A name without the differences that people do not mean: case, underscores, hyphens.
+
+    Example:
+        >>> normalized("Total-Charge"), normalized("REF_energy")
+        ('totalcharge', 'refenergy')
+    """
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
+_LABELS: Mapping[str, str] = MappingProxyType(
+    {
+        normalized(other): definition.name
+        for definition in DEFINITIONS.values()
+        if definition.trainable
+        for other in (definition.name, *definition.synonyms)
+    }
+)
+_LIKE = ("energy", "forces", "stress", "virial", "dipole", "polarizability")
+
+
+def label_of(name: str) -> str | None:
+    """The quantity that a name in a file means, if it is one that everybody understands.
+
+    Example:
+        >>> label_of("REF_energy"), label_of("Forces"), label_of("dft_energy")
+        ('energy', 'forces', None)
+    """
+    return _LABELS.get(normalized(name))
+
+
+def looks_like(name: str) -> str | None:
+    """The quantity that a name suggests, though it says neither level nor unit.
+
+    Example:
+        >>> looks_like("dft_energy"), looks_like("smiles")
+        ('energy', None)
+    """
+    plain = normalized(name)
+    return next((word for word in _LIKE if word.removesuffix("s") in plain), None)

@@ -11,53 +11,16 @@ from typing import Any, TypeVar, cast
 
 import yaml
 
+from neural_polarization.yaml_loader import DEEPEST, MOST_VALUES, Loader, Real, Whole, Written, has_too_many_values
+
 Config = TypeVar("Config")
 Tree = dict[str, Any]
+_LARGEST_FILE = 1_000_000
 _MERGE = "tag:yaml.org,2002:merge"  # `<<`, which takes in another mapping, may stand more than once
 
 
 class ConfigError(ValueError):
     """A mistake in a configuration, with its place and its remedy."""
-
-
-class _Written:
-    """A number with the word that it was written as, for keys that take text: 007, 1_000, or the 1.10 of a name."""
-
-    word: str
-
-
-class _Whole(_Written, int):
-    """A whole number."""
-
-
-class _Real(_Written, float):
-    """One with a fraction."""
-
-
-_Number = TypeVar("_Number", _Whole, _Real)
-
-
-def _with_word(number: _Number, node: yaml.ScalarNode) -> _Number:
-    number.word = str(node.value)
-    return number
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without surprises: numbers remember how they were written, and a date is text."""
-
-    def whole(self, node: yaml.ScalarNode) -> _Whole:
-        return _with_word(_Whole(self.construct_yaml_int(node)), node)
-
-    def real(self, node: yaml.ScalarNode) -> _Real:
-        return _with_word(_Real(self.construct_yaml_float(node)), node)
-
-    def text(self, node: yaml.ScalarNode) -> str:
-        return str(node.value)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.whole)
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.real)
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +59,25 @@ def read_yaml(path: str | Path) -> tuple[Tree, Source]:
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"{path}: there is no such file; give the YAML file of an experiment")
-    text = path.read_text(encoding="utf-8")
     try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ConfigError(f"{path}: has more than {_LARGEST_FILE:,} bytes; is this the YAML file of an experiment?")
+        text = path.read_text(encoding="utf-8-sig")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        tree = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+        if has_too_many_values(node):
+            raise ConfigError(
+                f"{path}: its aliases (*name) make more than {MOST_VALUES:,} values or {DEEPEST} levels of it; write "
+                "them out, or use fewer"
+            )
+        tree = yaml.load(text, Loader=Loader)
+    except ConfigError:
+        raise
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is no text file ({error.reason}); give the YAML file of an experiment") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply; give the YAML file of an experiment") from None
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        # PyYAML itself raises other errors for values that only look like what their tag says, as in !!bool abc.
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys and values such as `model:`, found {type(tree).__name__}")
@@ -126,8 +103,9 @@ def read_overrides(words: Sequence[str]) -> Tree:
                 raise ConfigError(f"--{key} needs a value: --{key} VALUE")
             text = remaining.pop(0)
         try:
-            overrides[key] = yaml.load(text, Loader=_Loader)
-        except (yaml.YAMLError, ValueError):  # a value error for what only looks like a number, as 0b_ does
+            overrides[key] = yaml.load(text, Loader=Loader)
+        except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            # Value errors for what only looks like a number, as 0b_ does.
             overrides[key] = text
     return overrides
 
@@ -228,7 +206,10 @@ def _build(kind: type[Any], tree: object, prefix: str, source: Source, known: li
     except ConfigError:
         raise
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{source.at(prefix.rstrip('.'))}: {prefix}{error}") from None
+        # Most of these errors begin with the key that is wrong; the place is then that of the key.
+        key = str(error).split(":")[0].split()[:1]
+        place = prefix + key[0] if key and key[0] in hints else prefix.rstrip(".")
+        raise ConfigError(f"{source.at(place)}: {prefix}{error}") from None
 
 
 def _value(hint: Any, value: object, key: str, source: Source, known: list[str]) -> Any:
@@ -260,7 +241,7 @@ def _leaf(hint: Any, value: object, key: str, source: Source) -> Any:
     try:
         return parser.parse_object({"value": value})["value"]
     except Exception as error:
-        if not isinstance(error, (jsonargparse.ArgumentError, TypeError, ValueError)):
+        if not isinstance(error, (jsonargparse.ArgumentError, TypeError, ValueError, OverflowError)):
             raise
         raise ConfigError(f"{source.at(key)}: {key} must be {described(hint)}, not {value!r}") from None
 
@@ -283,9 +264,9 @@ def _settled(hint: Any, value: object) -> object:
     if Any in members or any(Any in typing.get_args(member) for member in members):
         return value  # what is inside has a type of its own, when it is used
     if isinstance(value, int | float) and not {int, float} & set(members):
-        word = value.word if isinstance(value, _Written) else str(value)
+        word = value.word if isinstance(value, Written) else str(value)
         choices = [choice for member in members for choice in _choices(member)]
-        if word in choices or (str in members and isinstance(value, _Written)):
+        if word in choices or (str in members and isinstance(value, Written)):
             return word
     return _without_words(value)
 
@@ -295,9 +276,9 @@ def _choices(hint: Any) -> tuple[Any, ...]:
 
 
 def _without_words(value: object) -> object:
-    if isinstance(value, _Whole):
+    if isinstance(value, Whole):
         return int(value)
-    if isinstance(value, _Real):
+    if isinstance(value, Real):
         return float(value)
     if isinstance(value, Mapping):
         return {key: _without_words(item) for key, item in cast(Mapping[object, object], value).items()}

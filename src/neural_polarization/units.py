@@ -22,7 +22,9 @@ HARTREE = 27.211386245988
 BOHR = 0.529177210903
 """One bohr in Angstrom (CODATA 2018)."""
 
+_PER_PARTICLE = ("atom", "atoms", "molecule", "molecules", "cell")
 _LARGEST_POWER = 12  # far above any quantity; 9**9**9 would keep the machine busy
+_LONGEST = 200  # letters of a unit
 _ELEMENTARY_CHARGE = 1.602176634e-19  # C, exact in the SI of 2019
 _AVOGADRO = 6.02214076e23  # 1/mol, exact
 _SPEED_OF_LIGHT = 299792458.0  # m/s, exact
@@ -117,8 +119,10 @@ def parsed(unit: str) -> Unit:
     if unit.strip() in ("", "1"):
         return Unit(1.0)
     try:
+        if len(unit) > _LONGEST:
+            raise ValueError
         tree = ast.parse(unit.strip().replace("^", "**"), mode="eval")
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ValueError(f"unit {unit!r} is not an expression such as 'kcal/mol/Angstrom'") from None
     try:
         result = _evaluate(tree.body, unit)
@@ -165,8 +169,14 @@ def described(dimension: Dimension) -> str:
 def _evaluate(node: ast.expr, unit: str) -> Unit:
     match node:
         case ast.Name(id=name):
+            if name.lower() in _PER_PARTICLE:
+                raise ValueError(
+                    f"unit {unit!r}: energies are totals of structures here; multiply them by the number of "
+                    f"{name.lower().rstrip('s')}s, and give the unit without {name!r}"
+                )
             if name not in UNITS:
-                near = difflib.get_close_matches(name, list(UNITS), n=1, cutoff=0.5)
+                near = [known for known in UNITS if known.lower() == name.lower()]
+                near = near or difflib.get_close_matches(name, list(UNITS), n=1, cutoff=0.5)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"unknown unit {name!r} in {unit!r}{hint} Known: {', '.join(UNITS)}")
             return UNITS[name]

@@ -11,7 +11,7 @@ from ase import units
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from neural_polarization.data.ase_formats import read_ase_database, read_extxyz
+from neural_polarization.data.ase_formats import read_extxyz
 from neural_polarization.data.columns import PropertyConfig
 from neural_polarization.errors import DataError
 from neural_polarization.properties import Property
@@ -38,7 +38,7 @@ def test_results_as_ase_understands_them(structures: list[ase.Atoms], tmp_path: 
     with ase.db.connect(tmp_path / "set.db") as database:
         for atoms in structures:
             database.write(atoms)
-    for data in (read_extxyz(tmp_path / "set.extxyz"), read_ase_database(tmp_path / "set.db")):
+    for data in (read_extxyz(tmp_path / "set.extxyz"), read_extxyz(tmp_path / "set.db")):
         assert data.properties == {
             "energy": Property("energy", "meV"),
             "forces": Property("forces", "meV/Angstrom", (3,), per_atom=True),
@@ -81,7 +81,7 @@ def test_own_names_units_and_groups(tmp_path: Path) -> None:
     }
     for found in (
         read_extxyz(tmp_path / "set.xyz", wanted, group="mol"),
-        read_ase_database(tmp_path / "set.db", wanted, group="mol"),
+        read_extxyz(tmp_path / "set.db", wanted, group="mol"),
     ):
         np.testing.assert_allclose(found.labels["energy"], np.array([-115, -116, -117]) * units.Hartree, rtol=1e-7)
         assert found.properties["energy"].unit == "meV"
@@ -104,14 +104,14 @@ def test_columns_of_atoms_are_found_without_being_told(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.labels["forces"], np.arange(9.0).reshape(3, 3))
 
 
-def test_charges_are_whole_up_to_rounding_or_what_they_are(tmp_path: Path) -> None:
-    frames = [molecule("H2O") for _ in range(3)]
-    for atoms, charge in zip(frames, (0.1 + 0.2 - 0.3, 0.7 + 0.1 + 0.2, 0.5), strict=True):
+def test_charges_are_whole_up_to_rounding(tmp_path: Path) -> None:
+    frames = [molecule("H2O") for _ in range(2)]
+    for atoms, charge in zip(frames, (0.1 + 0.2 - 0.3, 0.7 + 0.1 + 0.2), strict=True):
         atoms.info |= {"E": -1.0, "charge": charge}
     ase.io.write(tmp_path / "set.xyz", frames, format="extxyz")
     data = read_extxyz(tmp_path / "set.xyz", {"energy": PropertyConfig(source="E", unit="eV")})
     assert data.molecules.charges is not None
-    assert data.molecules.charges.tolist() == [0.0, 1.0, 0.5]
+    assert data.molecules.charges.tolist() == [0.0, 1.0]
 
 
 def test_periodic_structures(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_periodic_structures(tmp_path: Path) -> None:
     assert data.prepare(3.0).batch(np.array([0])).molecules.edge_index.shape[1] == 12  # six neighbours each
     salt.pbc = [True, True, False]
     ase.io.write(tmp_path / "slab.xyz", [water, salt], format="extxyz")
-    with pytest.raises(DataError, match="molecule 1 is periodic along 2 of 3 directions"):
+    with pytest.raises(DataError, match=r"structure 1 .*is periodic along 2 of 3 directions"):
         read_extxyz(tmp_path / "slab.xyz", wanted)
 
 
@@ -160,11 +160,11 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
             ENERGY,
             r"structure 1 \(line 5\): should have 2 atoms up to line 8, but .* ends at line 7",
         ),
-        (GOOD + GOOD.replace("H 0 0 0\n", "H 0 0\n"), ENERGY, r"structure 1 \(line 5\): is not understood"),
+        (GOOD + GOOD.replace("H 0 0 0\n", "H 0 0\n"), ENERGY, r"structure 1 \(line 5\): Properties names 4 col"),
         (GOOD + GOOD.replace("H 0 0 0\n", "Jx 0 0 0\n"), ENERGY, r"structure 1 \(line 5\): .*Jx"),
         (GOOD + GOOD.replace("H 0 0 0\n", "X 0 0 0\n"), ENERGY, "molecule 1, atom 0 has atomic number 0"),
         (GOOD + GOOD.replace("H 0 0 0\n", "H 0 nan 0\n"), ENERGY, "molecule 1, atom 0 has position"),
-        (GOOD + GOOD.replace("H 0 0 0\n", "\nH 0 0 0\n"), ENERGY, r"structure 1 \(line 5\): is not under"),
+        (GOOD + GOOD.replace("H 0 0 0\n", "\nH 0 0 0\n"), ENERGY, r"structure 1 \(line 5\): Properties names 4"),
         (GOOD + "0\n\n", ENERGY, r"structure 1 \(line 5\): has no atoms"),
         (GOOD.replace("-31.0", "low"), ENERGY, "energy of molecule 0 is 'low'; expected a number"),
         (GOOD, {"energie": PropertyConfig(unit="eV")}, "no structure has 'energie'; did you mean 'energy'"),
@@ -176,7 +176,11 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
             {"dipole": PropertyConfig()},
             r"dipole of molecule 1 has shape \(2,\), but others have \(3,\)",
         ),
-        (GOOD.replace("energy", "charge=no energy"), ENERGY, "molecule 0 has charge 'no'"),
+        (
+            GOOD.replace("energy", "charge=no energy"),
+            ENERGY,
+            r"structure 0 \(line 1\): charge is 'no'; expected a whole number",
+        ),
         (GOOD.replace("energy", "e"), None, "neither energy nor forces nor dipole.*Keys in the file: e"),
     ],
 )
@@ -195,9 +199,9 @@ def test_a_group_that_is_missing(tmp_path: Path) -> None:
 def test_databases_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "set.db").write_text("this is no database, however long it is " * 10)
     with pytest.raises(DataError, match=r"set\.db: cannot be read after row 0"):
-        read_ase_database(tmp_path / "set.db", ENERGY)
-    with pytest.raises(FileNotFoundError, match="expected an ASE database"):
-        read_ase_database(tmp_path / "none.db", ENERGY)
+        read_extxyz(tmp_path / "set.db", ENERGY)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read_extxyz(tmp_path / "none.db", ENERGY)
     assert not (tmp_path / "none.db").exists()
-    with pytest.raises(FileNotFoundError, match="expected an extended XYZ file"):
+    with pytest.raises(FileNotFoundError, match="no such file; expected structures"):
         read_extxyz(tmp_path / "none.xyz", ENERGY)

@@ -1,5 +1,7 @@
 """Every kind of bad array file, with what is said about it."""
 
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,12 +124,12 @@ CASES: list[tuple[str, Callable[[Path], None], str]] = [
     (
         "packed",
         arrays("packed", positions=changed(POSITIONS, (8,), POSITIONS[6])),  # pyright: ignore[reportArgumentType]
-        "molecule 1, atom 1 and atom 3 are at one place",
+        r"molecule 1: atoms 1 and 3 are 0\.000 Angstrom apart, at one place",
     ),
     (
         "rmd17",
         arrays("rmd17", positions=changed(GOOD["rmd17"]["positions"], (1,), 0.5)),
-        "molecule 1, atom 0 and atom 1 are at one place",
+        r"molecule 1: atoms 0 and 1 are 0\.000 Angstrom apart, at one place",
     ),
 ]
 
@@ -151,3 +153,60 @@ def test_a_missing_label_is_no_error(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", **(GOOD["qm9"] | {"gap": np.array([np.nan, 0.4])}))
     data = open_dataset(DataConfig("qm9", str(tmp_path / "set.npz"), cache=False))
     assert data.groups.tolist() == [2]
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    """The beginning of an array of that shape, without its numbers."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("energy.npy", header((10**12,)), "array 'energy' claims 8,000,000,000,000 bytes and has 0"),
+        ("energy.npy", header((2,)) + bytes(8), "array 'energy' claims 16 bytes and has 8"),
+        ("energy", b"no header", "'energy' is no array of numpy"),
+        ("energy.npy", b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16, "'energy' is no array of numpy"),
+    ],
+)
+def test_fault_2_arrays_that_claim_too_much(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, **{key: value for key, value in GOOD["packed"].items() if key != "energy"})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, content)
+    with pytest.raises(DataError, match=rf"set\.npz: .*{message}"):
+        open_dataset(DataConfig("packed", str(path), cache=False))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"charge": np.array([0.37, 0.0])}, "charge of molecule 0 is 0.37; expected a whole number"),
+        ({"total_charge": np.array([0, 99])}, r"molecule 1 has charge \+99 for 10 protons"),
+        ({"charge": np.zeros(2), "net_charge": np.zeros(2)}, "charge and net_charge mean the same"),
+        ({"spin": np.array([-1, 0])}, "spin of molecule 0 is -1"),
+        ({"multiplicity": np.array([3, 1]), "spin": np.array([1, 0])}, "spin and multiplicity disagree"),
+        ({"energy": np.array([True, False])}, "array 'energy' has type bool; expected real numbers"),
+        ({"energy": np.array([1j, 0])}, "array 'energy' has type complex128; expected real numbers"),
+        ({"energy": np.array(["2020-01-01", "2021-01-01"], "M8[D]")}, "array 'energy' has type datetime64"),
+        ({"positions": 1e9 * POSITIONS}, "no molecule is a millimetre away"),
+        ({"split": np.array([0.5, 1.0])}, "split of molecule 0 is 0.5"),
+    ],
+)
+def test_fault_1_5_1_6_and_1_18_in_packed_files(tmp_path: Path, changes: dict[str, np.ndarray], message: str) -> None:
+    np.savez(tmp_path / "set.npz", **(GOOD["packed"] | changes))
+    with pytest.raises(DataError, match=rf"set\.npz: .*{message}"):
+        open_dataset(DataConfig("packed", str(tmp_path / "set.npz"), cache=False))
+
+
+def test_fault_1_5_names_in_packed_files(tmp_path: Path) -> None:
+    arrays = {key: value for key, value in GOOD["packed"].items() if key != "energy"}
+    states = {"Total_Charge": np.array([1.0, np.nan]), "multiplicity": np.array([2.0, np.nan])}
+    np.savez(tmp_path / "set.npz", **arrays, **states, REF_energy=np.array([-1.0, -2.0]))
+    data = open_dataset(DataConfig("packed", str(tmp_path / "set.npz"), cache=False))
+    assert data.molecules.charges is not None and data.molecules.charges.tolist() == [1.0, 0.0]
+    assert data.molecules.spins is not None
+    np.testing.assert_equal(data.molecules.spins, [1.0, np.nan])
+    np.testing.assert_array_equal(data.labels["energy"], [-1.0, -2.0])

@@ -210,3 +210,20 @@ def test_targets_under_the_users_names(packed: dict[str, np.ndarray], tmp_path: 
         read_packed_qm9(tmp_path / "qm9.npz", {"HOMO": PropertyConfig()})
     with pytest.raises(DataError, match="leave label_source out"):
         read_packed_qm9(tmp_path / "qm9.npz", label_source=1)
+
+
+@pytest.mark.parametrize("count", ["4", "2", "0", "-1", "99", "9" * 5000])
+def test_fault_1_18_another_number_of_atoms_than_lines(count: str) -> None:
+    with pytest.raises(DataError, match=r"place: .*(the record is damaged|is not understood)"):
+        parse_record("place", METHANE.replace("5", count, 1))
+
+
+def test_fault_2_links_that_lead_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "qm9.tar.bz2"
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
+        with tarfile.open(path, "w:bz2") as archive:
+            member = tarfile.TarInfo("dsgdb9nsd_000001.xyz")
+            member.type, member.linkname = kind, "nowhere.xyz"
+            archive.addfile(member)
+        with pytest.raises(DataError, match=r"qm9\.tar\.bz2: dsgdb9nsd_000001\.xyz: is no small text file"):
+            read_qm9(path)

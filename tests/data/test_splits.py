@@ -60,7 +60,7 @@ def test_the_same_structure_is_used_once() -> None:
     split = random_split(identity, 30, 10, 10)
     together = np.concatenate(list(split.parts.values()))
     assert len(np.unique(identity[together])) == 50
-    with pytest.raises(DataError, match="1 more than the 50 structures"):
+    with pytest.raises(DataError, match=r"1 more than the 50 different structures .50 others repeat one of them"):
         random_split(identity, 31, 10, 10)
 
 
@@ -174,3 +174,25 @@ def test_leakage_by_index_content_and_group(dataset: Dataset) -> None:
 def test_random_splits_of_leaky_data_do_not_leak(dataset: Dataset, seed: int) -> None:
     data = leaky(dataset)
     check_leakage(data, random_split(data.identities(), seed=seed))
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("[0.9, 1.7]", r"train holds 0\.9, expected indices"),
+        ('["0", "1"]', "train holds '0', expected indices"),
+        ("[true, false]", "train holds True, expected indices"),
+        ("[0, 0]", "train part has the index 0 twice"),
+        ("[-1, 0]", "train part has the index -1"),
+        ("[1" + "0" * 30 + "]", "not a split"),
+        ("{}", "train is no list"),
+        ("[" * 100_000, "not a split"),
+    ],
+)
+def test_fault_1_17_parts_that_are_no_indices(tmp_path: Path, part: str, message: str) -> None:
+    path = tmp_path / "split.json"
+    path.write_text(f'{{"by": "structure", "train": {part}, "validation": [5], "test": [6]}}')
+    with pytest.raises(DataError, match=rf"split\.json: .*{message}"):
+        load_split(path)
+    with pytest.raises(FileNotFoundError, match=r"none\.json: there is no such file; expected a split"):
+        load_split(tmp_path / "none.json")

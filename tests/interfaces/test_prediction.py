@@ -292,6 +292,31 @@ def test_devices_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         checked_device("cuda:2")
 
 
+def test_fault_1_7_the_calculator_and_predict_take_initial_charges(model: Model) -> None:
+    """An ion has one dipole, however its charge is said."""
+    ion, other = molecule("H2O"), molecule("H2O")
+    ion.info["charge"] = 1
+    other.set_initial_charges([0.4, 0.3, 0.3])
+    with pytest.warns(OutsideTrainingWarning, match="have a charge, on which energy"):
+        expected, found = predict(model, [ion, other])
+    np.testing.assert_allclose(found.properties["dipole"], expected.properties["dipole"], atol=1e-6)
+    other.calc = NeuralPolarizationCalculator(model)
+    with pytest.warns(OutsideTrainingWarning, match="have a charge, on which energy"):
+        np.testing.assert_allclose(other.get_dipole_moment(), expected.properties["dipole"], atol=1e-6)
+    other.set_initial_charges([0.0, 0.0, 0.0])
+    assert np.abs(other.get_dipole_moment() - expected.properties["dipole"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("far", [1e3, 1e6])
+def test_fault_1_13_forces_far_from_the_origin(model: Model, far: float) -> None:
+    near, away = molecule("CH3CH2OH"), molecule("CH3CH2OH")
+    away.positions += [far, -far, far / 7]
+    one, other = predict(model, [near, away])
+    assert one.forces is not None and other.forces is not None
+    np.testing.assert_allclose(other.forces, one.forces, atol=2e-5)
+    np.testing.assert_allclose(other.properties["dipole"], one.properties["dipole"], atol=1e-5)
+
+
 def test_the_calculator_sees_a_new_charge(model: Model) -> None:
     atoms = molecule("H2O", calculator=NeuralPolarizationCalculator(model))
     assert isinstance(atoms, ase.Atoms)

@@ -25,6 +25,7 @@ from neural_polarization.labelling.mean_field import FAST, Accuracy
 from neural_polarization.labelling.properties.density import evaluate_density
 from neural_polarization.labelling.relaxation import relax
 from neural_polarization.labelling.store import LabelStore, Record, read_labels, structure_key
+from neural_polarization.units import HARTREE
 
 REQUEST = Request(Level.parse("PBE/3-21G"), FAST, ("forces",))
 
@@ -157,7 +158,7 @@ def test_relaxation_finds_the_minimum() -> None:
         (["sample", "O", "--frames", "0", "-o", "{folder}/x.extxyz"], "frames: expected at least 1"),
         (["sample", "C(", "-o", "{folder}/x.extxyz"], "SMILES 'C\\(' cannot be read"),
         (["sample", "CO.O", "-o", "{folder}/x.extxyz"], "SMILES 'CO.O' has 2 fragments"),
-        (["pack", "{folder}/water.xyz", "-o", "{folder}/x.npz"], "cannot be read as a file of labels"),
+        (["pack", "{folder}/water.xyz", "-o", "{folder}/x.npz"], "water.xyz: has neither energy nor forces nor dipole"),
         (["pack", "x.h5", "-o", "x.set"], r"x.set: expected the ending .npz"),
         (["pack", "x.h5", "-o", "x.npz", "--densities", "./x.npz"], "densities are a file of their own"),
         (["pack", "x.h5", "-o", "x.npz", "--densities", "x.h5"], "x.h5: is one of the files of labels"),
@@ -287,3 +288,26 @@ def test_nothing_labelled_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFix
 def test_periodic_structures_have_no_labels() -> None:
     with pytest.raises(ValueError, match="H2: is periodic along 1 of 3 directions"):
         compute(ase.Atoms(HYDROGEN, cell=[9.0, 9.0, 9.0], pbc=[True, False, False]), REQUEST)
+
+
+def test_extended_xyz_is_packed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.7 + 0.01 * k]]) for k in range(4)]
+    for k, atoms in enumerate(frames):
+        atoms.info |= {"E": -1.0 - k, "mol": "h2", "charge": int(k == 3)}
+    source, target = tmp_path / "set.extxyz", tmp_path / "set.npz"
+    ase.io.write(source, [*frames[:3], ase.Atoms("O"), frames[3]])
+    words = ["pack", str(source), "-o", str(target), "--property", "energy=E:hartree"]
+    assert npol(*words) == 0
+    shown = capsys.readouterr().out
+    assert "5 structures read" in shown and "left out: 1 (no label of energy)" in shown
+    assert f"{target}: 4 structures; train on it with format: packed" in shown
+    data = read_packed(target)
+    np.testing.assert_allclose(data.labels["energy"], HARTREE * np.array([-1.0, -2.0, -3.0, -4.0]))
+    assert data.molecules.charges is not None and data.molecules.charges.tolist() == [0, 0, 0, 1]
+    assert data.groups.tolist() == [0] * 4
+    with pytest.raises(FileExistsError, match=r"set\.npz exists; give another path, or --overwrite"):
+        npol(*words)
+    with pytest.raises(ValueError, match="--property 'E': expected NAME=KEY:UNIT"):
+        npol(*words, "E", "--overwrite")
+    with pytest.raises(ValueError, match="one file is packed at a time"):
+        npol("pack", str(source), str(source), "-o", str(tmp_path / "two.npz"))

@@ -9,7 +9,7 @@ pytest.importorskip("rdkit")
 from neural_polarization.errors import DataError
 from neural_polarization.labelling.displacement import ForceField
 from neural_polarization.labelling.dynamics import Dynamics, sample
-from neural_polarization.structures import embedded_molecule
+from neural_polarization.structures.smiles import embedded_molecule
 
 
 def test_forces_are_the_gradient_of_the_energy() -> None:

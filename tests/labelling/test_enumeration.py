@@ -10,7 +10,7 @@ Chem = pytest.importorskip("rdkit.Chem")
 
 from neural_polarization.labelling.displacement import ForceField, Tolerance, same_molecule, thermal_frames  # noqa: E402
 from neural_polarization.labelling.enumeration import Sampling, choose, enumerate_smiles, structures  # noqa: E402
-from neural_polarization.structures import embedded_molecule  # noqa: E402
+from neural_polarization.structures.smiles import embedded_molecule  # noqa: E402
 
 VALENCE = {"C": 4, "N": 3, "O": 2, "F": 1}
 

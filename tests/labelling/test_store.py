@@ -1,16 +1,20 @@
 """The file of labels: what goes in comes out, and nothing that is finished is lost."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ase
 import h5py
 import numpy as np
 import pytest
 
+from neural_polarization.errors import DataError
 from neural_polarization.labelling.calculation import Labels, Request
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import Accuracy
+from neural_polarization.labelling.packing import pack
 from neural_polarization.labelling.store import (
     DamagedFileError,
     LabelStore,
@@ -192,3 +196,36 @@ def test_a_part_that_lost_power_is_computed_again(tmp_path: Path) -> None:
     part.write_bytes(b"")
     with LabelStore(path, REQUEST) as again:
         assert len(again) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda file, group: file.attrs.pop("accuracy"), "says nothing about the accuracy of its labels"),
+        (lambda file, group: file.attrs.update(accuracy="{"), "its accuracy, '{', is not understood"),
+        (lambda file, group: file.attrs.update(field="{}"), "its field, '{}', is not understood"),
+        (lambda file, group: put(group, "forces", np.zeros((3, 3))), r"forces has shape \(3, 3\) .* shape \(2, 3\)"),
+        (lambda file, group: put(group, "energy", np.array(np.nan)), "energy has shape .* expected finite numbers"),
+        (lambda file, group: put(group, "positions", np.zeros((2, 3))), "atoms 0 and 1 are 0.000 Angstrom apart"),
+        (lambda file, group: put(group, "numbers", np.array([1, 200])), r"atom 1 is no element \(number 200\)"),
+        (lambda file, group: group.attrs.pop("order"), "cannot be read as a file of labels"),
+    ],
+)
+def test_fault_2_files_of_labels_that_lack_something(
+    tmp_path: Path, change: Callable[[Any, Any], object], message: str
+) -> None:
+    """What `npol pack` would write and nothing could read."""
+    path, target = tmp_path / "labels.h5", tmp_path / "set.npz"
+    with LabelStore(path, REQUEST) as store:
+        fill(store, 1)
+    with h5py.File(path, "r+") as file:
+        structures: Any = file["structures"]
+        change(file, structures[next(iter(structures))])
+    with pytest.raises(DataError, match=rf"labels\.h5: .*{message}"):
+        pack([path], target)
+    assert not target.exists()
+
+
+def put(group: Any, name: str, values: np.ndarray) -> None:
+    del group[name]
+    group[name] = values

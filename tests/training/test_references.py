@@ -198,7 +198,7 @@ def test_infinite_labels_are_named(tmp_path: Path) -> None:
     """FAULTS 5: they were blamed on the learning rate."""
     frames = frames_of_water()
     frames[3].calc.results["energy"] = float("inf")
-    with pytest.raises(DataError, match=r"set.extxyz: energy of structure 3 is infinite"):
+    with pytest.raises(DataError, match=r"set.extxyz: energy of molecule 3 is infinite"):
         prepare(config_of(tmp_path, frames))
 
 

@@ -1,5 +1,5 @@
-"""Networks from their own packages behind the `Backbone` protocol, as their users built and trained them.
+"""Adapters that offer the `Backbone` protocol for networks of other packages, as their users built and trained them.
 
-One file per package; each imports its package when an adapter is made, and nothing of the package is patched.
-`finetuning.polarize` takes a trained model apart with them and makes a polarized one.
+There is one file per package. It imports the package when an adapter is made, and patches nothing in it.
+`finetuning.polarize` uses the adapters to make a polarized model from a trained one.
 """

@@ -1,4 +1,4 @@
-"""What adapters share: the parts of a trained model, and a table of species for both points of an atom."""
+"""Components that adapters share: the parts of a trained model, and an embedding for both points of an atom."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from neural_polarization.molecules import Molecules
 
 
 class EnergyReadout(nn.Module, ABC):
-    """The readout of a trained model, made of the model's own modules: from features of points to energies."""
+    """The readout of a trained model, made of the model's own modules: it maps features of points to energies."""
 
     @abstractmethod
     def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
@@ -26,18 +26,18 @@ class EnergyReadout(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Parts:
-    """A trained model taken apart: the model's energy is `readout` of what the layers of `backbone` make."""
+    """The two parts of a trained model: its energy is the `readout` of the features after the layers of `backbone`."""
 
     backbone: Backbone[Any]
     readout: EnergyReadout
 
 
 class PointTable(nn.Module):
-    """One row per species: the model's own row of each element, and a copy of its own for the element's moving point.
+    """Embedding with one row per species: the model's row of each element, and a separate copy for its moving point.
 
     Args:
-        of_elements: the model's row of each element.
-        two_points: whether moving points have features of their own, and so a row.
+        of_elements: The model's row of each element.
+        two_points: Whether moving points have their own features, and so their own rows.
     """
 
     def __init__(self, of_elements: Float[Tensor, "elements channels"], two_points: bool) -> None:
@@ -48,7 +48,7 @@ class PointTable(nn.Module):
     def forward(
         self, of_elements: Float[Tensor, "elements channels"], species: Int[Tensor, " points"]
     ) -> Float[Tensor, "points channels"]:
-        """Row of each point, given the model's rows as they are now."""
+        """Row of each point, given the present rows of the model."""
         table = of_elements if self.moving is None else torch.cat([of_elements, self.moving])
         return table[species]
 
@@ -57,12 +57,12 @@ def numbers_of(elements: Sequence[str], known: Sequence[int], host: str) -> Int[
     """Atomic number of each element.
 
     Args:
-        elements: chemical symbols.
-        known: atomic numbers that the model has an embedding of, ascending.
-        host: what the model is called in errors.
+        elements: Chemical symbols.
+        known: Atomic numbers that the model can embed, ascending.
+        host: Name of the model in errors.
 
     Raises:
-        ValueError: for something that is no element, or an element that the model has no embedding of.
+        ValueError: for a symbol that is no element, or an element that the model cannot embed.
     """
     for symbol in elements:
         number = atomic_number_of.get(symbol, 0)
@@ -79,17 +79,17 @@ def numbers_of(elements: Sequence[str], known: Sequence[int], host: str) -> Int[
 
 
 def check_neighbours(receivers: Int[Tensor, " edges"], most: int | None, host: str) -> None:
-    """Refuses atoms with more neighbours than a model listens to.
+    """Refuses atoms with more neighbours than a model keeps.
 
     Args:
-        receivers: of the messages of a layer; where an atom has two points, its fixed point comes first.
-        most: number of neighbours that the model's own search keeps, None where it keeps all.
-        host: what the model is called in errors.
+        receivers: Receivers of the messages of a layer.
+        most: Largest number of neighbours that the model's own search keeps; None if it keeps all.
+        host: Name of the model in errors.
 
     Raises:
-        ValueError: naming the first such atom.
+        ValueError: for an atom with more neighbours; the message names the first one.
     """
-    if most is None or torch.compiler.is_compiling():  # traced, there is no value to look at
+    if most is None or torch.compiler.is_compiling():  # a traced tensor has no values to check
         return
     counts = torch.bincount(receivers)
     crowded = (counts > most).nonzero()
@@ -104,11 +104,11 @@ def check_neighbours(receivers: Int[Tensor, " edges"], most: int | None, host: s
 
 @dataclass(frozen=True)
 class Columns:
-    """Where the scalars "0e" and the vectors "1o" stand in a tensor of irreps in e3nn's layout.
+    """The columns of the scalars "0e" and the vectors "1o" in a tensor of irreps in e3nn's layout.
 
     Attributes:
-        scalars: columns of the scalars.
-        vectors: columns of the vectors, (channels, 3) flattened; None where there are none.
+        scalars: Columns of the scalars.
+        vectors: Columns of the vectors, (channels, 3) flattened; None without vectors.
     """
 
     scalars: slice
@@ -119,7 +119,7 @@ class Columns:
         """The columns in these irreps, an `o3.Irreps` of any version of e3nn.
 
         Raises:
-            ValueError: if there are no scalars, or either stands in more than one place.
+            ValueError: if there are no scalars, or if scalars or vectors are in more than one block.
         """
         blocks = list(zip(irreps, irreps.slices(), strict=True))
         scalars = [where for (_, irrep), where in blocks if (irrep.l, irrep.p) == (0, 1)]
@@ -130,7 +130,7 @@ class Columns:
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Channels of scalars and of vectors."""
+        """Numbers of channels of scalars and of vectors."""
         vectors = 0 if self.vectors is None else (self.vectors.stop - self.vectors.start) // 3
         return self.scalars.stop - self.scalars.start, vectors
 
@@ -140,7 +140,7 @@ class Columns:
         return PointFeatures(features[:, self.scalars], vectors)
 
     def put(self, features: Float[Tensor, "points irreps"], split: PointFeatures) -> Float[Tensor, "points irreps"]:
-        """The same features with these scalars and vectors; vectors that have no place here are left out."""
+        """The features with these scalars and vectors; vectors are left out if the irreps have none."""
         joined = features.clone()
         joined[:, self.scalars] = split.scalars
         if self.vectors is not None and split.vectors is not None:
@@ -149,10 +149,10 @@ class Columns:
 
 
 def host_module(name: str, extra: str) -> Any:
-    """A module of another package, imported when an adapter of it is made.
+    """A module of another package, imported when an adapter for the package is made.
 
     Raises:
-        ImportError: naming the extra that brings the package, if it is missing.
+        ImportError: if the package is missing; the message names the extra that installs it.
     """
     try:
         return import_module(name)

@@ -1,4 +1,4 @@
-"""MACE, and its energies (needs mace-torch)."""
+"""Adapter of MACE, with its energies (needs mace-torch)."""
 
 import os
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 
 def _mace_models() -> Any:
-    """`mace.modules.models`; that its import lets torch.load run code from files, for all of the process, is undone."""
+    """`mace.modules.models`, without the side effect of its import, which lets torch.load run code from files."""
     before = os.environ.get(_UNSAFE)
     try:
         return host_module("mace.modules.models", extra="mace")
@@ -43,11 +43,12 @@ class MACEFeatures:
     """Features of points.
 
     Attributes:
-        scalars: channels "0e".
-        vectors: channels "1o"; those of the layer before where a layer has none; None where the network has none.
-        node: all irreps after the layer before, of which scalars and vectors above may have become others.
-        energy: what the layers' readouts have added up to.
-        elements: one-hot element of each point, those of the network.
+        scalars: Scalar channels "0e".
+        vectors: Vector channels "1o". A layer without vectors keeps those of the layer before; None if the network
+            has none.
+        node: All irreps after the layer before. The coupling may have changed `scalars` and `vectors` since then.
+        energy: Sum of the readouts of the layers so far.
+        elements: One-hot element of each point, among the elements of the network.
     """
 
     scalars: Float[Tensor, "points channels"]
@@ -58,7 +59,7 @@ class MACEFeatures:
 
 
 class MACELayer(nn.Module):
-    """One interaction, its product, and its readout of energies where it has one."""
+    """One interaction, its product, and its readout of energies if it has one."""
 
     atomic_numbers: Tensor
 
@@ -98,8 +99,8 @@ class MACELayer(nn.Module):
         return replace(features, scalars=split.scalars, vectors=vectors, node=node, energy=energy)
 
     def _radial(self, features: MACEFeatures, edges: Edges, edge_index: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Radial functions, and the cutoff function where it is not among them already."""
-        # As the network's own embedding does it, but for the distance that the cutoff is a function of.
+        """Radial functions, and the cutoff function if the radial functions do not contain it."""
+        # This does the same as the network's own embedding, but the cutoff is a function of the nuclear distance.
         lengths = edges.lengths.unsqueeze(-1)
         cutoff = self.cutoff_fn(edges.nuclear_lengths.unsqueeze(-1))
         if self.distance_transform is not None:
@@ -111,21 +112,21 @@ class MACELayer(nn.Module):
 class MACEBackbone(nn.Module):
     """`mace.modules.MACE` or `ScaleShiftMACE` as a backbone.
 
-    MACE reads energies after every layer. They are the last scalar channel here, so that an atom's displacement has a
-    say in them after the last layer too; one of a model's heads is kept. Where the last layer makes scalars only, as is
-    MACE's default, the vectors of the layer before move its points.
+    MACE reads energies after every layer. Here they are the last scalar channel, so that the displacement of an atom
+    influences them after the last layer too. One of the model's heads is kept. If the last layer makes only scalars, as
+    is MACE's default, the vectors of the layer before move the points.
 
     Args:
-        network: the model, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
-        head: which of the model's heads reads energies.
+        network: The model, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
+        head: Index of the model's head that reads energies.
 
     Raises:
         ImportError: if mace-torch is not installed.
         TypeError: for another network.
         ValueError: for an element that the network does not know, a model with further inputs such as charges, or
-            features in another layout than e3nn's.
+            features in a layout that is not e3nn's.
     """
 
     layers: nn.ModuleList
@@ -180,12 +181,12 @@ class MACEBackbone(nn.Module):
         return PointFeatures(torch.cat([features.scalars, features.energy], -1), features.vectors)
 
     def join(self, features: MACEFeatures, split: PointFeatures) -> MACEFeatures:
-        """These scalars, energies and vectors."""
+        """The features with these scalars, energies and vectors."""
         return replace(features, scalars=split.scalars[:, :-1], energy=split.scalars[:, -1:], vectors=split.vectors)
 
 
 class MACEReadout(EnergyReadout):
-    """Scale and shift, energies of isolated atoms, and the repulsion of near nuclei where the model has it."""
+    """Scale and shift, energies of isolated atoms, and the repulsion of close nuclei if the model has it."""
 
     atomic_numbers: Tensor
 
@@ -199,7 +200,7 @@ class MACEReadout(EnergyReadout):
         self.head = head
 
     def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
-        """Energy of each molecule, eV where the model was trained on that."""
+        """Energy of each molecule, in the unit that the model was trained on (usually eV)."""
         energy = points.scalars[:, -1]
         elements = (molecules.atomic_numbers.unsqueeze(-1) == self.atomic_numbers).to(energy)
         if self.pair_repulsion is not None:
@@ -219,10 +220,10 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
     """Backbone and readout of a MACE, which share the model's parameters.
 
     Args:
-        model: a `MACE` or `ScaleShiftMACE`, trained or not.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
-        head: which of the model's heads is kept; it need not be said where there is one.
+        model: A `MACE` or `ScaleShiftMACE`, trained or not.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
+        head: Name of the model's head that is kept; a model with one head does not need it.
 
     Raises:
         ImportError: if mace-torch is not installed.
@@ -245,7 +246,7 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
 
 
 def _readout_of_layer(network: Any, number: int) -> nn.Module | None:
-    """A model with one readout has it after the last layer."""
+    """The readout after a layer, or None; a model with one readout has it after the last layer."""
     if len(network.readouts) == len(network.interactions):
         return network.readouts[number]
     return network.readouts[0] if number == len(network.interactions) - 1 else None

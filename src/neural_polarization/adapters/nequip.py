@@ -1,4 +1,4 @@
-"""NequIP, and its energies (needs nequip)."""
+"""Adapter of NequIP, with its energies (needs nequip)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,11 +39,12 @@ class NequIPFeatures:
     """Features of points.
 
     Attributes:
-        scalars: channels "0e".
-        vectors: channels "1o"; those of the layer before where a layer has none; None where the network has none.
-        node: all irreps after the layer before, of which scalars and vectors above may have become others.
-        attributes: embedding of each point's species, which every layer reads again.
-        types: the network's number of each point's element.
+        scalars: Scalar channels "0e".
+        vectors: Vector channels "1o". A layer without vectors keeps those of the layer before; None if the network
+            has none.
+        node: All irreps after the layer before. The coupling may have changed `scalars` and `vectors` since then.
+        attributes: Embedding of each point's species, which every layer reads.
+        types: Index of each point's element in the network.
     """
 
     scalars: Float[Tensor, "points channels"]
@@ -74,10 +75,11 @@ class NequIPLayer(nn.Module):
             keys.NODE_FEATURES_KEY: self.before.put(features.node, PointFeatures(features.scalars, features.vectors)),
             keys.EDGE_INDEX_KEY: torch.stack([edges.receivers, edges.senders]),  # the order of the package
             keys.EDGE_VECTORS_KEY: edges.vectors,
-            # A network made in one floating-point type and cast to another still makes harmonics of the first.
+            # A network that was built in one floating-point type and cast to another still computes harmonics in the
+            # first.
             keys.EDGE_ATTRS_KEY: self.harmonics(edges.vectors).to(features.node.dtype),
         }
-        # As the network's own encoding does it, but for the distance that the cutoff is a function of.
+        # This does the same as the network's own encoding, but the cutoff is a function of the nuclear distance.
         weights = self.bessel_encode.bessel_weights
         bessel = torch.sinc(self._relative(data, edges.lengths) * weights) * weights
         cutoff = self.bessel_encode.cutoff(self._relative(data, edges.nuclear_lengths))
@@ -97,19 +99,19 @@ class NequIPLayer(nn.Module):
 class NequIPBackbone(nn.Module):
     """NequIP's `GraphModel` as a backbone.
 
-    The last layer makes scalars only; the vectors of the layer before move its points.
+    The last layer makes only scalars, so the vectors of the layer before move the points.
 
     Args:
-        network: a model of `nequip.model.NequIPGNNModel` or its relatives, not compiled, trained or not; its
+        network: A model of `nequip.model.NequIPGNNModel` or its relatives, not compiled, trained or not; its
             parameters are shared, not copied.
-        elements: chemical symbols, which are the model's `type_names`; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        elements: Chemical symbols, which are the model's `type_names`; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if NequIP is not installed.
         TypeError: for another network, or one with other parts than NequIP's own.
         ValueError: for an element that the network does not know, a model with further inputs such as charges, or
-            features in another layout than NequIP's.
+            features in a layout that is not NequIP's.
     """
 
     layers: nn.ModuleList
@@ -160,12 +162,12 @@ class NequIPBackbone(nn.Module):
         return PointFeatures(features.scalars, features.vectors)
 
     def join(self, features: NequIPFeatures, split: PointFeatures) -> NequIPFeatures:
-        """These scalars and vectors."""
+        """The features with these scalars and vectors."""
         return replace(features, scalars=split.scalars, vectors=split.vectors)
 
 
 class NequIPReadout(EnergyReadout):
-    """What follows the layers: energies of atoms, their scales and shifts, and a pair potential of the nuclei."""
+    """The steps after the layers: energies of atoms, their scales and shifts, and a pair potential of the nuclei."""
 
     _type_of: Tensor
 
@@ -205,9 +207,9 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
     """Backbone and readout of a NequIP `GraphModel`, which share the model's parameters.
 
     Args:
-        model: a model of `nequip.model.NequIPGNNModel` or its relatives, not compiled, trained or not.
-        elements: chemical symbols, which are the model's `type_names`; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        model: A model of `nequip.model.NequIPGNNModel` or its relatives, not compiled, trained or not.
+        elements: Chemical symbols, which are the model's `type_names`; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if NequIP is not installed.
@@ -238,6 +240,6 @@ def _modules(network: nn.Module) -> dict[str, Any]:
 
 
 def _numbers_of_types(network: nn.Module) -> list[int]:
-    """Atomic number of each of the model's types; 0 where the name of one is no element."""
+    """Atomic number of each type of the model; 0 for a type whose name is no element."""
     names = cast("list[str]", cast(Any, network).type_names)
     return [atomic_number_of.get(name, 0) for name in names]

@@ -1,4 +1,4 @@
-"""PyTorch Geometric's ViSNet and SchNet, and their energies (needs torch-geometric)."""
+"""Adapters of PyTorch Geometric's ViSNet and SchNet, with their energies (needs torch-geometric)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def _models(module: str) -> Any:
 
 
 class PyGEmbedding(nn.Module):
-    """An embedding of atomic numbers as one of species."""
+    """PyTorch Geometric's embedding of atomic numbers, used as an embedding of species."""
 
     rows: Tensor
 
@@ -41,12 +41,12 @@ class PyGEmbedding(nn.Module):
         self.table = PointTable(embedding.weight[self.rows], two_points)
 
     def forward(self, species: Int[Tensor, " points"]) -> Float[Tensor, "points channels"]:
-        """Row of each point."""
+        """Row of the embedding for each point."""
         return self.table(self.embedding.weight[self.rows], species)
 
 
 def _kept_by_schnet(search: Any) -> int | None:
-    """Most neighbours of an atom that a SchNet's search keeps; a search of the user's own is taken to keep all."""
+    """Largest number of neighbours that a SchNet's search keeps; a user's own search is assumed to keep all."""
     return search.max_num_neighbors if isinstance(search, _models("schnet").RadiusInteractionGraph) else None
 
 
@@ -55,7 +55,7 @@ class PyGSchNetLayer(nn.Module):
 
     def __init__(self, network: Any, number: int) -> None:
         super().__init__()
-        # All layers have the same neighbours: the first one counts them.
+        # All layers have the same neighbours, so only the first one counts them.
         self.most_neighbours = _kept_by_schnet(network.interaction_graph) if number == 0 else None
         self.distance_expansion: nn.Module = network.distance_expansion
         self.interaction: nn.Module = network.interactions[number]
@@ -64,7 +64,7 @@ class PyGSchNetLayer(nn.Module):
         """Features after the messages."""
         check_neighbours(edges.receivers, self.most_neighbours, "SchNet")
         edge_index = torch.stack([edges.senders, edges.receivers])
-        # Its interaction reads the distance for nothing but the cutoff function.
+        # The interaction uses the distance only for the cutoff function.
         basis, distance = self.distance_expansion(edges.lengths), edges.nuclear_lengths
         return PointFeatures(features.scalars + self.interaction(features.scalars, edge_index, distance, basis), None)
 
@@ -73,9 +73,9 @@ class PyGSchNet(WithPointFeatures, nn.Module):
     """`torch_geometric.nn.models.SchNet` as a backbone.
 
     Args:
-        network: the whole model, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        network: The whole model, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if PyTorch Geometric is not installed.
@@ -102,7 +102,7 @@ class PyGSchNet(WithPointFeatures, nn.Module):
 
 
 class PyGSchNetReadout(EnergyReadout):
-    """The perceptron of atoms, scale, mean and references of elements, and the sum or mean over atoms."""
+    """The perceptron of atoms, the scale, mean and references of elements, and the sum or mean over atoms."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class PyGSchNetReadout(EnergyReadout):
         self.mean, self.std, self.scale = model.mean, model.std, model.scale
 
     def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
-        """Energy of each molecule, the model's unit."""
+        """Energy of each molecule, in the model's unit."""
         energy = self.of_atoms(points.scalars)
         if self.mean is not None and self.std is not None:
             energy = energy * self.std + self.mean
@@ -127,11 +127,12 @@ class ViSNetFeatures:
     """Features of points and of pairs.
 
     Attributes:
-        scalars: invariant channels.
-        orders: channels of the degrees 1 to lmax, their orders side by side; the vectors are the first three.
-        start: before the first layer what each point tells its neighbours of its species, after it the scalars that
-            the embedding of pairs is made with.
-        pairs: what the layers have added to the embedding of every pair and of every point with itself, if anything.
+        scalars: Invariant channels.
+        orders: Channels of the degrees 1 to lmax, their orders side by side; the vectors are the first three.
+        start: Before the first layer the embedding of each point's species that its neighbours receive, after it the
+            scalars from which pairs are embedded.
+        pairs: Sum of the changes that the layers made to the embedding of every pair, and of every point with itself;
+            None before any change.
     """
 
     scalars: Float[Tensor, "points channels"]
@@ -141,17 +142,17 @@ class ViSNetFeatures:
 
 
 def _kept_by_visnet(search: Any) -> int | None:
-    """Most neighbours of an atom that a ViSNet's search keeps, without the atom itself, which it counts among them."""
+    """Largest number of neighbours that a ViSNet's search keeps, without the atom itself, which the search counts."""
     if not isinstance(search, _models("visnet").Distance) or search.max_num_neighbors is None:
         return None
     return search.max_num_neighbors - (1 if search.add_self_loops else 0)
 
 
 class PyGViSNetLayer(nn.Module):
-    """One layer of messages; the first embeds the neighbours before, the last normalizes the features after.
+    """One layer of messages; the first begins with the embedding of neighbours, the last ends with a norm of features.
 
-    The network embeds the length of a pair once and its layers add to that; here the length of this call is embedded,
-    which comes to the same where nothing has moved. Every point is among its own neighbours, at length zero.
+    The network embeds the length of a pair once, and its layers add to that. Here every layer embeds the present
+    length, which gives the same result if nothing has moved. Every point is its own neighbour, at length zero.
     """
 
     def __init__(self, network: Any, number: int) -> None:
@@ -161,7 +162,7 @@ class PyGViSNetLayer(nn.Module):
         self.distance_expansion: nn.Module = network.distance_expansion
         self.edge_embedding: nn.Module = network.edge_embedding
         self.messages: nn.Module = network.vis_mp_layers[number]
-        # All of the neighbour embedding but its table, which the adapter extends by the moving points.
+        # This is all of the neighbour embedding except its table, which the adapter extends by the moving points.
         neighbours = network.neighbor_embedding if number == 0 else None
         self.neighbour_filter: nn.Module | None = None if neighbours is None else neighbours.distance_proj
         self.neighbour_cutoff: nn.Module | None = None if neighbours is None else neighbours.cutoff
@@ -187,7 +188,7 @@ class PyGViSNetLayer(nn.Module):
             scalars,
             orders,
             edge_index,
-            torch.cat([edges.nuclear_lengths, nowhere[:, 0]]),  # read by nothing but the cutoff function
+            torch.cat([edges.nuclear_lengths, nowhere[:, 0]]),  # only the cutoff function reads it
             pairs if features.pairs is None else pairs + features.pairs,
             self.sphere(torch.cat([edges.vectors / edges.lengths.unsqueeze(-1), nowhere])),
         )
@@ -200,13 +201,14 @@ class PyGViSNetLayer(nn.Module):
 class PyGViSNet(nn.Module):
     """`torch_geometric.nn.models.visnet.ViSNetBlock`, the representation of a `ViSNet`, as a backbone.
 
-    Radial functions fade out at the cutoff of the moved length as well, as the package makes them. Messages to the
-    vectors have a bias that does not fade out: once trained, energies jump at the cutoff, adapted or not.
+    As in the package, radial functions also fade out where the moved length reaches the cutoff. Messages to the vectors
+    have a bias that does not fade out. So the energies of a trained network jump at the cutoff, with or without the
+    adapter.
 
     Args:
-        representation: the network, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        representation: The network, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if PyTorch Geometric is not installed.
@@ -235,17 +237,17 @@ class PyGViSNet(nn.Module):
         self.layers = nn.ModuleList(PyGViSNetLayer(network, k) for k in range(len(network.vis_mp_layers)))
 
     def embed(self, species: Int[Tensor, " points"]) -> ViSNetFeatures:
-        """Scalars from the embedding, all else zero."""
+        """Scalars from the embedding; all other features are zero."""
         scalars = self.embedding(species)
         orders = scalars.new_zeros(species.shape[0], self._orders, self.vector_channels)
         return ViSNetFeatures(scalars, orders, self.neighbour_embedding(species), None)
 
     def split(self, features: ViSNetFeatures) -> PointFeatures:
-        """The scalars, and the degree 1."""
+        """The scalars, and the features of degree 1 as vectors."""
         return PointFeatures(features.scalars, features.orders[:, :3])
 
     def join(self, features: ViSNetFeatures, split: PointFeatures) -> ViSNetFeatures:
-        """These scalars and vectors, and the degree 2 as it was."""
+        """The features with these scalars and vectors; those of degree 2 are unchanged."""
         assert split.vectors is not None
         orders = torch.cat([split.vectors, features.orders[:, 3:]], 1)
         return ViSNetFeatures(split.scalars, orders, features.start, features.pairs)
@@ -254,7 +256,8 @@ class PyGViSNet(nn.Module):
 class PyGViSNetReadout(EnergyReadout):
     """The output model of a `ViSNet`, its mean and standard deviation, and its references of elements.
 
-    With lmax=2 it reads the degree 2 too, of which points say nothing here: such models keep lmax=1.
+    With lmax=2 the output model also reads features of degree 2, which `PointFeatures` does not contain. Such models
+    are refused; a model for polarization has lmax=1.
     """
 
     mean: Tensor
@@ -269,7 +272,7 @@ class PyGViSNetReadout(EnergyReadout):
         self.register_buffer("std", model.std)
 
     def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
-        """Energy of each molecule, the model's unit."""
+        """Energy of each molecule, in the model's unit."""
         energy = self.output_model.pre_reduce(points.scalars, points.vectors) * self.std
         if self.prior_model is not None:
             energy = self.prior_model(energy, molecules.atomic_numbers)
@@ -283,9 +286,9 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
     """Backbone and readout of a `SchNet` or `ViSNet`, which share the model's parameters.
 
     Args:
-        model: trained or not.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        model: The model, trained or not.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if PyTorch Geometric is not installed.
@@ -300,7 +303,7 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
     if isinstance(model, _models("visnet").ViSNet):
         if whole.representation_model.lmax != 1:
             raise ValueError(
-                "model: its readout takes the degree 2 of features, of which heads are told nothing; give a ViSNet "
+                "model: its readout takes the degree 2 of features, which heads do not receive; give a ViSNet "
                 "with lmax=1, or its representation_model to PyGViSNet with a head of your own"
             )
         return Parts(PyGViSNet(whole.representation_model, elements, two_points), PyGViSNetReadout(whole))

@@ -1,4 +1,4 @@
-"""SchNetPack's PaiNN, SchNet and SO3net, and its energies (needs schnetpack)."""
+"""Adapters of SchNetPack's PaiNN, SchNet and SO3net, with their energies (needs schnetpack)."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -20,7 +20,7 @@ def _schnetpack(module: str) -> Any:
 
 
 class SchNetPackEmbedding(nn.Module):
-    """SchNetPack's embedding of atomic numbers as one of species."""
+    """SchNetPack's embedding of atomic numbers, used as an embedding of species."""
 
     def __init__(self, embedding: nn.Embedding, elements: Sequence[str], two_points: bool) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class SchNetPackEmbedding(nn.Module):
 
 
 class SchNetPackPaiNNLayer(nn.Module):
-    """One interaction and its mixing; the filters of all layers are one linear map, of which this takes its columns."""
+    """One interaction and its mixing. The filters of all layers are one linear map; each layer takes its columns."""
 
     def __init__(self, network: Any, number: int) -> None:
         super().__init__()
@@ -73,9 +73,9 @@ class SchNetPackPaiNN(WithPointFeatures, nn.Module):
     """`schnetpack.representation.PaiNN` as a backbone.
 
     Args:
-        representation: the network, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        representation: The network, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if SchNetPack is not installed.
@@ -97,7 +97,7 @@ class SchNetPackPaiNN(WithPointFeatures, nn.Module):
         self.layers = nn.ModuleList(SchNetPackPaiNNLayer(network, k) for k in range(network.n_interactions))
 
     def embed(self, species: Int[Tensor, " points"]) -> PointFeatures:
-        """Scalars from the embedding, vectors zero."""
+        """Scalars from the embedding, and vectors of zero."""
         scalars = self.embedding(species)
         return PointFeatures(scalars, scalars.new_zeros(species.shape[0], 3, self.vector_channels))
 
@@ -122,9 +122,9 @@ class SchNetPackSchNet(WithPointFeatures, nn.Module):
     """`schnetpack.representation.SchNet` as a backbone.
 
     Args:
-        representation: the network, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        representation: The network, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if SchNetPack is not installed.
@@ -177,13 +177,14 @@ class SchNetPackSO3netLayer(nn.Module):
 class SchNetPackSO3net(nn.Module):
     """`schnetpack.representation.SO3net` as a backbone.
 
-    It is made for rotations, not for reflections: its products include those of two vectors that give a vector. Its
-    coupling coefficients are stored in single precision, and rotations are kept to that.
+    The network is equivariant under rotations but not under reflections, because its products include those of two
+    vectors that give a vector. Its coupling coefficients are stored in single precision, which limits the accuracy of
+    the equivariance.
 
     Args:
-        representation: the network with lmax of 1 or more, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        representation: The network, with lmax of 1 or more, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if SchNetPack is not installed.
@@ -208,7 +209,7 @@ class SchNetPackSO3net(nn.Module):
         self.layers = nn.ModuleList(SchNetPackSO3netLayer(network, k) for k in range(network.n_interactions))
 
     def embed(self, species: Int[Tensor, " points"]) -> Float[Tensor, "points orders channels"]:
-        """Scalars from the embedding, all else zero."""
+        """Scalars from the embedding; all other features are zero."""
         scalars = self.embedding(species).unsqueeze(1)
         return torch.cat([scalars, scalars.new_zeros(species.shape[0], self._orders - 1, self.scalar_channels)], 1)
 
@@ -217,7 +218,7 @@ class SchNetPackSO3net(nn.Module):
         return PointFeatures(features[:, 0], features[:, 1:4].roll(1, 1))
 
     def join(self, features: Float[Tensor, "points orders channels"], split: PointFeatures) -> Tensor:
-        """These scalars and vectors, and the higher degrees as they were."""
+        """The features with these scalars and vectors; higher degrees are unchanged."""
         assert split.vectors is not None
         return torch.cat([split.scalars.unsqueeze(1), split.vectors.roll(-1, 1), features[:, 4:]], 1)
 
@@ -226,8 +227,8 @@ class SchNetPackReadout(EnergyReadout):
     """The output modules and postprocessors (offsets, casts) of a model, up to its energy.
 
     Args:
-        model: a `NeuralNetworkPotential`.
-        energy_key: name of the energy among its results.
+        model: A `NeuralNetworkPotential`.
+        energy_key: Name of the energy among the results of the model.
     """
 
     def __init__(self, model: Any, energy_key: str) -> None:
@@ -241,7 +242,7 @@ class SchNetPackReadout(EnergyReadout):
         self.do_postprocessing = bool(model.do_postprocessing)
 
     def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
-        """Energy of each molecule, the model's unit."""
+        """Energy of each molecule, in the model's unit."""
         properties = _schnetpack("properties")
         senders, receivers = molecules.edge_index
         vectors = molecules.positions[senders] - molecules.positions[receivers]
@@ -269,9 +270,9 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
     """Backbone and readout of a `schnetpack.model.NeuralNetworkPotential`, which share the model's parameters.
 
     Args:
-        model: trained or not; it was trained on positions in Angstrom.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        model: The model, trained or not, for positions in Angstrom.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if SchNetPack is not installed.
@@ -298,7 +299,7 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
 
 
 def _energy_key(model: Any, atomistic: Any) -> str:
-    """The energy that the model differentiates, or its only sum over atoms."""
+    """Name of the energy: the one that the model differentiates, or its only sum over atoms."""
     keys: list[str] = [module.energy_key for module in model.output_modules if isinstance(module, atomistic.Forces)]
     if not keys:
         keys = [module.output_key for module in model.output_modules if isinstance(module, atomistic.Atomwise)]

@@ -1,4 +1,4 @@
-"""TorchMD-NET's equivariant transformer, and its energies (needs torchmd-net)."""
+"""Adapter of TorchMD-NET's equivariant transformer, with its energies (needs torchmd-net)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ class TorchMDNetFeatures:
     """Features of points.
 
     Attributes:
-        scalars: invariant channels.
-        vectors: vector channels.
-        sent: what each point tells its neighbours of its species before the first layer; None after it, or where the
-            network has no neighbour embedding.
+        scalars: Invariant channels.
+        vectors: Vector channels.
+        sent: Embedding of each point's species that its neighbours receive in the first layer; None after that layer,
+            and if the network has no neighbour embedding.
     """
 
     scalars: Float[Tensor, "points channels"]
@@ -36,9 +36,9 @@ class TorchMDNetFeatures:
 
 
 class TorchMDNetETLayer(nn.Module):
-    """One attention layer; the first embeds the neighbours before, the last normalizes the scalars after.
+    """One attention layer; the first begins with the embedding of neighbours, the last ends with a norm of scalars.
 
-    Every point is among its own neighbours, at length zero and without a direction.
+    Every point is its own neighbour, at length zero and without a direction.
     """
 
     def __init__(self, network: Any, number: int) -> None:
@@ -46,7 +46,7 @@ class TorchMDNetETLayer(nn.Module):
         self.distance_expansion: nn.Module = network.distance_expansion
         self.attention: nn.Module = network.attention_layers[number]
         embedding = network.neighbor_embedding if number == 0 else None
-        # All of it but its table, which the adapter extends by the moving points.
+        # This is all of the embedding except its table, which the adapter extends by the moving points.
         self.neighbour_filter: nn.Module | None = None if embedding is None else embedding.distance_proj
         self.neighbour_cutoff: nn.Module | None = None if embedding is None else embedding.cutoff
         self.combine: nn.Module | None = None if embedding is None else embedding.combine
@@ -63,7 +63,7 @@ class TorchMDNetETLayer(nn.Module):
             scalars,
             vectors,
             torch.stack([torch.cat([edges.senders, own]), torch.cat([edges.receivers, own])]),
-            torch.cat([edges.nuclear_lengths, nowhere[:, 0]]),  # read by nothing but the cutoff function
+            torch.cat([edges.nuclear_lengths, nowhere[:, 0]]),  # only the cutoff function reads it
             torch.cat([basis, self.distance_expansion(nowhere[:, 0])]),
             torch.cat([edges.vectors / edges.lengths.unsqueeze(-1), nowhere]),
         )
@@ -73,7 +73,7 @@ class TorchMDNetETLayer(nn.Module):
         )
 
     def _with_neighbours(self, features: TorchMDNetFeatures, edges: Edges, basis: Tensor) -> Tensor:
-        """Scalars that know which points are near."""
+        """Scalars that depend on the neighbours of each point."""
         if self.neighbour_filter is None or self.neighbour_cutoff is None or self.combine is None:
             return features.scalars
         assert features.sent is not None
@@ -85,14 +85,14 @@ class TorchMDNetETLayer(nn.Module):
 class TorchMDNetET(nn.Module):
     """`torchmdnet.models.torchmd_et.TorchMD_ET` as a backbone.
 
-    Radial functions of type "expnorm" fade out at the cutoff of the moved length as well, as the package makes them.
-    A network trained without `vector_cutoff`, the package's default, has energies that jump at the cutoff; adapted, it
-    has the same jumps.
+    As in the package, radial functions of type "expnorm" also fade out where the moved length reaches the cutoff. The
+    energies of a network trained without `vector_cutoff`, the package's default, jump at the cutoff, with or without
+    the adapter.
 
     Args:
-        representation: the network, trained or not; its parameters are shared, not copied.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        representation: The network, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if TorchMD-NET is not installed.
@@ -129,7 +129,7 @@ class TorchMDNetET(nn.Module):
     _rows: Tensor
 
     def embed(self, species: Int[Tensor, " points"]) -> TorchMDNetFeatures:
-        """Scalars from the embedding, vectors zero."""
+        """Scalars from the embedding, and vectors of zero."""
         scalars = self.table(self.embedding.weight[self._rows], species)
         sent = None
         if self.neighbour_embedding is not None and self.neighbour_table is not None:
@@ -141,7 +141,7 @@ class TorchMDNetET(nn.Module):
         return PointFeatures(features.scalars, features.vectors)
 
     def join(self, features: TorchMDNetFeatures, split: PointFeatures) -> TorchMDNetFeatures:
-        """These scalars and vectors."""
+        """Features of these scalars and vectors."""
         assert split.vectors is not None
         return TorchMDNetFeatures(split.scalars, split.vectors, features.sent)
 
@@ -160,7 +160,7 @@ class TorchMDNetReadout(EnergyReadout):
     std: Tensor
 
     def forward(self, points: PointFeatures, molecules: Molecules) -> Float[Tensor, " molecules"]:
-        """Energy of each molecule, the model's unit."""
+        """Energy of each molecule, in the model's unit."""
         numbers, positions, index = molecules.atomic_numbers, molecules.positions, molecules.molecule_index
         priors = cast(Any, [] if self.prior_model is None else self.prior_model)
         of_atoms = self.output_model.pre_reduce(points.scalars, points.vectors, numbers, positions, index) * self.std
@@ -176,10 +176,10 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
     """Backbone and readout of a `torchmdnet.models.model.TorchMD_Net`, which share the model's parameters.
 
     Args:
-        model: trained or not, with an equivariant transformer and a scalar output. Priors that look at distances see
-            those of the nuclei, without periodicity.
-        elements: chemical symbols; their order gives the species.
-        two_points: whether moving points have features of their own (`Messages.two_points`).
+        model: The model, trained or not, with an equivariant transformer and a scalar output. Its priors see the
+            distances of the nuclei, without periodicity.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
 
     Raises:
         ImportError: if TorchMD-NET is not installed.
@@ -190,7 +190,7 @@ def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = Fal
         raise unsupported(model, "torchmdnet.models.model.TorchMD_Net")
     whole, outputs = cast(Any, model), _torchmdnet("output_modules")
     backbone = TorchMDNetET(whole.representation_model, elements, two_points)
-    # Its subclasses are dipoles.
+    # The subclasses of this output predict dipoles.
     if type(whole.output_model) not in (outputs.Scalar, outputs.EquivariantScalar):
         raise unsupported(whole.output_model, "the output models Scalar and EquivariantScalar")
     return Parts(backbone, TorchMDNetReadout(whole))

@@ -1,4 +1,4 @@
-"""Equivariant networks written here, one file each, and the protocol that they offer.
+"""Equivariant networks of this library, one per file, and the protocol that a backbone has to offer.
 
 Networks of irreducible representations need e3nn and are imported from their own modules, such as `backbones.nequip`.
 """

@@ -1,6 +1,6 @@
-"""Features that know the species of their points, for networks whose weights depend on it in every layer (needs e3nn).
+"""Features that carry the species of their points, for networks whose layers have weights per species (needs e3nn).
 
-A layer sees features and edges only, so the species travels with the features.
+A layer sees only features and edges, so the species has to be part of the features.
 """
 
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ from neural_polarization.layers.irreps import SCALAR, Exact, make_irreps
 
 @dataclass(frozen=True)
 class SpeciesFeatures:
-    """Features, and the species of the points that have them.
+    """Features of points together with the species of the points.
 
     Attributes:
-        values: in e3nn's layout, as `IrrepsBackbone` has them.
-        species: as they were embedded.
+        values: Features in e3nn's layout, as in `IrrepsBackbone`.
+        species: Species of each point, as it was embedded.
     """
 
     values: Float[Tensor, "points irreps"]
@@ -32,23 +32,23 @@ class SelfConnection(nn.Module):
     """Linear map of a point's own features with one matrix per species: sum_z W_z x_i δ(z, z_i).
 
     Args:
-        irreps_in: of the features before.
-        num_species: number of species.
-        irreps_out: of the features after; those that `irreps_in` lacks are zero.
+        irreps_in: Irreps of the features before the map.
+        num_species: Number of species.
+        irreps_out: Irreps of the features after the map; irreps that `irreps_in` lacks are zero.
     """
 
     def __init__(self, irreps_in: o3.Irreps, num_species: int, irreps_out: o3.Irreps) -> None:
         super().__init__()
         self.num_species = num_species
         one_hot = make_irreps([(num_species, SCALAR)])
-        # The variance says that one of them is one and the others zero: every matrix starts like that of a linear map.
+        # With this variance each matrix starts like that of a linear map: of the species one is one, the others zero.
         variance = [1.0 / num_species]
         self.product = Exact(lambda: o3.FullyConnectedTensorProduct(irreps_in, one_hot, irreps_out, in2_var=variance))
 
     def forward(
         self, values: Float[Tensor, "points irreps_in"], species: Int[Tensor, " points"]
     ) -> Float[Tensor, "points irreps_out"]:
-        """The values that every point keeps of its own."""
+        """The mapped features of every point."""
         return self.product(values, F.one_hot(species, self.num_species).to(values.dtype))
 
 
@@ -56,13 +56,13 @@ class SpeciesBackbone(nn.Module):
     """Abstract: a backbone whose features are `SpeciesFeatures`.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every irrep.
-        cutoff: Angstrom.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every irrep.
+        cutoff: Cutoff distance, Angstrom.
     """
 
     layers: nn.ModuleList
-    """Each maps (features, edges) to features; set by the architecture."""
+    """The layers, which map (features, edges) to features. The architecture sets them."""
 
     def __init__(self, num_species: int, channels: int, cutoff: float) -> None:
         super().__init__()
@@ -77,9 +77,9 @@ class SpeciesBackbone(nn.Module):
         return SpeciesFeatures(self.values.embed(species), species)
 
     def split(self, features: SpeciesFeatures) -> PointFeatures:
-        """The scalars, and the vectors (zero where there are none yet)."""
+        """The scalars and the vectors; before the first layer vectors are zero."""
         return self.values.split(features.values)
 
     def join(self, features: SpeciesFeatures, split: PointFeatures) -> SpeciesFeatures:
-        """These scalars and vectors, followed by the other irreps as they were."""
+        """The features with these scalars and vectors; the other irreps are unchanged."""
         return replace(features, values=self.values.join(features.values, split))

@@ -1,4 +1,4 @@
-"""CGCNN: gated convolutions of the features of two neighbours and their distance, scalars alone."""
+"""CGCNN: gated convolutions of the features of two neighbours and their distance; it has scalars only."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -21,7 +21,7 @@ class CGCNNLayer(nn.Module):
     def __init__(self, channels: int, basis: GaussianBasis, num_basis: int) -> None:
         super().__init__()
         self.basis = basis
-        # (W_f, W_s), split by the parts of z so that the large ones run on points and not on edges.
+        # (W_f, W_s) are split by the parts of z, so that the large products are taken on points and not on edges.
         self.of_receiver = nn.Linear(channels, 2 * channels)
         self.of_sender = nn.Linear(channels, 2 * channels, bias=False)
         self.of_length = nn.Linear(num_basis, 2 * channels, bias=False)
@@ -41,20 +41,20 @@ class CGCNNLayer(nn.Module):
 class CGCNN(ScalarsVectors):
     """Crystal graph convolutional neural network, on molecules and crystals alike.
 
-    It sees distances only. Polarized, it moves its points along edges.
+    It sees only distances. With polarization, its points move along edges.
 
-    Deviations: the authors' code normalizes over the batch within and after every convolution, and applies a
-    softplus to the result, neither of which is in eq. 5; batch norm would make a molecule's energy depend on the
-    others of its batch, so this is eq. 5 as it stands. Every message is multiplied by the envelope, and all points
-    within the cutoff are neighbours instead of the nearest twelve: both keep energy and forces continuous. Atoms
-    start from a learned embedding instead of a table of properties of the elements.
+    Deviations: This is eq. 5 as it stands. The authors' code also normalizes over the batch within and after every
+    convolution, and applies a softplus to the result. Batch norm would make a molecule's energy depend on the other
+    molecules of its batch. Every message is multiplied by the envelope, and all points within the cutoff are
+    neighbours instead of the nearest twelve; both keep energy and forces continuous. Atoms start from a learned
+    embedding instead of a table of properties of the elements.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar channels.
-        num_layers: number of convolutions.
-        cutoff: Angstrom.
-        num_basis: number of Gaussians; by default one every 0.2 Angstrom.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar channels.
+        num_layers: Number of convolutions.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of Gaussians; by default one every 0.2 Angstrom.
 
     References:
         T. Xie, J. C. Grossman, "Crystal graph convolutional neural networks for an accurate and interpretable

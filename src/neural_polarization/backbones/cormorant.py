@@ -1,4 +1,4 @@
-"""Cormorant: Clebsch-Gordan products as the only nonlinearity, mixed by linear maps (needs e3nn)."""
+"""Cormorant: Clebsch-Gordan products, mixed by linear maps, are the only nonlinearity (needs e3nn)."""
 
 import itertools
 import math
@@ -25,11 +25,11 @@ class CormorantLayer(nn.Module):
     R are radial functions, f is the envelope, and the products are taken channel by channel.
 
     Args:
-        irreps_in: of the features before the layer.
-        irreps_out: of the features after it.
-        harmonics: of the directions of edges.
-        basis: radial functions.
-        num_basis: number of them.
+        irreps_in: Irreps of the features before the layer.
+        irreps_out: Irreps of the features after it.
+        harmonics: Spherical harmonics of the directions of edges.
+        basis: Radial functions.
+        num_basis: Number of radial functions.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class CormorantLayer(nn.Module):
     def edge_features(
         self, features: Float[Tensor, "points irreps_in"], edges: Edges
     ) -> Float[Tensor, "edges irreps_of_edges"]:
-        """The paper's G: harmonics times learned scalars, as many channels of each degree as the features have."""
+        """The paper's G: harmonics times learned scalars, with the features' number of channels for each degree."""
         pairs = features[edges.senders] * features[edges.receivers]
         blocks = pairs.split([channels * irrep.dim for channels, irrep in self.irreps_in], -1)
         dots = [
@@ -76,19 +76,20 @@ class Cormorant(IrrepsBackbone):
     """Covariant molecular neural network.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree.
-        num_layers: number of Clebsch-Gordan layers; at least 2.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        lmax: highest degree, at least 1. The last layer makes scalars and vectors only.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree.
+        num_layers: Number of Clebsch-Gordan layers; at least 2.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        lmax: Highest degree, at least 1. The last layer makes scalars and vectors only.
 
     References:
         B. Anderson, T.-S. Hy, R. Kondor, "Cormorant: covariant molecular neural networks", NeurIPS 2019,
-        arXiv:1906.04015. Deviations: real irreps in place of complex ones, and of natural parity (-1)^l only, so that
-        features also know what reflections do to them; Bessel functions in place of powers of 1 / r, which points
-        that come close would blow up; the envelope in place of a learned cutoff; the scalars of edges are made anew
-        in every layer, since the edges are; sums are divided by the root of a typical number of neighbours.
+        arXiv:1906.04015. Deviations: real irreps instead of complex ones, and only those of natural parity (-1)^l, so
+        that features transform under reflections too; Bessel functions instead of powers of 1 / r, which would grow
+        without limit when points come close; the envelope instead of a learned cutoff; scalars of edges that are
+        computed anew in every layer, because the edges are; sums that are divided by the root of a typical number of
+        neighbours.
     """
 
     def __init__(

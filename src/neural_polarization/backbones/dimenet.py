@@ -1,4 +1,4 @@
-"""DimeNet++: messages live on edges, and meet at angles."""
+"""DimeNet++: messages belong to edges, and edges that meet exchange them with their angle."""
 
 from dataclasses import dataclass
 
@@ -22,10 +22,10 @@ class DimeNetFeatures:
     """Features of points, and messages on edges.
 
     Attributes:
-        scalars: embedding of the species before the first layer; after it, what all output blocks gave so far.
-        messages: of each edge; None before the first layer.
-        joined: what was added to the scalars from outside since the last layer; each point tells it to its
-            neighbours with its next messages. None if nothing was.
+        scalars: Embedding of the species before the first layer, then the sum of the output blocks so far.
+        messages: Message of each edge; None before the first layer.
+        joined: Change of the scalars from outside since the last layer, which each point adds to its next messages.
+            None if nothing changed them.
     """
 
     scalars: Float[Tensor, "points channels"]
@@ -35,14 +35,14 @@ class DimeNetFeatures:
 
 @dataclass(frozen=True)
 class DimeNetGeometry:
-    """What the blocks of one layer see.
+    """The geometry that the blocks of one layer see.
 
     Attributes:
-        edges: senders and receivers.
-        radial: functions of each edge's length.
-        angular: functions of the length of the edge k -> j and of the angle in each triplet k -> j -> i.
-        into: index of the edge k -> j of each triplet.
-        onward: index of the edge j -> i of each triplet.
+        edges: Senders and receivers.
+        radial: Functions of the length of each edge.
+        angular: Functions of the length of the edge k -> j and of the angle, for each triplet k -> j -> i.
+        into: Index of the edge k -> j of each triplet.
+        onward: Index of the edge j -> i of each triplet.
     """
 
     edges: Edges
@@ -89,7 +89,7 @@ class Residual(nn.Module):
         self.second = _linear(channels, channels)
 
     def forward(self, x: Float[Tensor, "edges channels"]) -> Float[Tensor, "edges channels"]:
-        """Edge by edge."""
+        """Applies the block to every edge."""
         return x + F.silu(self.second(F.silu(self.first(x))))
 
 
@@ -111,7 +111,7 @@ class EmbeddingBlock(nn.Module):
 
 
 class InteractionBlock(nn.Module):
-    """Messages that meet (Gasteiger et al. 2020b, interaction block).
+    """Exchange of messages between edges that meet (Gasteiger et al. 2020b, interaction block).
 
     x_kj = SiLU(W_down (SiLU(W m_kj + b) * W W radial_kj))
     y_ji = SiLU(W_up sum_k x_kj * W W angular_kji) + SiLU(W m_ji + b)
@@ -162,7 +162,7 @@ class OutputBlock(nn.Module):
 
 
 class DimeNetPPLayer(nn.Module):
-    """An interaction block and an output block; in the first layer after an embedding block with its output block."""
+    """An interaction block and an output block; in the first layer an embedding and an output block come before."""
 
     def __init__(self, channels: int, basis: DimeNetBasis, num_basis: int, first: bool) -> None:
         super().__init__()
@@ -190,24 +190,23 @@ class DimeNetPPLayer(nn.Module):
 class DimeNetPP(nn.Module):
     """DimeNet++, the fast directional message passing network.
 
-    Its features are messages of edges, while a polarized network couples points. What the coupling adds to a point's
-    scalars is therefore added to the messages that the point sends next; without a coupling this is the paper's
-    network. Polarized, it moves its points along edges.
+    Its features are messages of edges, but a polarized network couples points. So the change that a coupling makes to
+    the scalars of a point is added to the messages that the point sends next. Without a coupling this is the paper's
+    network. With polarization, its points move along edges.
 
-    Deviations: in the angular functions the authors' code divides the envelope by the distance, which the paper does
-    not and which diverges where points meet; this is the paper's. The frequencies of the radial functions are not
-    trained. Angles are those between the directions of both edges, as in the code of DimeNet++; those of the paper
-    are their supplements, which flips the sign of functions of odd degree. The last linear map of an output block
-    has as many channels as the rest and does not start at zero, since readout belongs to heads.
+    Deviations: The angular functions are those of the paper. The authors' code divides their envelope by the distance,
+    which diverges where points meet. The frequencies of the radial functions are not trained. Angles are those between
+    the directions of both edges, as in the code of DimeNet++. Those of the paper are their supplements, which flips the
+    sign of functions of odd degree. The last linear map of an output block has as many channels as the others and does
+    not start at zero, because readout belongs to heads.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of messages and scalars; half as many meet at angles, twice as many are in the
-            output blocks.
-        num_layers: number of interaction blocks.
-        cutoff: Angstrom.
-        num_basis: number of radial functions, for each degree.
-        num_degrees: number of degrees of angular functions; at least 2.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of messages and scalars. Triplets use half as many, output blocks twice as many.
+        num_layers: Number of interaction blocks.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions for each degree.
+        num_degrees: Number of degrees of the angular functions; at least 2.
 
     References:
         J. Gasteiger, J. Groß, S. Günnemann, "Directional message passing for molecular graphs", ICLR 2020 (2020a),
@@ -236,7 +235,7 @@ class DimeNetPP(nn.Module):
         self.layers = nn.ModuleList(DimeNetPPLayer(channels, basis, num_basis, first=k == 0) for k in range(num_layers))
 
     def embed(self, species: Int[Tensor, " points"]) -> DimeNetFeatures:
-        """Scalars from the embedding, no messages yet."""
+        """Scalars from the embedding; there are no messages yet."""
         return DimeNetFeatures(self.embedding(species), None, None)
 
     def split(self, features: DimeNetFeatures) -> PointFeatures:
@@ -244,7 +243,7 @@ class DimeNetPP(nn.Module):
         return PointFeatures(features.scalars, None)
 
     def join(self, features: DimeNetFeatures, split: PointFeatures) -> DimeNetFeatures:
-        """These scalars; what is new in them goes into the next messages, too."""
+        """The features with these scalars; their change also goes into the next messages."""
         if features.messages is None:
             return DimeNetFeatures(split.scalars, None, None)
         added = split.scalars - features.scalars
@@ -253,14 +252,14 @@ class DimeNetPP(nn.Module):
 
 
 def _linear(inputs: int, outputs: int, bias: bool = True, like: int | None = None) -> nn.Linear:
-    """A linear map that starts as the original's do: orthogonal, with the variance of Glorot, and no bias.
+    """A linear map that starts as in the original: orthogonal weights with the variance of Glorot, and a bias of zero.
 
     Args:
-        inputs: number of channels before.
-        outputs: number of channels after.
-        bias: whether it has one.
-        like: number of channels after that the variance is for, if not `outputs`. Functions of a basis are large,
-            and maps of few outputs would start large, too: narrow networks would explode at the start.
+        inputs: Number of channels before the map.
+        outputs: Number of channels after the map.
+        bias: Whether the map has a bias.
+        like: Number of outputs that sets the variance; `outputs` by default. Functions of a basis are large, and a map
+            with few outputs would start large as well, so that narrow networks would diverge at the start.
     """
     linear = nn.Linear(inputs, outputs, bias=bias)
     nn.init.orthogonal_(linear.weight)
@@ -272,7 +271,7 @@ def _linear(inputs: int, outputs: int, bias: bool = True, like: int | None = Non
 
 
 def _two_linear(inputs: int, outputs: int, like: int) -> nn.Sequential:
-    """Two linear maps of a basis with few channels between them."""
+    """Two linear maps of a basis, with few channels between them."""
     return nn.Sequential(
         _linear(inputs, _BASIS_CHANNELS, bias=False), _linear(_BASIS_CHANNELS, outputs, bias=False, like=like)
     )

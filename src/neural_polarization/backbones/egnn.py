@@ -1,4 +1,4 @@
-"""EGNN: scalars from distances, and one vector that its coordinate messages push."""
+"""EGNN: scalars from distances, and one vector channel from the coordinate messages."""
 
 import torch
 from torch import nn
@@ -17,12 +17,12 @@ class EGNNLayer(nn.Module):
         v_i  <- phi_v(h_i) v_i + sum_j x_ij / (|x_ij| + 1) envelope_ij phi_x(m_ij)
         h_i  <- h_i + phi_h(h_i, m_i)
 
-    with x_ij = x_j - x_i. The first layer has no velocity to keep, and no phi_v.
+    with x_ij = x_j - x_i. Before the first layer there is no velocity, so that this layer has no phi_v.
     """
 
     def __init__(self, channels: int, first: bool) -> None:
         super().__init__()
-        # The first layer of phi_e, split so that its large part runs on points and not on edges.
+        # The first linear map of phi_e is split, so that its large products are taken on points and not on edges.
         self.of_receiver = nn.Linear(channels, channels)
         self.of_sender = nn.Linear(channels, channels, bias=False)
         self.of_square = nn.Linear(1, channels, bias=False)
@@ -53,25 +53,25 @@ class EGNNLayer(nn.Module):
 
 
 class EGNN(ScalarsVectors):
-    """E(n) equivariant graph neural network, with the velocity of its section 3.2 as its one vector channel.
+    """E(n) equivariant graph neural network, whose one vector channel is the velocity of the paper's section 3.2.
 
-    The original moves all of its atoms, x_i <- x_i + v_i, without a bound. Here the backbone alone leaves the
-    geometry as it is, which is what the authors do for QM9, and `NeuralPolarization` moves the points:
-    `VectorMove` in `riding` contains the original's update as the case of steps equal to one and no limit.
+    The original moves all of its atoms by x_i <- x_i + v_i, without a bound. This backbone does not change the
+    geometry, as the authors' network for QM9 does not. `NeuralPolarization` moves the points instead: `VectorMove`
+    with `riding` contains the original update as the case of steps of one and no limit.
 
-    Two deviations keep energy and forces continuous and displacements sane: every message is multiplied by
-    the envelope (the original connects all pairs), and coordinate messages are divided by |x_ij| + 1 instead
-    of the number of atoms, as the authors do in later work.
+    Two deviations keep energy and forces continuous and displacements moderate. Every message is multiplied by
+    the envelope, while the original connects all pairs. Coordinate messages are divided by |x_ij| + 1 instead of the
+    number of atoms, as the authors do in later work.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar channels.
-        num_layers: number of rounds of messages.
-        cutoff: Angstrom.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar channels.
+        num_layers: Number of rounds of messages.
+        cutoff: Cutoff distance, Angstrom.
 
     References:
         V. G. Satorras, E. Hoogeboom, M. Welling, "E(n) equivariant graph neural networks", ICML 2021,
-        arXiv:2102.09844; the division from E. Hoogeboom, V. G. Satorras, C. Vignac, M. Welling, "Equivariant
+        arXiv:2102.09844; the division is from E. Hoogeboom, V. G. Satorras, C. Vignac, M. Welling, "Equivariant
         diffusion for molecule generation in 3D", ICML 2022, arXiv:2203.17003, eq. 12.
     """
 

@@ -1,4 +1,4 @@
-"""Equiformer: graph attention by a perceptron, nonlinear messages, and transformer blocks of irreps (needs e3nn)."""
+"""Equiformer: transformer blocks of irreps with attention by a perceptron and nonlinear messages (needs e3nn)."""
 
 import itertools
 import math
@@ -22,8 +22,8 @@ from neural_polarization.layers.irreps import (
 from neural_polarization.layers.softmax import AttentionHeads, edge_softmax
 
 _RADIAL_WIDTH = 64
-_HIDDEN = 3  # width of the feed-forward networks, in that of the features
-_SLOPE = 0.2  # of the leaky ReLU
+_HIDDEN = 3  # width of the feed-forward networks in units of the width of the features
+_SLOPE = 0.2  # slope of the leaky ReLU for negative numbers
 
 
 class EquivariantLayerNorm(nn.Module):
@@ -32,8 +32,9 @@ class EquivariantLayerNorm(nn.Module):
         V <- w V / sqrt(epsilon^2 + mean over channels and components of V^2)
 
     Args:
-        irreps: of the features, scalars first.
-        epsilon: below it vectors fade rather than being blown up, so that those which symmetry makes zero stay it.
+        irreps: Irreps of the features, scalars first.
+        epsilon: Size below which vectors fade instead of being scaled up, so that vectors that symmetry makes zero
+            stay zero.
     """
 
     def __init__(self, irreps: o3.Irreps, epsilon: float = 0.1) -> None:
@@ -58,24 +59,26 @@ class SmoothLeakyReLU(nn.Module):
     """a x + (1 - a) x sigmoid(x), a leaky ReLU without its corner."""
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Element by element."""
+        """Applies it to every element."""
         return _SLOPE * x + (1.0 - _SLOPE) * nn.functional.silu(x)
 
 
 def _radial(num_basis: int, num_weights: int) -> nn.Sequential:
-    """Perceptron of the radial functions, with layer norm as the original has it."""
+    """Perceptron of the radial functions, with layer norm as in the original."""
     width = _RADIAL_WIDTH
     hidden = [[nn.Linear(before, width), nn.LayerNorm(width), nn.SiLU()] for before in (num_basis, width)]
     return nn.Sequential(*itertools.chain(*hidden), nn.Linear(width, num_weights))
 
 
 class Linear(nn.Module):
-    """Mix of the channels of every irrep, and a bias for the scalars; made in a moment, where e3nn's writes code.
+    """Linear map of the channels of every irrep, with a bias for the scalars.
+
+    It is built at once, while e3nn's linear map generates and compiles code.
 
     Args:
-        irreps_in: of the features, one block for every irrep.
-        irreps_out: of the result, scalars first, nothing that is not among `irreps_in`.
-        bias: whether scalars have one.
+        irreps_in: Irreps of the features, one block for every irrep.
+        irreps_out: Irreps of the result, scalars first; each of them is among `irreps_in`.
+        bias: Whether the scalars have a bias.
     """
 
     def __init__(self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, bias: bool = True) -> None:
@@ -100,13 +103,13 @@ class Linear(nn.Module):
 
 
 class Gate(nn.Module):
-    """SiLU of scalars, and for every other channel the sigmoid of one more scalar.
+    """SiLU of the scalars; every other channel is multiplied by the sigmoid of one additional scalar.
 
     Args:
-        irreps: of the result, scalars first.
+        irreps: Irreps of the result, scalars first.
 
     Attributes:
-        irreps_in: what it takes, the further scalars among the scalars.
+        irreps_in: Irreps of the input, which include the additional scalars.
     """
 
     channel_of: Tensor
@@ -126,10 +129,10 @@ class Gate(nn.Module):
 
 
 class EdgeDegreeEmbedding(nn.Module):
-    """What a point's neighbours are like before any species is known (Liao & Smidt 2023, sec. 4.3).
+    """Embedding of where a point's neighbours are, whatever their species (Liao & Smidt 2023, sec. 4.3).
 
-    Linear(sum_j DTP(1, Y_ij; r_ij)) / sqrt(N): a depthwise product of ones with the harmonics is a radial function
-    per channel and degree.
+    Linear(sum_j DTP(1, Y_ij; r_ij)) / sqrt(N). The depthwise product DTP of ones with the harmonics is one radial
+    function per channel and degree.
     """
 
     def __init__(self, irreps: o3.Irreps, num_basis: int) -> None:
@@ -166,14 +169,15 @@ class GraphAttention(nn.Module):
         v_ij = Linear(DTP(Gate(Linear(f_ij)), Y_ij))
         y_i  = Linear(sum_j a_ij v_ij)                      heads side by side
 
-    DTP are depthwise tensor products: one weight per channel and path, those of the first from the distance.
+    DTP are depthwise tensor products with one weight per channel and path. The weights of the first product depend on
+    the distance.
 
     Args:
-        irreps_in: of the features.
-        irreps_out: of the result.
-        harmonics: of the edges.
-        num_basis: number of radial functions.
-        num_heads: number of heads.
+        irreps_in: Irreps of the features.
+        irreps_out: Irreps of the result.
+        harmonics: Irreps of the spherical harmonics of edges.
+        num_basis: Number of radial functions.
+        num_heads: Number of heads.
     """
 
     def __init__(
@@ -206,7 +210,7 @@ class GraphAttention(nn.Module):
         harmonics: Float[Tensor, "edges harmonics"],
         radial: Float[Tensor, "edges basis"],
     ) -> Float[Tensor, "points irreps_out"]:
-        """What arrives at every point."""
+        """Features from the neighbours of every point."""
         mixed = self.from_sender(features)[edges.senders] + self.from_receiver(features)[edges.receivers]
         products = self.product(mixed, harmonics, self.radial(radial))
         hidden = self.activation(self.alpha_heads.split(self.to_alpha(products)))
@@ -220,7 +224,7 @@ class GraphAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear, gate, linear, within a point (Liao & Smidt 2023, sec. 4.3)."""
+    """Feed-forward network of each point: linear, gate, linear (Liao & Smidt 2023, sec. 4.3)."""
 
     def __init__(self, irreps: o3.Irreps) -> None:
         super().__init__()
@@ -240,17 +244,17 @@ class EquiformerLayer(nn.Module):
         x <- x + GraphAttention(LayerNorm(x))
         x <- x + FeedForward(LayerNorm(x))
 
-    The first layer begins with the embedding of edge degrees, the last one ends with a layer norm of scalars.
+    The first layer begins with the embedding of edge degrees. The last layer ends with a layer norm of the scalars.
 
     Args:
-        irreps: of the features.
-        irreps_out: of the result, the first of `irreps`.
-        harmonics: of the edges.
-        basis: radial functions.
-        num_basis: their number.
-        num_heads: number of heads.
-        first: whether features come from the embedding, scalars alone.
-        last: whether the layer norm follows.
+        irreps: Irreps of the features.
+        irreps_out: Irreps of the result: the first ones of `irreps`.
+        harmonics: Spherical harmonics of the directions of edges.
+        basis: Radial functions.
+        num_basis: Number of radial functions.
+        num_heads: Number of heads.
+        first: Whether the features come from the embedding and are scalars only.
+        last: Whether the layer ends with the layer norm.
     """
 
     def __init__(
@@ -289,7 +293,7 @@ class EquiformerLayer(nn.Module):
         features = features + self.feed(self.feed_norm(features))
         if self.last_norm is None:
             return features
-        # The original has nothing but scalars here; a norm of the vectors would hide how long they are.
+        # The original has only scalars here. A norm of the vectors would hide their length.
         width = self.irreps.count(SCALAR)
         return torch.cat([self.last_norm(features[:, :width]), features[:, width:]], -1)
 
@@ -298,20 +302,21 @@ class Equiformer(IrrepsBackbone):
     """Equiformer.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree.
-        num_layers: number of transformer blocks.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        lmax: highest degree, at least 1. The last layer makes scalars and vectors only.
-        num_heads: number of heads; divides `channels`.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree.
+        num_layers: Number of transformer blocks.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        lmax: Highest degree, at least 1. The last layer makes scalars and vectors only.
+        num_heads: Number of heads; divides `channels`.
 
     References:
         Y.-L. Liao, T. Smidt, "Equiformer: equivariant graph attention transformer for 3D atomistic graphs", ICLR 2023,
-        arXiv:2206.11990; sizes as for QM9, where higher degrees have fewer channels (128, 64, 32), and the last layer
-        512 scalars. Deviations: the envelope and a constant in the softmax, so that energies are continuous when a
-        neighbour leaves; a smooth leaky ReLU, as in the authors' code; vectors that are close to zero are not
-        normalized; Gaussians whose widths are not learned; no dropout. Features keep the parity (-1)^l.
+        arXiv:2206.11990; sizes as for QM9, where higher degrees have fewer channels (128, 64, 32) and the last layer
+        has 512 scalars. Deviations: the softmax has the envelope and a constant, so that energies are continuous when
+        a neighbour leaves; the leaky ReLU is smooth, as in the authors' code; vectors close to zero are not
+        normalized; the widths of the Gaussians are not learned; there is no dropout. Features have the parity (-1)^l
+        only.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""GVP-GNN: geometric vector perceptrons make messages of scalars and vectors, and digest them."""
+"""GVP-GNN: geometric vector perceptrons compute messages of scalars and vectors, and the update of each point."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -22,11 +22,11 @@ class GeometricVectorPerceptron(nn.Module):
         V'   = sigmoid(W_g s_m + b_g) * W_mu V_h
 
     Args:
-        scalars_in: number of scalar channels before.
-        vectors_in: number of vector channels before.
-        scalars_out: number of scalar channels after.
-        vectors_out: number of vector channels after.
-        activate: whether the scalars end with the activation; the last perceptron of a row does without.
+        scalars_in: Number of scalar channels before the layer.
+        vectors_in: Number of vector channels before the layer.
+        scalars_out: Number of scalar channels after the layer.
+        vectors_out: Number of vector channels after the layer.
+        activate: Whether the activation is applied to the scalars; the last perceptron of a sequence has none.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class GeometricVectorPerceptron(nn.Module):
         self.of_scalars = nn.Linear(scalars_in + hidden, scalars_out)
         self.of_vectors = nn.Linear(hidden, vectors_out, bias=False)
         self.gate = nn.Linear(scalars_out, vectors_out)
-        # Vectors keep their length on the way, as the norm does not stretch them; torch's default shortens them.
+        # Orthogonal weights keep the length of vectors. Torch's default shortens them, and the norm would not undo it.
         for mix in (self.hidden, self.of_vectors):
             nn.init.orthogonal_(mix.weight, max(1.0, mix.out_features / mix.in_features) ** 0.5)
 
@@ -73,8 +73,8 @@ class GVPLayer(nn.Module):
         h_i  <- norm(h_i + sum_j envelope_ij m_ij / (1 + sum_j envelope_ij))
         h_i  <- norm(h_i + f(h_i)),   two perceptrons
 
-    with e_ij a perceptron of Gaussians of the distance and of the direction; the receiver's features h_i are in the
-    message as in the authors' code. In the first layer points have no vectors to send yet.
+    where e_ij is a perceptron of the direction and of Gaussians of the distance. The message contains the features h_i
+    of the receiver, as in the authors' code. Before the first layer points have no vectors.
     """
 
     def __init__(self, channels: int, vector_channels: int, basis: GaussianBasis, num_basis: int, first: bool) -> None:
@@ -101,7 +101,7 @@ class GVPLayer(nn.Module):
         return self.last_norm(_sum(features, self.feed_forward(features)))
 
     def _arriving(self, features: PointFeatures, edges: Edges) -> PointFeatures:
-        """Mean of the messages of every point's neighbours, each counted by its envelope."""
+        """Mean of the messages from every point's neighbours, weighted by their envelopes."""
         assert features.vectors is not None
         senders, receivers, points = edges.senders, edges.receivers, features.scalars.shape[0]
         directions = (edges.vectors / edges.lengths.unsqueeze(-1)).unsqueeze(-1)
@@ -124,22 +124,22 @@ class GVPLayer(nn.Module):
 class GVP(ScalarsVectors):
     """Graph neural network of geometric vector perceptrons, with gated vectors.
 
-    The defaults are the sizes that the authors use for atoms of small molecules and macromolecules (ATOM3D).
+    The defaults are the sizes that the authors use for the atoms of small molecules and macromolecules (ATOM3D).
 
-    Deviations, which make the network smooth: SiLU instead of ReLU; the mean over neighbours weighs them by their
-    envelope and counts one more, since a plain mean jumps where a neighbour comes or goes; vectors are divided by
-    sqrt(1 + mean |V|^2) instead of the root mean square, which turns rounding errors at sites of high symmetry into
-    vectors of length one. The weights of vectors start orthogonal to make up for that. There is no dropout and no
-    layer norm of the distances' Gaussians, and every layer has its own perceptron for the edges, since every layer
-    may see another geometry. Readout belongs to heads.
+    Deviations that make the network smooth: It has SiLU instead of ReLU. The mean over neighbours is weighted by their
+    envelopes and counts one neighbour more, because a plain mean jumps when a neighbour comes or goes. Vectors are
+    divided by sqrt(1 + mean |V|^2) instead of the root mean square, which would scale rounding errors at sites of high
+    symmetry up to vectors of length one; the weights of vectors start orthogonal to make up for that. Other
+    deviations: There is no dropout and no layer norm of the Gaussians. Every layer has its own perceptron for the
+    edges, because every layer may see another geometry. Readout belongs to heads.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar channels.
-        num_layers: number of layers.
-        cutoff: Angstrom.
-        num_basis: number of Gaussians.
-        vector_channels: number of vector channels.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar channels.
+        num_layers: Number of layers.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of Gaussians.
+        vector_channels: Number of vector channels.
 
     References:
         B. Jing, S. Eismann, P. Suriana, R. J. L. Townshend, R. Dror, "Learning from protein structure with geometric

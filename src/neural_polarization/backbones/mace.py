@@ -1,4 +1,4 @@
-"""MACE: messages of many bodies, as symmetric products of what two-body messages gather at a point (needs e3nn)."""
+"""MACE: many-body messages as symmetric products of the two-body messages that a point receives (needs e3nn)."""
 
 import itertools
 import math
@@ -28,11 +28,11 @@ from neural_polarization.layers.irreps import (
 
 _RADIAL_WIDTHS = (64, 64, 64)
 _ENVELOPE_POWER = 5
-_INDEPENDENT = 1e-6  # what is left of a dependent coupling is rounding, 1e-15
+_INDEPENDENT = 1e-6  # a coupling that depends on others leaves a rounding error of 1e-15
 
 
 def _couplings(lmax: int, order: int) -> Iterator[tuple[int, int, Tensor]]:
-    """Every way to couple `order` arguments one after the other: degree, parity, and a tensor.
+    """Yields the degree, parity and tensor of every way to couple `order` arguments one after the other.
 
     With C the coefficients of two degrees, the tensor (2 l + 1, components, ..., components) is
 
@@ -62,20 +62,20 @@ def _monomials(lmax: int, order: int) -> list[tuple[int, ...]]:
 
 @cache
 def symmetric_couplings(lmax: int, order: int, degree: int) -> Float[Tensor, "paths out monomials"]:
-    """Generalized Clebsch-Gordan coefficients of equal arguments: every equivariant polynomial of one order, once.
+    """Generalized Clebsch-Gordan coefficients of equal arguments: each equivariant polynomial of one order once.
 
-    A product of equal arguments does not ask for their order, so that most couplings are zero or follow from others.
-    Each is written in the monomials x_a x_b x_c with a <= b <= c, and made orthogonal to those before it; the inner
-    product is that of symmetric tensors, which turns with the molecule.
+    A product of equal arguments does not depend on their order, so most couplings are zero or follow from others. Each
+    coupling is written in the monomials x_a x_b x_c with a <= b <= c and made orthogonal to those before it. The inner
+    product is that of symmetric tensors, which is invariant under rotations.
 
     Args:
-        lmax: highest degree of the arguments.
-        order: how many are multiplied, the paper's nu.
-        degree: of the result, the paper's L; its parity is (-1)^L.
+        lmax: Highest degree of the arguments.
+        order: Number of arguments that are multiplied, the paper's nu.
+        degree: Degree of the result, the paper's L; its parity is (-1)^L.
 
     Returns:
-        The paper's U: polynomials, the components of each, and its coefficients of the monomials, in float64. The
-        squares of a symmetric tensor's entries sum to 2 L + 1.
+        The paper's U in float64. Its axes are the polynomials, their components, and the coefficients of the monomials.
+        The squares of the entries of each symmetric tensor sum to 2 L + 1.
     """
     monomials = _monomials(lmax, order)
     place = {monomial: k for k, monomial in enumerate(monomials)}
@@ -89,11 +89,11 @@ def symmetric_couplings(lmax: int, order: int, degree: int) -> Float[Tensor, "pa
             continue
         flat = tensor.flatten(1)
         rest = flat.new_zeros(flat.shape[0], len(monomials)).index_add(1, places, flat) / roots
-        for _ in range(2):  # the second time removes the rounding that the first one leaves
+        for _ in range(2):  # the second time removes the rounding errors of the first
             for other in found:
                 rest = rest - (rest * other).sum() * other
         if (size := float(rest.norm())) > _INDEPENDENT:
-            # Releases of e3nn differ in the sign of some coefficients; with this one, weights keep their meaning.
+            # Releases of e3nn differ in the sign of some coefficients. A fixed sign keeps stored weights valid.
             leading = rest[rest.abs() > _INDEPENDENT * size][0]
             found.append(rest * (leading.sign() / size))
     if not found:
@@ -105,9 +105,9 @@ class EquivariantPolynomials(nn.Module):
     """Values of all equivariant polynomials of one set of harmonics; build it inside `Exact`.
 
     Args:
-        lmax: highest degree of the arguments.
-        correlation: how many are multiplied at most.
-        degrees: of the results.
+        lmax: Highest degree of the arguments.
+        correlation: Largest number of arguments that are multiplied.
+        degrees: Degrees of the results.
     """
 
     prefixes: Tensor
@@ -134,7 +134,7 @@ class EquivariantPolynomials(nn.Module):
         self.register_buffer("coefficients", coefficients, persistent=False)
 
     def forward(self, values: Float[Tensor, "points channels components"]) -> Float[Tensor, "points channels columns"]:
-        """For every degree and component of it, the polynomials of all orders."""
+        """The polynomials of all orders, for every degree and each of its components."""
         monomials = [values]
         for prefix, factor in zip(self.prefixes.split(self.sizes), self.factors.split(self.sizes), strict=True):
             monomials.append(monomials[-1][..., prefix] * values[..., factor])
@@ -145,11 +145,11 @@ class SymmetricContraction(nn.Module):
     """Product basis and message: B = U (A ⊗ ... ⊗ A), m = sum W_z B (Batatia et al. 2022, eqs. 10 and 11).
 
     Args:
-        num_species: number of species, each with weights of its own.
-        channels: number of channels, each with weights of its own.
-        lmax: highest degree of A.
-        correlation: the highest order, the paper's nu.
-        irreps_out: of the messages.
+        num_species: Number of species. Each has its own weights.
+        channels: Number of channels. Each has its own weights.
+        lmax: Highest degree of A.
+        correlation: The highest order, the paper's nu.
+        irreps_out: Irreps of the messages.
     """
 
     def __init__(self, num_species: int, channels: int, lmax: int, correlation: int, irreps_out: o3.Irreps) -> None:
@@ -159,7 +159,7 @@ class SymmetricContraction(nn.Module):
         orders = range(1, correlation + 1)
         paths = [[len(symmetric_couplings(lmax, order, degree)) for order in orders] for degree in degrees]
         self.blocks = [(2 * degree + 1, sum(counts)) for degree, counts in zip(degrees, paths, strict=True)]
-        # The mean over the paths of each order, at the start.
+        # At the start this is the mean over the paths of each order.
         means = torch.cat([torch.full((count,), 1.0 / count) for counts in paths for count in counts if count])
         self.weights = nn.Parameter(torch.randn(num_species, channels, len(means)) * means)
 
@@ -177,11 +177,11 @@ class SymmetricContraction(nn.Module):
 
 
 class RadialFunctions(nn.Module):
-    """Bessel functions of the distance times the polynomial envelope, p = 5, of the nuclear one.
+    """Bessel functions of the distance, times the polynomial envelope (p = 5) of the nuclear distance.
 
     Args:
-        num_basis: number of functions.
-        cutoff: Angstrom.
+        num_basis: Number of functions.
+        cutoff: Cutoff distance, Angstrom.
     """
 
     def __init__(self, num_basis: int, cutoff: float) -> None:
@@ -203,15 +203,16 @@ class MACELayer(nn.Module):
         m_i  = sum over orders and paths of W_z B(A_i)
         h_i <- W m_i + W_z h_i
 
-    The W are different ones, those with z differ from species to species; R is a perceptron of the radial functions.
+    Each W is a weight matrix of its own, and each W_z has one matrix per species. R is a perceptron of the radial
+    functions.
 
     Args:
-        num_species: number of species.
-        irreps_in: of the features before the layer.
-        irreps_out: of the features after it.
-        harmonics: of the directions of edges; A has their degrees.
-        functions: radial functions.
-        correlation: how many A are multiplied at most; at least 2.
+        num_species: Number of species.
+        irreps_in: Irreps of the features before the layer.
+        irreps_out: Irreps of the features after it.
+        harmonics: Spherical harmonics of the directions of edges; A has their degrees.
+        functions: Radial functions.
+        correlation: Largest number of A that are multiplied; at least 2.
     """
 
     def __init__(
@@ -233,7 +234,7 @@ class MACELayer(nn.Module):
         self.shapes = [(channels, irrep.dim) for _, irrep in gathered]
         self.up = o3.Linear(irreps_in, irreps_in)
         self.product = ChannelwiseProduct(irreps_in, harmonics.irreps, gathered)
-        # Without biases: its result is zero where the envelope is.
+        # The perceptron has no biases, so that its result is zero where the envelope is zero.
         self.radial = FullyConnectedNet([functions.num_basis, *_RADIAL_WIDTHS, self.product.num_weights], F.silu)
         self.gather = o3.Linear(self.product.irreps_out, gathered)
         self.contraction = SymmetricContraction(num_species, channels, len(gathered) - 1, correlation, irreps_out)
@@ -257,9 +258,9 @@ class MACELayer(nn.Module):
         values: Float[Tensor, "points irreps_in"],
         species: Int[Tensor, " points"],
     ) -> Float[Tensor, "points irreps_out"]:
-        """W m_i + W_z h_i, in mixed precision too in the type of the weights.
+        """W m_i + W_z h_i, computed in the type of the weights even in mixed precision.
 
-        Cubes of short numbers would keep few digits, and e3nn's products do not take factors of two types.
+        Cubes of numbers in half precision would keep few digits, and e3nn's products need factors of one type.
         """
         dtype = self.contraction.weights.dtype
         one_hot = F.one_hot(species, self.num_species).to(dtype)
@@ -272,22 +273,22 @@ class MACE(SpeciesBackbone):
     """MACE.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree.
-        num_layers: number of layers.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        lmax: highest degree of the harmonics, and of what is multiplied.
-        lmax_features: highest degree of the features between layers, the paper's L; from 1 to `lmax`. The last layer
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree.
+        num_layers: Number of layers.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        lmax: Highest degree of the harmonics and of the A that are multiplied.
+        lmax_features: Highest degree of the features between layers, the paper's L; from 1 to `lmax`. The last layer
             makes scalars and vectors only.
-        correlation: how many neighbourhoods are multiplied at most, the paper's nu; messages have one body more.
+        correlation: Largest number of A that are multiplied, the paper's nu; messages are of one body order more.
 
     References:
         I. Batatia, D. P. Kovács, G. N. C. Simm, C. Ortner, G. Csányi, "MACE: higher order equivariant message passing
         neural networks for fast and accurate force fields", NeurIPS 2022, arXiv:2206.07697; sizes as for rMD17.
-        Deviations: the energy is the sum of readouts after every layer there, while heads here read the last one,
-        which makes vectors beside the scalars; polynomials that are equal count once; the number of neighbours
-        that sums are divided by is a constant, not the mean over a data set.
+        Deviations: in the original the energy is a sum of readouts after every layer, while heads here read the last
+        layer, which also makes vectors; equal polynomials count once; sums are divided by a constant number of
+        neighbours, not by the mean over a data set.
     """
 
     def __init__(

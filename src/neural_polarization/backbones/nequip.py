@@ -1,4 +1,4 @@
-"""NequIP: gated convolutions with spherical harmonics, of irreps of both parities (needs e3nn)."""
+"""NequIP: gated convolutions with spherical harmonics for irreps of both parities (needs e3nn)."""
 
 import itertools
 import math
@@ -31,7 +31,8 @@ _ENVELOPE_POWER = 6
 def features_of_layers(channels: int, lmax: int, num_layers: int, both_parities: bool) -> list[o3.Irreps]:
     """Irreps of the features before the first and after every layer, without those that no later layer reads.
 
-    Pseudoscalars before the last layer would be such: their products with harmonics are neither scalars nor vectors.
+    For example, the last layer does not read pseudoscalars, because their products with harmonics are neither scalars
+    nor vectors.
     """
     irreps = irreps_of_layers(channels, lmax, num_layers, both_parities)
     irreps[-2] = make_irreps(block for block in irreps[-2] if block[1] != o3.Irrep(0, -1))
@@ -39,15 +40,15 @@ def features_of_layers(channels: int, lmax: int, num_layers: int, both_parities:
 
 
 class Gated(nn.Module):
-    """SiLU of scalars, tanh of pseudoscalars; every other channel is multiplied by SiLU of a scalar of its own.
+    """SiLU of scalars and tanh of pseudoscalars; every other channel is multiplied by the SiLU of its own scalar.
 
-    As in e3nn, the activations are scaled so that normal input gives a second moment of one.
+    As in e3nn, the activations are scaled so that normally distributed input gives a second moment of one.
 
     Args:
-        irreps: of the result, scalars "0e" first.
+        irreps: Irreps of the result, scalars "0e" first.
 
     Attributes:
-        irreps_in: what it takes: the scalars that gate, followed by `irreps`.
+        irreps_in: Irreps of the input: the scalars that gate, followed by `irreps`.
     """
 
     def __init__(self, irreps: o3.Irreps) -> None:
@@ -79,15 +80,15 @@ class NequIPLayer(nn.Module):
         L_i  = W sum_j R(r_ij) (Y(r_ij) ⊗ W' V_j) / sqrt(N) + W_z V_i
         V_i <- gated(L_i)
 
-    R is a perceptron of radial functions, and W_z differs from species to species.
+    R is a perceptron of radial functions, and W_z has one matrix per species.
 
     Args:
-        num_species: number of species.
-        irreps_in: of the features before the layer.
-        irreps_out: of the features after it.
-        harmonics: of the directions of edges.
-        num_basis: number of radial functions.
-        cutoff: Angstrom.
+        num_species: Number of species.
+        irreps_in: Irreps of the features before the layer.
+        irreps_out: Irreps of the features after it.
+        harmonics: Spherical harmonics of the directions of edges.
+        num_basis: Number of radial functions.
+        cutoff: Cutoff distance, Angstrom.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class NequIPLayer(nn.Module):
         self.gated = Gated(irreps_out)
         self.before = o3.Linear(irreps_in, irreps_in)
         self.product = ChannelwiseProduct(irreps_in, harmonics.irreps, irreps_out)
-        # Without biases: its result is zero where the envelope is.
+        # The perceptron has no biases, so that its result is zero where the envelope is zero.
         self.radial = FullyConnectedNet([num_basis, *_RADIAL_WIDTHS, self.product.num_weights], F.silu)
         self.after = o3.Linear(self.product.irreps_out, self.gated.irreps_in)
         self.own = SelfConnection(irreps_in, num_species, self.gated.irreps_in)
@@ -127,19 +128,19 @@ class NequIP(SpeciesBackbone):
     """Neural equivariant interatomic potential.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree and parity.
-        num_layers: number of interaction blocks.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        lmax: highest degree, at least 1. The last layer makes scalars and vectors only.
-        both_parities: whether features include pseudoscalars, pseudovectors, and so on.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree and parity.
+        num_layers: Number of interaction blocks.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        lmax: Highest degree, at least 1. The last layer makes scalars and vectors only.
+        both_parities: Whether features include pseudoscalars, pseudovectors, and so on.
 
     References:
         S. Batzner et al., "E(3)-equivariant graph neural networks for data-efficient and accurate interatomic
         potentials", Nat. Commun. 13, 2453 (2022), arXiv:2101.03164; sizes as for rMD17. Deviations: the last layer
         makes vectors beside the scalars; the roots of the Bessel functions are fixed, as in later releases of the
-        authors' code; the number of neighbours that sums are divided by is a constant, not the mean over a data set.
+        authors' code; sums are divided by a constant number of neighbours, not by the mean over a data set.
     """
 
     def __init__(

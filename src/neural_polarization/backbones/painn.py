@@ -26,22 +26,22 @@ class PaiNNMessage(nn.Module):
         scalars, vectors = features.scalars, features.vectors
         assert vectors is not None
         if not edges.senders.shape[0] and not edges.lengths.requires_grad:
-            return features  # nothing arrives, and no gradient has to find its way through nothing
-        # Arrays over edges are what this layer costs: the envelope and the bias are folded into the radial basis,
-        # and the product of context and vectors is taken on points, before it is sent. The matrix products, forward
-        # and backward, are fastest with one radial function per row.
+            return features  # without edges there are no messages, and no gradients of them
+        # Arrays over edges make up most of the cost of this layer. So the envelope and the bias are folded into the
+        # radial basis, and the product of context and vectors is taken on points before it is sent. The matrix
+        # products, forward and backward, are fastest with one radial function per row.
         radial = torch.cat([self.basis.rows(edges.lengths, edges.envelope), edges.envelope.unsqueeze(0)])
         filters = radial.t() @ torch.cat([self.filter.weight.t(), self.filter.bias.unsqueeze(0)])
         of_scalars, along_edge, of_vectors = filters.split(self.channels, -1)
         to_scalars, to_edge, to_vectors = self.context(scalars).split(self.channels, -1)
-        # What is summed is made contiguous by its product: index_add is many times slower on a part of an array.
+        # The products make the summed arrays contiguous: index_add is many times slower on a part of an array.
         for_scalars = to_scalars.index_select(0, edges.senders) * of_scalars
         along_edge = to_edge.index_select(0, edges.senders) * along_edge
         sent = (to_vectors.unsqueeze(1) * vectors).index_select(0, edges.senders)
         directions = edges.vectors / edges.lengths.unsqueeze(-1)
         for_vectors = torch.addcmul(of_vectors.unsqueeze(1) * sent, along_edge.unsqueeze(1), directions.unsqueeze(-1))
         return PointFeatures(
-            # The casts do nothing except in mixed precision, where messages are shorter than features.
+            # The casts matter only in mixed precision, where messages have a shorter type than features.
             scalars.index_add(0, edges.receivers, for_scalars.to(scalars.dtype)),
             vectors.index_add(0, edges.receivers, for_vectors.to(vectors.dtype)),
         )
@@ -85,11 +85,11 @@ class PaiNN(ScalarsVectors):
     """Polarizable atom interaction neural network.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar and of vector channels.
-        num_layers: number of interactions.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar and of vector channels.
+        num_layers: Number of interactions.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
 
     References:
         K. T. Schütt, O. T. Unke, M. Gastegger, "Equivariant message passing for the prediction of tensorial

@@ -1,4 +1,4 @@
-"""What a network has to offer to be polarized."""
+"""The protocol that a network has to offer to be polarized."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ Features = TypeVar("Features")
 
 @dataclass(frozen=True)
 class PointFeatures:
-    """The invariant and the vector part of a network's features, a view without parameters.
+    """The invariant part and the vector part of a network's features.
 
     Attributes:
-        scalars: channels that do not change when the molecule turns.
-        vectors: channels that turn with the molecule, or None where the network has none.
+        scalars: Channels that do not change when the molecule turns.
+        vectors: Channels that turn with the molecule; None for a network without vectors.
     """
 
     scalars: Float[Tensor, "points channels"]
@@ -27,7 +27,7 @@ class PointFeatures:
 
 @runtime_checkable
 class Layer(Protocol[Features]):
-    """One round of messages: a function of the features and of the geometry of this call alone."""
+    """One round of messages: a function of only the features and the geometry of this call."""
 
     def __call__(self, features: Features, edges: Edges, /) -> Features:
         """Features after the messages along `edges`."""
@@ -38,21 +38,21 @@ class Layer(Protocol[Features]):
 class Backbone(Protocol[Features]):
     """An equivariant network as `NeuralPolarization` sees it: an embedding, layers, and a view of the features.
 
-    Nothing about geometry may be cached between calls: the geometry differs from layer to layer.
+    A backbone may not keep anything about geometry between calls, because the geometry changes from layer to layer.
 
     Attributes:
-        cutoff: distance below which nuclei exchange messages, Angstrom.
-        num_species: number of species that `embed` knows; with moving points, twice the number of elements.
-        scalar_channels: width of `PointFeatures.scalars`.
-        vector_channels: width of `PointFeatures.vectors`; 0 where the network has none.
+        cutoff: Distance below which nuclei exchange messages, Angstrom.
+        num_species: Number of species that `embed` knows; twice the number of elements if both points have features.
+        scalar_channels: Number of channels of `PointFeatures.scalars`.
+        vector_channels: Number of channels of `PointFeatures.vectors`; 0 for a network without vectors.
     """
 
     @classmethod
     def __subclasshook__(cls, candidate: type, /) -> bool:
-        """Whether `isinstance` takes objects of a class for backbones: it has the three methods.
+        """Whether `isinstance` takes objects of a class for backbones: those of classes with the three methods.
 
-        By itself `isinstance` looks for the attributes too, and since Python 3.12 it does not see those that a
-        `torch.nn.Module` keeps in tables of its own, as `layers`. The contract looks at each of them.
+        The default `isinstance` also looks for the attributes. Since Python 3.12 it does not find those that a
+        `torch.nn.Module` keeps in its own tables, such as `layers`. The contract checks each attribute.
         """
         if cls is not Backbone:
             return NotImplemented
@@ -82,5 +82,5 @@ class Backbone(Protocol[Features]):
         ...
 
     def join(self, features: Features, split: PointFeatures) -> Features:
-        """The same features with these scalars and vectors in place of their own."""
+        """The features with their scalars and vectors replaced by those of `split`."""
         ...

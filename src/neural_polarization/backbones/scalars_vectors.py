@@ -1,4 +1,4 @@
-"""What networks of scalars and vectors share as backbones: their features are a `PointFeatures` already."""
+"""Base classes of networks of scalars and vectors, whose features are a `PointFeatures`."""
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -7,14 +7,14 @@ from neural_polarization.backbones.protocol import PointFeatures
 
 
 class WithPointFeatures:
-    """A backbone's `split` and `join` where its features are scalars and vectors already."""
+    """`split` and `join` of a backbone whose features are scalars and vectors."""
 
     def split(self, features: PointFeatures) -> PointFeatures:
         """The features as they are."""
         return features
 
     def join(self, features: PointFeatures, split: PointFeatures) -> PointFeatures:
-        """All of the features are replaced."""
+        """The new scalars and vectors, which replace all of the features."""
         return split
 
 
@@ -22,14 +22,14 @@ class ScalarsVectors(WithPointFeatures, nn.Module):
     """Abstract: a backbone whose features are scalars, and vectors if it has any.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar channels.
-        vector_channels: number of vector channels; 0 for a network without vectors.
-        cutoff: Angstrom.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar channels.
+        vector_channels: Number of vector channels; 0 for a network without vectors.
+        cutoff: Cutoff distance, Angstrom.
     """
 
     layers: nn.ModuleList
-    """Each maps (features, edges) to features; set by the architecture."""
+    """The layers, which map (features, edges) to features. The architecture sets them."""
 
     def __init__(self, num_species: int, channels: int, vector_channels: int, cutoff: float) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class ScalarsVectors(WithPointFeatures, nn.Module):
         self.embedding = nn.Embedding(num_species, channels)
 
     def embed(self, species: Int[Tensor, " points"]) -> PointFeatures:
-        """Scalars from the embedding, vectors (if there are any) zero."""
+        """Scalars from the embedding, and vectors (if there are any) of zero."""
         scalars: Float[Tensor, "points channels"] = self.embedding(species)
         if not self.vector_channels:
             return PointFeatures(scalars, None)

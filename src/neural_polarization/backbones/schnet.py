@@ -1,4 +1,4 @@
-"""SchNet: continuous filters of the distance, scalars alone."""
+"""SchNet: continuous filters of the distance; it has scalars only."""
 
 from torch import nn
 
@@ -29,21 +29,21 @@ class SchNetLayer(nn.Module):
 class SchNet(ScalarsVectors):
     """Continuous-filter convolutional network.
 
-    It sees distances only. Polarized, it moves its points along edges, and the distances between the moving
-    points then depend on angles.
+    It sees only distances. With polarization, its points move along edges, and the distances between the moving points
+    then depend on angles.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar channels, and of filters.
-        num_layers: number of interactions.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar channels and of filters.
+        num_layers: Number of interactions.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
 
     References:
         K. T. Schütt et al., "SchNet: a continuous-filter convolutional neural network for modeling quantum
         interactions", NeurIPS 2017, arXiv:1706.08566. The filters fade out at the cutoff as in K. T. Schütt
-        et al., "SchNetPack", J. Chem. Theory Comput. 15, 448 (2019), and Gaussians are as wide as they are apart; the
-        first paper's 300 between 0 and 30 Angstrom are 0.22 Angstrom wide instead of 0.1.
+        et al., "SchNetPack", J. Chem. Theory Comput. 15, 448 (2019), and the width of the Gaussians is their spacing.
+        In the first paper the 300 Gaussians between 0 and 30 Angstrom are 0.22 Angstrom wide instead of 0.1.
     """
 
     def __init__(

@@ -22,17 +22,17 @@ from neural_polarization.layers.irreps import (
 )
 from neural_polarization.layers.softmax import AttentionHeads, edge_softmax
 
-_RADIAL_WIDTH = 32  # of the original's radial perceptrons
+_RADIAL_WIDTH = 32  # width of the radial perceptrons, as in the original
 
 
 class Kernel(nn.Module):
     """Equivariant linear map of the sender's features, sum_k W^{lk}(x_j - x_i) f_j^k (Fuchs et al. 2020, eq. 8).
 
     Args:
-        irreps_in: of the features.
-        harmonics: of the edges.
-        irreps_out: of the result.
-        num_basis: number of radial functions.
+        irreps_in: Irreps of the features.
+        harmonics: Irreps of the spherical harmonics of edges.
+        irreps_out: Irreps of the result.
+        num_basis: Number of radial functions.
     """
 
     def __init__(self, irreps_in: o3.Irreps, harmonics: o3.Irreps, irreps_out: o3.Irreps, num_basis: int) -> None:
@@ -47,19 +47,19 @@ class Kernel(nn.Module):
         harmonics: Float[Tensor, "edges harmonics"],
         radial: Float[Tensor, "edges basis"],
     ) -> Float[Tensor, "edges irreps_out"]:
-        """What the receiver sees of every edge's sender."""
+        """The mapped features of the sender of every edge."""
         return self.linear(self.product(sent, harmonics, self.radial(radial)))
 
 
 class SE3Attention(nn.Module):
-    """Attention of a point to its neighbours (Fuchs et al. 2020, eqs. 10 and 11).
+    """Attention over the neighbours of a point (Fuchs et al. 2020, eqs. 10 and 11).
 
         q_i      = W_Q f_i
         k_ij     = W_K(x_j - x_i) f_j
         alpha_ij = softmax_j(q_i · k_ij / sqrt(width))
         f_i     <- W f_i + W' sum_j alpha_ij W_V(x_j - x_i) f_j
 
-    for every head, whose channels are joined before W'.
+    for every head. The channels of all heads are joined before W'.
     """
 
     def __init__(
@@ -94,16 +94,17 @@ class SE3Attention(nn.Module):
 
 
 class NormNonlinearity(nn.Module):
-    """Layer norm and nonlinearity of norms, as in the authors' code but smooth where a norm is zero.
+    """Layer norm and nonlinearity of norms, as in the authors' code, but smooth at a norm of zero.
 
         s <- SiLU(LayerNorm(s))
         u  = V / sqrt(epsilon^2 + mean over channels of |V|^2),    V <- SiLU(w |u| + b) u
 
-    for scalars, and for the other channels, degree by degree.
+    The first line is for scalars, the second for the other channels, degree by degree.
 
     Args:
-        irreps: of the features, scalars first.
-        epsilon: below it vectors fade rather than being blown up, so that those which symmetry makes zero stay it.
+        irreps: Irreps of the features, scalars first.
+        epsilon: Size below which vectors fade instead of being scaled up, so that vectors that symmetry makes zero
+            stay zero.
     """
 
     channel_of: Tensor
@@ -134,7 +135,7 @@ class NormNonlinearity(nn.Module):
 
 
 class SE3TransformerLayer(nn.Module):
-    """Attention, and the nonlinearity between layers; features end as attention makes them, as in the original."""
+    """Attention, followed by the nonlinearity except in the last layer, as in the original."""
 
     def __init__(
         self,
@@ -164,22 +165,23 @@ class SE3Transformer(IrrepsBackbone):
     """SE(3)-Transformer.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree.
-        num_layers: number of rounds of attention.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        lmax: highest degree, at least 1. The last layer makes scalars and vectors only.
-        num_heads: number of heads; divides `channels`.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree.
+        num_layers: Number of rounds of attention.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        lmax: Highest degree, at least 1. The last layer makes scalars and vectors only.
+        num_heads: Number of heads; divides `channels`.
 
     References:
         F. B. Fuchs, D. E. Worrall, V. Fischer, M. Welling, "SE(3)-Transformers: 3D roto-translation equivariant
-        attention networks", NeurIPS 2020, arXiv:2006.10503; sizes as for QM9. Deviations, to be smooth: envelope and
-        constant in the softmax, so that energies are continuous when a neighbour leaves; a norm nonlinearity that is
-        not singular at zero; SiLU for ReLU. To be fast: kernels have one radial function per channel and path and mix
-        channels afterwards; harmonics go up to `lmax`, not twice as far. Keys and values have all of the channels
-        (half of them in the original), the distance is expanded in radial functions, without layer norm after them.
-        Features keep the parity (-1)^l, so that reflections are symmetries too. There are no bond types.
+        attention networks", NeurIPS 2020, arXiv:2006.10503; sizes as for QM9. Deviations for smoothness: the softmax
+        has the envelope and a constant, so that energies are continuous when a neighbour leaves; the norm nonlinearity
+        is not singular at zero; SiLU replaces ReLU. Deviations for speed: kernels have one radial function per channel
+        and path, and mix channels afterwards; harmonics have degrees up to `lmax`, not up to twice as much. Other
+        deviations: keys and values have all of the channels, while the original has half of them; the distance is
+        expanded in radial functions, without layer norm after them; features have the parity (-1)^l, so that
+        reflections are symmetries too; there are no bond types.
     """
 
     def __init__(

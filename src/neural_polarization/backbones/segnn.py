@@ -23,9 +23,9 @@ class Steerable(nn.Module):
     (W_a h)^l_w = b_w δ_l0 + sum over l1, l2, u of W_wu C^l_(l1 l2) h^l1_u a^l2
 
     Args:
-        irreps_in: of the features h.
-        attributes: irreps of the attribute a, one channel each.
-        irreps_out: of the result, scalars "0e" first.
+        irreps_in: Irreps of the features h.
+        attributes: Irreps of the attribute a, with one channel each.
+        irreps_out: Irreps of the result, scalars "0e" first.
     """
 
     def __init__(self, irreps_in: o3.Irreps, attributes: o3.Irreps, irreps_out: o3.Irreps) -> None:
@@ -36,7 +36,7 @@ class Steerable(nn.Module):
     def forward(
         self, features: Float[Tensor, "items irreps_in"], attributes: Float[Tensor, "items attributes"]
     ) -> Float[Tensor, "items irreps_out"]:
-        """The map of every item."""
+        """The mapped features of every item."""
         return self.linear(self.product(features, attributes))
 
 
@@ -44,9 +44,9 @@ class GatedSteerable(nn.Module):
     """A steerable map followed by a gate.
 
     Args:
-        irreps_in: of the features.
-        attributes: irreps of the attribute.
-        nonlinearity: the gate, which has no parameters and is shared.
+        irreps_in: Irreps of the features.
+        attributes: Irreps of the attribute.
+        nonlinearity: Gate, which has no parameters and is shared.
     """
 
     def __init__(self, irreps_in: o3.Irreps, attributes: o3.Irreps, nonlinearity: Gate) -> None:
@@ -66,8 +66,8 @@ def point_attributes(
 ) -> Float[Tensor, "points attributes"]:
     """Mean of the harmonics around a point, a_i = (e_0 + sum_j f_ij Y(r_ij)) / (1 + sum_j f_ij).
 
-    e_0 is a scalar of one. With it and with the envelope f, neighbours come and go smoothly, and a point without any
-    has attributes, too.
+    e_0 is a scalar of one. With it and with the envelope f, the mean is smooth when neighbours come and go, and a point
+    without neighbours has attributes too.
     """
     envelope = edges.envelope.unsqueeze(-1)
     total = sum_by_index(envelope * harmonics, edges.receivers, num_points)
@@ -82,14 +82,14 @@ class SEGNNLayer(nn.Module):
         m_ij = φ_m(f_i, f_j, |r_ij|^2, a_ij)
         f_i <- f_i + φ_f(f_i, sum_j m_ij, a_i)
 
-    φ_m are two gated steerable maps, φ_f is a gated and a plain one.
+    φ_m is two gated steerable maps. φ_f is a gated steerable map followed by a plain one.
 
     Args:
-        irreps_in: of the features; scalars alone before the first layer, which are embedded by a map with a_i.
-        irreps_out: the first of those within the layer: all of them, or scalars and vectors after the last layer.
-        nonlinearity: the gate of messages, and of the features within the layer.
-        harmonics: of the directions of edges.
-        cutoff: unit of the lengths that messages read, Angstrom.
+        irreps_in: Irreps of the features. Before the first layer they are scalars only, which a map with a_i embeds.
+        irreps_out: Irreps of the result: those within the layer, or only scalars and vectors after the last layer.
+        nonlinearity: Gate of the messages and of the features within the layer.
+        harmonics: Spherical harmonics of the directions of edges.
+        cutoff: Cutoff distance, Angstrom; messages read lengths in this unit.
     """
 
     def __init__(
@@ -127,20 +127,20 @@ class SEGNN(IrrepsBackbone):
     """Steerable E(3) equivariant graph neural network.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree.
-        num_layers: number of layers.
-        cutoff: Angstrom.
-        lmax: highest degree of the features, at least 1. The last layer makes scalars and vectors only.
-        lmax_attributes: highest degree of the attributes, not below `lmax`.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree.
+        num_layers: Number of layers.
+        cutoff: Cutoff distance, Angstrom.
+        lmax: Highest degree of the features, at least 1. The last layer makes scalars and vectors only.
+        lmax_attributes: Highest degree of the attributes, not below `lmax`.
 
     References:
         J. Brandstetter, R. Hesselink, E. van der Pol, E. J. Bekkers, M. Welling, "Geometric and physical quantities
         improve E(3) equivariant message passing", ICLR 2022, arXiv:2110.02905; sizes as for QM9, where 36 channels of
-        three degrees have as many weights as 128 scalar ones. Deviations: the envelope in messages and in the mean
-        over neighbours, so that energies are continuous; no instance norm, which would make an atom depend on all
-        others of its molecule; sums are divided by the root of a typical number of neighbours instead; e3nn's
-        normalization of products, and lengths in units of the cutoff.
+        three degrees have as many weights as 128 scalar channels. Deviations: messages and the mean over neighbours
+        have the envelope, so that energies are continuous; there is no instance norm, which would make an atom depend
+        on all others of its molecule, and sums are divided by the root of a typical number of neighbours instead;
+        products are normalized as in e3nn; lengths are in units of the cutoff.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""SO3krates: attention whose heads send scalars and single spherical harmonics; no tensor products (needs e3nn)."""
+"""SO3krates: attention whose messages are scalars and spherical harmonics, without tensor products (needs e3nn)."""
 
 import math
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from neural_polarization.layers.irreps import NEIGHBOURS, Harmonics
 
 @dataclass(frozen=True)
 class EuclideanFeatures:
-    """What SO3krates knows of points.
+    """Features of points in SO3krates.
 
     Attributes:
-        scalars: the paper's x.
-        euclidean: the paper's Euclidean variables χ, one channel of the degrees 1 to lmax; or of degree 1 alone.
+        scalars: Scalars, the paper's x.
+        euclidean: Euclidean variables, the paper's χ: one channel of the degrees 1 to lmax, or of degree 1 only.
     """
 
     scalars: Float[Tensor, "points channels"]
@@ -29,21 +29,22 @@ class EuclideanFeatures:
 
 
 def invariants(euclidean: Float[Tensor, "items orders"], lmax: int) -> Float[Tensor, "items degrees"]:
-    """Product of degree zero of every degree from 1 to `lmax` with itself, |χ^l|^2 / sqrt(2 l + 1)."""
+    """Invariant of every degree from 1 to `lmax`: its product with itself of degree zero, |χ^l|^2 / sqrt(2 l + 1)."""
     degrees = euclidean.split([2 * degree + 1 for degree in range(1, lmax + 1)], -1)
     return torch.stack([part.square().sum(-1) / math.sqrt(part.shape[-1]) for part in degrees], -1)
 
 
 class AttentionCoefficients(nn.Module):
-    """Attention coefficients of several heads, each with a share of the scalars (Frank et al. 2024).
+    """Attention coefficients of several heads, each of which has a share of the scalars (Frank et al. 2024).
 
         α_ij = f_ij silu(Q x_i) . (w_ij * silu(K x_j)) / sqrt(size of a share)
 
-    Nothing is divided by a sum over neighbours, so that they come and go smoothly with the envelope f.
+    The coefficients are not divided by a sum over neighbours, so that they are smooth with the envelope f when
+    neighbours come and go.
 
     Args:
-        num_heads: number of heads.
-        size: number of scalars of each.
+        num_heads: Number of heads.
+        size: Number of scalars of each head.
     """
 
     def __init__(self, num_heads: int, size: int) -> None:
@@ -74,20 +75,20 @@ class SO3kratesLayer(nn.Module):
         a, b  = W [x_i, log(1 + invariants of χ_i)]
         x_i  <- x_i + a,   χ_i <- χ_i + b χ_i    b has one value for each degree
 
-    The norm is an option of the authors' code, the logarithms are ours: without them x and χ can grow as their own
-    third power from layer to layer, which they do where the two points of an atom tell each other of theirs.
+    The norm is an option of the authors' code. The logarithms are ours: without them x and χ can grow as their own
+    third power from layer to layer, and they do when the two points of an atom are coupled.
 
-    Attention of x and of χ have filters, queries and keys of their own.
+    The attentions of x and of χ have their own filters, queries and keys.
 
     Args:
-        channels: number of scalars.
-        num_heads: number of heads of the attention of x.
-        lmax: highest degree of χ.
-        harmonics: of the directions of edges, degree zero included.
-        basis: radial functions.
-        num_basis: number of them.
-        first: whether χ is zero before; it then becomes the mean of the neighbours' harmonics.
-        last: whether degrees above 1 are left out of the result.
+        channels: Number of scalars.
+        num_heads: Number of heads of the attention of x.
+        lmax: Highest degree of χ.
+        harmonics: Spherical harmonics of the directions of edges, degree zero included.
+        basis: Radial functions.
+        num_basis: Number of radial functions.
+        first: Whether χ is zero before the layer; it then starts as the mean of the neighbours' harmonics.
+        last: Whether the result leaves out degrees above 1.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class SO3kratesLayer(nn.Module):
             torch.randn(num_heads, *[channels // num_heads] * 2) / math.sqrt(channels // num_heads)
         )
         self.exchange = nn.Linear(channels + lmax, channels + (1 if last else lmax))
-        sizes = torch.tensor([2 * degree + 1 for degree in range(1, lmax + 1)])  # of the degrees, in orders
+        sizes = torch.tensor([2 * degree + 1 for degree in range(1, lmax + 1)])  # number of orders of each degree
         self.register_buffer("degree_of", torch.repeat_interleave(sizes), persistent=False)
 
     degree_of: Tensor
@@ -152,16 +153,16 @@ class SO3kratesLayer(nn.Module):
 class SO3krates(nn.Module):
     """SO3krates, a Euclidean transformer.
 
-    Its vectors are the degree 1 of the Euclidean variables: a single channel.
+    Its vectors are the Euclidean variables of degree 1, a single channel.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalars, the paper's F. The heads of `lmax` degrees share all of them but the remainder.
-        num_layers: number of layers.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        lmax: highest degree of the Euclidean variables, at least 1. The last layer keeps degree 1 only.
-        num_heads: number of heads of the attention of scalars; divides `channels`.
+        num_species: Number of species in the embedding.
+        channels: Number of scalars, the paper's F. The heads of the `lmax` degrees divide them; a remainder is unused.
+        num_layers: Number of layers.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        lmax: Highest degree of the Euclidean variables, at least 1. The last layer keeps degree 1 only.
+        num_heads: Number of heads of the attention of scalars; divides `channels`.
 
     Raises:
         ValueError: if the heads cannot share the channels.
@@ -170,9 +171,9 @@ class SO3krates(nn.Module):
         J. T. Frank, O. T. Unke, K.-R. Müller, "So3krates: equivariant attention for interactions on arbitrary
         length-scales in molecular systems", NeurIPS 2022, arXiv:2205.14276; J. T. Frank, O. T. Unke, K.-R. Müller,
         S. Chmiela, "A Euclidean transformer for fast and stable machine learned force fields", Nat. Commun. 15, 6539
-        (2024), arXiv:2309.15126. Sizes and radial functions are those of the authors' code. Deviations: logarithms
-        of invariants; the residual perceptrons that its options offer are left out; the number of neighbours that the
-        first Euclidean variables are divided by is a constant.
+        (2024), arXiv:2309.15126. Sizes and radial functions are those of the authors' code. Deviations: invariants
+        enter by their logarithms; the optional residual perceptrons are left out; the first Euclidean variables are
+        divided by a constant number of neighbours.
     """
 
     layers: nn.ModuleList
@@ -208,16 +209,16 @@ class SO3krates(nn.Module):
         )
 
     def embed(self, species: Int[Tensor, " points"]) -> EuclideanFeatures:
-        """Scalars from the embedding, Euclidean variables zero."""
+        """Scalars from the embedding, and Euclidean variables of zero."""
         scalars: Float[Tensor, "points channels"] = self.embedding(species)
         return EuclideanFeatures(scalars, scalars.new_zeros(species.shape[0], self.orders))
 
     def split(self, features: EuclideanFeatures) -> PointFeatures:
-        """The scalars, and degree 1 of the Euclidean variables."""
+        """The scalars, and the Euclidean variables of degree 1 as vectors."""
         return PointFeatures(features.scalars, features.euclidean[:, :3].unsqueeze(-1))
 
     def join(self, features: EuclideanFeatures, split: PointFeatures) -> EuclideanFeatures:
-        """These scalars and this degree 1, with the higher degrees as they were."""
+        """The features with these scalars and vectors; higher degrees are unchanged."""
         assert split.vectors is not None
         euclidean = torch.cat([split.vectors.squeeze(-1), features.euclidean[:, 3:]], -1)
         return EuclideanFeatures(split.scalars, euclidean)

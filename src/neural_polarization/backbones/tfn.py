@@ -18,7 +18,7 @@ class NormNonlinearity(nn.Module):
     """eta(s + b) for scalars, eta(|V| + b) V for every other channel (Thomas et al. 2018, section 4.3).
 
     Args:
-        irreps: of the features, scalars first.
+        irreps: Irreps of the features, scalars first.
     """
 
     channel_of: Tensor
@@ -27,7 +27,7 @@ class NormNonlinearity(nn.Module):
         super().__init__()
         self.activation = ShiftedSoftplus()
         self.num_scalars = irreps.count(SCALAR)
-        # eta is 1 at this bias: vectors and higher degrees pass unchanged at the start, rather than as their squares.
+        # eta is 1 at this bias, so that at the start vectors and higher degrees pass unchanged, not as their squares.
         one = math.log(2.0 * math.e - 1.0)
         self.bias = nn.Parameter(torch.full((irreps.num_irreps,), one))
         nn.init.zeros_(self.bias[: self.num_scalars])
@@ -49,7 +49,7 @@ class TFNLayer(nn.Module):
         L_i  = sum_j R(|r_ij|) Y(r_ij) ⊗ (W V_j) + W' V_i
         V_i <- eta(L_i)
 
-    The second term is the point's own contribution to the convolution, whose filter at distance zero is a scalar.
+    The second term is the point's own contribution to the convolution; at distance zero the filter is a scalar.
     """
 
     def __init__(
@@ -75,17 +75,18 @@ class TFN(IrrepsBackbone):
     """Tensor field network.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of channels of every degree.
-        num_layers: number of convolutions.
-        cutoff: Angstrom.
-        num_basis: number of radial functions, and width of the perceptron after them.
-        lmax: highest degree, at least 1. The last layer makes scalars and vectors only.
+        num_species: Number of species in the embedding.
+        channels: Number of channels of every degree.
+        num_layers: Number of convolutions.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions, and width of the perceptron that reads them.
+        lmax: Highest degree, at least 1. The last layer makes scalars and vectors only.
 
     References:
         N. Thomas et al., "Tensor field networks: rotation- and translation-equivariant neural networks for 3D point
-        clouds", 2018, arXiv:1802.08219; sizes of its section 5.3. Deviations: the envelope, so that energies are
-        continuous; sums are divided by the root of a typical number of neighbours; e3nn's normalization of products.
+        clouds", 2018, arXiv:1802.08219; sizes of its section 5.3. Deviations: messages have the envelope, so that
+        energies are continuous; sums are divided by the root of a typical number of neighbours; products are
+        normalized as in e3nn.
     """
 
     def __init__(

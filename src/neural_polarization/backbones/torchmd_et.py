@@ -18,10 +18,9 @@ class TorchMDETFeatures:
     """Features of points.
 
     Attributes:
-        scalars: invariant channels.
-        vectors: vector channels.
-        sent: what each point tells its neighbours of its species, for the neighbour embedding in the first layer;
-            None after it.
+        scalars: Invariant channels.
+        vectors: Vector channels.
+        sent: Embedding of each point's species that its neighbours receive in the first layer; None after that layer.
     """
 
     scalars: Float[Tensor, "points channels"]
@@ -30,7 +29,7 @@ class TorchMDETFeatures:
 
 
 class NeighbourEmbedding(nn.Module):
-    """What a point is and what surrounds it (Thölke & De Fabritiis 2022, "Embedding layer").
+    """Embedding of a point's species and of its surroundings (Thölke & De Fabritiis 2022, "Embedding layer").
 
     x_i = W [x_i, sum_j embed_neighbour(z_j) * (W_F e(r_ij) + b_F) envelope_ij] + b
     """
@@ -41,7 +40,7 @@ class NeighbourEmbedding(nn.Module):
         self.combine = _linear(2 * channels, channels)
 
     def forward(self, features: TorchMDETFeatures, edges: Edges, basis: Float[Tensor, "edges basis"]) -> Tensor:
-        """Scalars (points, channels) that know which points are near, and how near."""
+        """Scalars (points, channels) that depend on the species and the distances of neighbours."""
         assert features.sent is not None
         messages = features.sent[edges.senders] * self.filter(basis) * edges.envelope.unsqueeze(-1)
         arrived = sum_by_index(messages, edges.receivers, features.scalars.shape[0])
@@ -59,8 +58,8 @@ class TorchMDETLayer(nn.Module):
         x_i <- x_i + o_i + p_i * (U_1 V_i . U_2 V_i)
         V_i <- V_i + sum_j (t_ij * x_ij / |x_ij| + u_ij * V_j) + g_i * U_3 V_i
 
-    Every point is among its own neighbours, at length zero and without a direction. In the first layer, which embeds
-    the neighbours before, there are no vectors yet: u, p, g and U are left out. The last one normalizes x at its end.
+    Every point is its own neighbour, at length zero and without a direction. The first layer begins with the embedding
+    of neighbours and has no vectors yet, so that it lacks u, p, g and U. The last layer ends with a layer norm of x.
     """
 
     def __init__(
@@ -113,7 +112,7 @@ class TorchMDETLayer(nn.Module):
         return TorchMDETFeatures(scalars if self.last_norm is None else self.last_norm(scalars), vectors, None)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-        """For each pair the message to the scalars, and the filtered values that concern vectors."""
+        """Message to the scalars for each pair, and the filtered values for the vectors."""
         heads = (self.num_heads, -1)
         attention = F.silu((query * key * F.silu(self.key_filter(basis))).unflatten(-1, heads).sum(-1))
         filtered = value * F.silu(self.value_filter(basis))
@@ -124,23 +123,23 @@ class TorchMDETLayer(nn.Module):
 class TorchMDET(nn.Module):
     """Equivariant transformer of TorchMD-NET.
 
-    The defaults are the size that the authors use for molecular dynamics (MD17); for QM9 they take 256 channels,
+    The defaults are the sizes that the authors use for molecular dynamics (MD17). For QM9 they use 256 channels,
     8 layers and 64 radial functions.
 
-    Deviations: messages to the vectors fade with the envelope like those to the scalars, which is the option
-    `vector_cutoff` of the original and keeps energies continuous at the cutoff; without it they end with a jump.
-    Parts that act on the vectors of the first layer, which are zero, are left out.
+    Deviations: Messages to the vectors fade with the envelope, as those to the scalars do. This is the option
+    `vector_cutoff` of the original; without it energies jump at the cutoff. Parts that act on the vectors of the first
+    layer, which are zero, are left out.
 
     Args:
-        num_species: number of species in the embedding.
-        channels: number of scalar and of vector channels.
-        num_layers: number of layers of attention.
-        cutoff: Angstrom.
-        num_basis: number of radial functions.
-        num_heads: number of heads of the attention; divides `channels`.
+        num_species: Number of species in the embedding.
+        channels: Number of scalar and of vector channels.
+        num_layers: Number of layers of attention.
+        cutoff: Cutoff distance, Angstrom.
+        num_basis: Number of radial functions.
+        num_heads: Number of heads of the attention; divides `channels`.
 
     Raises:
-        ValueError: if the channels cannot be shared out among the heads.
+        ValueError: if `num_heads` does not divide `channels`.
 
     References:
         P. Thölke, G. De Fabritiis, "TorchMD-NET: equivariant transformers for neural network based molecular
@@ -174,7 +173,7 @@ class TorchMDET(nn.Module):
         )
 
     def embed(self, species: Int[Tensor, " points"]) -> TorchMDETFeatures:
-        """Scalars from the embedding, vectors zero."""
+        """Scalars from the embedding, and vectors of zero."""
         scalars: Float[Tensor, "points channels"] = self.embedding(species)
         vectors = scalars.new_zeros(species.shape[0], 3, self.vector_channels)
         return TorchMDETFeatures(scalars, vectors, self.neighbour_embedding(species))
@@ -184,13 +183,13 @@ class TorchMDET(nn.Module):
         return PointFeatures(features.scalars, features.vectors)
 
     def join(self, features: TorchMDETFeatures, split: PointFeatures) -> TorchMDETFeatures:
-        """These scalars and vectors."""
+        """Features of these scalars and vectors."""
         assert split.vectors is not None
         return TorchMDETFeatures(split.scalars, split.vectors, features.sent)
 
 
 def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    """A linear map that starts as the original's do: uniform weights by Glorot, no bias."""
+    """A linear map that starts as in the original: uniform weights by Glorot, and a bias of zero."""
     linear = nn.Linear(inputs, outputs, bias=bias)
     nn.init.xavier_uniform_(linear.weight)
     if bias:

@@ -1,35 +1,47 @@
-"""Extended XYZ files and ASE databases, with the user's own property names and units."""
+"""Extended XYZ files, ASE databases and everything else that ASE reads, with the user's own names and units."""
 
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ase
-import ase.db
 import numpy as np
 
+from neural_polarization.charges import unpaired_electrons
 from neural_polarization.data.cache import Array
 from neural_polarization.data.columns import KNOWN, PropertyConfig
+from neural_polarization.data.counts import LabelCount, Reading
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
-from neural_polarization.errors import UNREADABLE, DataError, nearest, reason
-from neural_polarization.properties import Property
-from neural_polarization.structures import extended_xyz, xyz_frames
+from neural_polarization.data.origins import about_nuclear_charge
+from neural_polarization.errors import DataError, nearest
+from neural_polarization.plausibility import periodic_cell
+from neural_polarization.properties import DEFINITIONS, VIRIALS, Property, label_of, looks_like
+from neural_polarization.structures import iterate_structures
 from neural_polarization.units import factor
 
 _PER_ATOM = frozenset({"forces", "charges", "magmoms", "energies"})
 """Results of ASE's calculators that have one value per atom."""
+
+_ISOLATED = "isolatedatom"
+"""`config_type` of a single atom whose energy is a reference, without case, as many files have it."""
+
+_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 @dataclass(frozen=True)
 class _Record:
     """A structure and everything that stands beside it."""
 
+    where: str
     atoms: ase.Atoms
     per_molecule: Mapping[str, object]
     per_atom: Mapping[str, object]
+
+    def place(self, key: str) -> Mapping[str, object] | None:
+        """Where a key stands, if it does."""
+        return next((place for place in (self.per_molecule, self.per_atom) if key in place), None)
 
 
 def read_extxyz(
@@ -38,10 +50,11 @@ def read_extxyz(
     group: str | None = None,
     cache_directory: Path | None = None,
 ) -> Dataset:
-    """Any extended XYZ file.
+    """Any file of structures with labels: extended XYZ, an ASE database, or another format that ASE reads.
 
     A property is looked for among energies and forces as ASE understands them, among the key=value pairs of the
-    comment line, and among the columns of the atoms. Structures without it count as not labelled.
+    comment line (the key-value pairs and the `data` of a database's row), and among the columns of the atoms.
+    Structures without it count as not labelled; `Dataset.reading` says how many these are, and why.
 
     Args:
         path: the file.
@@ -56,93 +69,53 @@ def read_extxyz(
         DataError: for a file that cannot be read, a property that no structure has, labels of different shapes,
             or structures that cannot be.
     """
-    return _dataset(path, list(_extxyz_records(path)), properties, group, cache_directory)
-
-
-def read_ase_database(
-    path: Path,
-    properties: Mapping[str, PropertyConfig] | None = None,
-    group: str | None = None,
-    cache_directory: Path | None = None,
-) -> Dataset:
-    """Any ASE database (.db, .json).
-
-    A property is looked for among the calculator's results, the key-value pairs and the `data` of a row; arguments
-    and errors are those of `read_extxyz`.
-    """
-    return _dataset(path, list(_database_records(path)), properties, group, cache_directory)
-
-
-def _extxyz_records(path: Path) -> Iterator[_Record]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file; expected an extended XYZ file")
-    for frame in xyz_frames(path):
-        atoms: Any = extended_xyz(frame)
-        results = dict(atoms.calc.results) if atoms.calc is not None else {}
-        columns = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
-        yield _Record(
-            atoms,
-            {**atoms.info, **{key: value for key, value in results.items() if key not in _PER_ATOM}},
-            {**columns, **{key: value for key, value in results.items() if key in _PER_ATOM}},
-        )
-
-
-def _database_records(path: Path) -> Iterator[_Record]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file; expected an ASE database")
-    connected: Any = ase.db.connect(path)
-    row_id = 0
-    try:
-        with connected as database:  # without `with` ASE leaves connections open
-            for row in database.select():
-                row_id = int(row.id)
-                atoms = row.toatoms()
-                results = dict(atoms.calc.results) if atoms.calc is not None else {}
-                # A row's attribute `charge`, the sum of initial charges, hides a key-value pair of that name.
-                charge = vars(row).get("charge", row.charge)
-                own = {**row.key_value_pairs, "charge": charge, **row.data}
-                yield _Record(
-                    atoms,
-                    {**own, **{key: value for key, value in results.items() if key not in _PER_ATOM}},
-                    {key: value for key, value in results.items() if key in _PER_ATOM},
-                )
-    except (*UNREADABLE, sqlite3.DatabaseError) as error:
-        raise DataError(
-            f"{path}: cannot be read after row {row_id} ({reason(error)}); expected an ASE database (.db or .json)"
-        ) from None
-
-
-def _dataset(
-    path: Path,
-    records: Sequence[_Record],
-    properties: Mapping[str, PropertyConfig] | None,
-    group: str | None,
-    cache_directory: Path | None,
-) -> Dataset:
+    wanted = frozenset(config.source or name for name, config in (properties or {}).items())
+    records = [_record(where, atoms) for where, atoms in iterate_structures(path, labels=wanted)]
     if not records:
         raise DataError(f"{path}: holds no structures; expected at least one")
     chosen = properties if properties is not None else _found(path, records)
+    molecules = _molecules(path, records)
+    isolated = _isolated(records, molecules)
     kinds: dict[str, Property] = {}
     labels: dict[str, Array] = {}
+    counts: dict[str, LabelCount] = {}
     for name, config in chosen.items():
-        kinds[name], labels[name] = _labels(path, records, name, config)
+        kinds[name], labels[name], counts[name] = _labels(path, records, name, config)
+        if config.origin is not None or (name == "dipole" and molecules.charges is not None):
+            labels[name] = about_nuclear_charge(str(path), name, kinds[name], labels[name], molecules, config.origin)
     return Dataset(
         name=str(path),
-        molecules=_molecules(path, records),
+        molecules=molecules,
         properties=kinds,
         labels=labels,
         groups=_groups(path, records, group),
         cache_directory=cache_directory,
+        isolated=isolated,
+        reading=Reading(len(records), counts, isolated_atoms=int(isolated.sum()), notes=_notes(records, counts)),
+    )
+
+
+def _record(where: str, atoms: Any) -> _Record:
+    results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    columns = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
+    return _Record(
+        where,
+        atoms,
+        {**atoms.info, **{key: value for key, value in results.items() if key not in _PER_ATOM}},
+        {**columns, **{key: value for key, value in results.items() if key in _PER_ATOM}},
     )
 
 
 def _found(path: Path, records: Sequence[_Record]) -> dict[str, PropertyConfig]:
     keys = _keys(records)
-    found = {name: PropertyConfig() for name in ("energy", "forces", "dipole") if name in keys}
+    understood = {label_of(key) for key in keys}
+    found = {name: PropertyConfig() for name in ("energy", "forces", "dipole") if name in understood}
     if not found:
+        like = [f"{key} (an {kind}?)" for key in keys if (kind := looks_like(key))]
         raise DataError(
             f"{path}: has neither energy nor forces nor dipole as ASE understands them; name the labels and their "
-            f"units under data.properties. Keys in the file: {', '.join(keys) or 'none'}"
+            f"units under data.properties, such as energy: {{source: {like[0].split()[0] if like else 'KEY'}, unit: "
+            f"eV}}. Keys in the file: {', '.join(keys) or 'none'}"
         )
     return found
 
@@ -154,21 +127,14 @@ def _keys(records: Sequence[_Record]) -> list[str]:
 def _molecules(path: Path, records: Sequence[_Record]) -> FlatMolecules:
     structures = [record.atoms for record in records]
     cells = np.full((len(structures), 3, 3), np.nan)
-    charges = np.zeros(len(structures))
-    for k, (atoms, record) in enumerate(zip(structures, records, strict=True)):
-        if atoms.pbc.any() and not atoms.pbc.all():
-            raise DataError(
-                f"{path}: molecule {k} is periodic along {int(atoms.pbc.sum())} of 3 directions; only none or all "
-                "are supported: set pbc to all, with a cell that leaves vacuum where nothing repeats"
-            )
-        if atoms.pbc.all():
-            if abs(np.linalg.det(atoms.cell.array)) < 1e-6:
-                raise DataError(f"{path}: molecule {k} is periodic, but its cell has no volume; give its Lattice")
-            cells[k] = atoms.cell.array
-        charge = record.per_molecule.get("charge", 0.0)
-        if not isinstance(charge, int | float | np.number):
-            raise DataError(f"{path}: molecule {k} has charge {charge!r}; expected a number of e")
-        charges[k] = round(float(charge), 6)  # sums of partial charges are not quite whole
+    spins = np.full(len(structures), np.nan)
+    for k, record in enumerate(records):
+        cell = periodic_cell(record.atoms, record.where)
+        cells[k] = np.nan if cell is None else cell
+        spin = unpaired_electrons(record.atoms, record.where)
+        spins[k] = np.nan if spin is None else spin
+    # `iterate_structures` has settled the charges.
+    charges = np.array([float(atoms.info.get("charge", 0)) for atoms in structures])
     return FlatMolecules.checked(
         str(path),
         np.array([len(atoms) for atoms in structures]),
@@ -176,7 +142,20 @@ def _molecules(path: Path, records: Sequence[_Record]) -> FlatMolecules:
         np.concatenate([atoms.positions for atoms in structures]),
         charges if charges.any() else None,
         cells if np.isfinite(cells).any() else None,
+        spins if np.isfinite(spins).any() else None,
     )
+
+
+def _isolated(records: Sequence[_Record], molecules: FlatMolecules) -> Array:
+    """Neutral single atoms: those that do not repeat, and those that are called isolated."""
+    named = np.array([str(record.per_molecule.get("config_type", "")).lower() == _ISOLATED for record in records])
+    if (named & (molecules.n_atoms > 1)).any():
+        record = records[int(np.argmax(named & (molecules.n_atoms > 1)))]
+        raise DataError(
+            f"{record.where}: is called config_type=IsolatedAtom, but has {len(record.atoms)} atoms; expected one"
+        )
+    neutral = np.ones(len(records), bool) if molecules.charges is None else molecules.charges == 0
+    return neutral & (molecules.n_atoms == 1) & (named | ~molecules.periodic)
 
 
 def _groups(path: Path, records: Sequence[_Record], key: str | None) -> Array:
@@ -194,18 +173,55 @@ def _groups(path: Path, records: Sequence[_Record], key: str | None) -> Array:
     return np.unique(names, return_inverse=True)[1].reshape(-1)
 
 
-def _labels(path: Path, records: Sequence[_Record], name: str, config: PropertyConfig) -> tuple[Property, Array]:
-    key = config.source or name
-    if config.unit is None and key not in KNOWN:
+def _notes(records: Sequence[_Record], counts: Mapping[str, LabelCount]) -> list[str]:
+    """Names that were taken for others, and names that look like a label that is read and stand where it lacks."""
+    used = {count.source for count in counts.values()}
+    notes = [f"{name} is read from {count.source}" for name, count in counts.items() if count.source != name]
+    for key in _keys(records):
+        quantity = label_of(key) or looks_like(key)
+        count = counts.get(quantity or "")
+        if key in used or count is None or not count.unlabelled:
+            continue
+        without = [r for r in records if r.place(key) is not None and r.place(count.source) is None]
+        if without:
+            notes.append(
+                f"{key} is not used: {len(without)} structures have it and no {count.source} (first: "
+                f"{without[0].where}); give both one name, or say data.properties.{quantity}.source: {key}"
+            )
+    return notes
+
+
+def _source(records: Sequence[_Record], name: str, config: PropertyConfig) -> str:
+    """The key of a property in the file: as the user says, its own name, or another that everybody understands."""
+    if config.source or any(record.place(name) is not None for record in records):
+        return config.source or name
+    others = [key for key in _keys(records) if label_of(key) == name]
+    virials = [key for key in _keys(records) if name == "stress" and key in VIRIALS]
+    return next(iter([*others, *virials]), name)
+
+
+def _labels(
+    path: Path, records: Sequence[_Record], name: str, config: PropertyConfig
+) -> tuple[Property, Array, LabelCount]:
+    key = _source(records, name, config)
+    meant = label_of(key)
+    virial = key in VIRIALS and name == "stress"
+    if config.unit is None and meant is None and not virial:
         raise DataError(
             f"data.properties.{name}: has no unit; give the one in the file, for instance eV, kcal/mol/Angstrom, "
             "D, or 1 for a pure number"
         )
-    unit = config.unit or KNOWN[key].unit
+    unit = config.unit or ("eV/Angstrom^3" if virial or meant is None else KNOWN[meant].unit)
     per_atom = config.per_atom
     if per_atom is None:
         per_atom = any(key in record.per_atom for record in records)
     values = [_value(path, k, record, key, per_atom) for k, record in enumerate(records)]
+    if name in DEFINITIONS:
+        values = [None if value is None else _shaped(name, value) for value in values]
+    if virial:
+        values = [
+            None if value is None else -value / r.atoms.get_volume() for value, r in zip(values, records, strict=True)
+        ]
     shapes = [None if value is None else value.shape[1:] if per_atom else value.shape for value in values]
     shape = next((shape for shape in shapes if shape is not None), None)
     if shape is None:
@@ -220,8 +236,16 @@ def _labels(path: Path, records: Sequence[_Record], name: str, config: PropertyC
         np.full((len(record.atoms) if per_atom else 1, *shape), np.nan) if value is None else value.reshape(-1, *shape)
         for record, value in zip(records, values, strict=True)
     ]
+    missing = [k for k, value in enumerate(values) if value is None or np.isnan(value).all()]
+    why = ""
+    if missing:
+        first = records[missing[0]]
+        why = (
+            f"{'no' if first.place(key) is None else 'NaN in'} {key}, first in {first.where.removeprefix(f'{path}: ')}"
+        )
+    count = LabelCount(key, len(records) - len(missing), len(missing), why)
     shown_in = config.shown_in or (KNOWN[name].property.unit if name in KNOWN else unit)
-    return Property(name, shown_in, shape, per_atom), np.concatenate(rows) * factor(unit)
+    return Property(name, shown_in, shape, per_atom), np.concatenate(rows) * factor(unit), count
 
 
 def _value(path: Path, k: int, record: _Record, key: str, per_atom: bool) -> Array | None:
@@ -230,14 +254,29 @@ def _value(path: Path, k: int, record: _Record, key: str, per_atom: bool) -> Arr
     if found is None:
         return None
     try:
-        value = np.asarray(found, dtype=np.float64)
+        raw = np.asarray(found)
+        if raw.dtype.kind not in "iuf":
+            raise TypeError
+        value = raw.astype(np.float64)
     except (ValueError, TypeError):
         raise DataError(
-            f"{path}: {key} of molecule {k} is {found!r}; expected a number or an array of numbers"
+            f"{path}: {key} of molecule {k} is {str(found)[:60]!r}; expected a number or an array of numbers"
         ) from None
+    if np.isinf(value).any():
+        raise DataError(f"{path}: {key} of molecule {k} is infinite; leave the label out, or correct it")
     if per_atom and (value.ndim == 0 or len(value) != len(record.atoms)):
         raise DataError(
             f"{path}: {key} of molecule {k} has shape {value.shape}; expected one value for each of its "
             f"{len(record.atoms)} atoms"
         )
     return value.reshape(()) if not per_atom and value.shape == (1,) else value
+
+
+def _shaped(name: str, value: Array) -> Array:
+    """A value in the axes of its quantity where a file writes them flat: nine numbers of a tensor, six of a stress."""
+    shape = DEFINITIONS[name].shape
+    if value.size == 9 and shape in ((3, 3), (6,)):
+        value = value.reshape(3, 3)
+    if shape == (6,) and value.shape == (3, 3):
+        value = np.array([(value[i, j] + value[j, i]) / 2 for i, j in _VOIGT])
+    return value

@@ -14,7 +14,8 @@ from neural_polarization.data.cache import WORTH_KEEPING, Array, Arrays, cached
 from neural_polarization.data.flat import FlatMolecules, ragged_rows, starts_of
 from neural_polarization.errors import DataError
 from neural_polarization.geometry import all_pairs
-from neural_polarization.molecules import CLASH, MANY_ATOMS, Molecules, neighbours
+from neural_polarization.molecules import MANY_ATOMS, Molecules, centred, neighbours
+from neural_polarization.plausibility import CLOSEST, check_positions, crowded
 from neural_polarization.properties import Property
 
 
@@ -142,16 +143,25 @@ class PreparedDataset:
             kind = self.properties[name]
             rows = torch.from_numpy(values[atoms if kind.per_atom else chosen])
             labels[name] = rows if not kind.per_atom and not kind.shape else rows.to(dtype)
-        shifts, charges = neighbours.shifts, molecules.charges
+        shifts = neighbours.shifts
+        owner = torch.from_numpy(np.repeat(np.arange(len(chosen)), sizes))
+        positions = torch.from_numpy(molecules.positions[atoms])
+        if dtype != torch.float64:
+            positions = centred(positions, owner, len(chosen))
+
+        def of_chosen(values: Array | None) -> Tensor | None:
+            return None if values is None else torch.from_numpy(values[chosen]).to(dtype)
+
         return Batch(
             molecules=Molecules(
                 atomic_numbers=torch.from_numpy(molecules.atomic_numbers[atoms]),
-                positions=torch.from_numpy(molecules.positions[atoms]).to(dtype),
-                molecule_index=torch.from_numpy(np.repeat(np.arange(len(chosen)), sizes)),
+                positions=positions.to(dtype),
+                molecule_index=owner,
                 edge_index=torch.from_numpy(edge_index),
                 num_molecules=len(chosen),
                 shifts=None if shifts is None else torch.from_numpy(shifts[edges]).to(dtype),
-                charge=None if charges is None else torch.from_numpy(charges[chosen]).to(dtype),
+                charge=of_chosen(molecules.charges),
+                spin=of_chosen(molecules.spins),
             ),
             labels=labels,
             indices=torch.from_numpy(chosen.copy()),
@@ -204,7 +214,7 @@ def _search(name: str, molecules: FlatMolecules, cutoff: float) -> Arrays:
         owner = np.repeat(np.arange(len(sizes)), sizes)
         # One molecule at a time only where one fills a chunk or repeats in space.
         if molecules.periodic[chunk].any() or int(sizes.max()) >= MANY_ATOMS:
-            found = [_search_one(molecules, k, cutoff) for k in range(chunk.start, chunk.stop)]
+            found = [_search_one(name, molecules, k, cutoff) for k in range(chunk.start, chunk.stop)]
             starts = starts_of(sizes)
             index = np.concatenate([e + o for (e, _), o in zip(found, starts, strict=True)], axis=1)
             moved = np.concatenate([s for _, s in found])
@@ -215,14 +225,12 @@ def _search(name: str, molecules: FlatMolecules, cutoff: float) -> Arrays:
         between = points[index[0]] - points[index[1]]
         if anywhere_periodic:
             between += moved
-        if len(between) and (close := (between**2).sum(1) < CLASH**2).any():
-            edge = int(np.argmax(close))
-            one, other = sorted((int(index[0, edge]), int(index[1, edge])))
-            inside = other - int(starts_of(sizes)[owner[other]])
-            raise DataError(
-                f"{name}: {molecules.place_of(first + one)} and atom {inside} are at one place (closer than "
-                f"{CLASH} Angstrom); remove one of them or leave the molecule out"
-            )
+        squares = (between**2).sum(1)
+        if len(squares) and squares.min() < CLOSEST**2:
+            edge = int(np.argmin(squares))
+            k = int(owner[index[1, edge]])
+            one, other = sorted((index[:, edge] - int(starts_of(sizes)[k])).tolist())
+            raise DataError(f"{name}: molecule {chunk.start + k}: {crowded(one, other, float(squares[edge]) ** 0.5)}")
         local = np.arange(len(owner)) - np.repeat(starts_of(sizes), sizes)
         counts.append(np.bincount(owner[index[1]], minlength=len(sizes)))
         pieces.append(local[index].astype(small_type))
@@ -232,10 +240,11 @@ def _search(name: str, molecules: FlatMolecules, cutoff: float) -> Arrays:
     return arrays | ({"shifts": np.concatenate(shifts)} if anywhere_periodic else {})
 
 
-def _search_one(molecules: FlatMolecules, k: int, cutoff: float) -> tuple[Array, Array]:
+def _search_one(name: str, molecules: FlatMolecules, k: int, cutoff: float) -> tuple[Array, Array]:
     first, size = int(molecules.starts[k]), int(molecules.n_atoms[k])
     positions = torch.from_numpy(molecules.positions[first : first + size])
     cells = molecules.cells
-    cell = torch.from_numpy(cells[k]) if cells is not None and molecules.periodic[k] else None
-    index, shifts = neighbours(positions, cell, cutoff)
+    cell = cells[k] if cells is not None and molecules.periodic[k] else None
+    check_positions(positions.numpy(), f"{name}: molecule {k}", cell)
+    index, shifts = neighbours(positions, None if cell is None else torch.from_numpy(cell), cutoff)
     return index.numpy(), shifts.numpy()

@@ -21,10 +21,13 @@ WORTH_KEEPING = 5_000_000
 """Pairs of atoms from which on a result is kept on disk: with fewer, making it takes less than a second."""
 
 
-def default_cache_directory() -> Path:
-    """`neural_polarization` in $XDG_CACHE_HOME, or in ~/.cache."""
+def default_cache_directory() -> Path | None:
+    """`neural_polarization` in $XDG_CACHE_HOME, or in ~/.cache; None where the user has no home directory."""
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "neural_polarization"
+    try:
+        return (Path(root) if root else Path.home() / ".cache") / "neural_polarization"
+    except RuntimeError:  # an unknown user without HOME, as in some containers
+        return None
 
 
 def cached(directory: Path | None, name: str, build: Callable[[], Arrays], valid: Callable[[Arrays], bool]) -> Arrays:

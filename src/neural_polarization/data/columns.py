@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from neural_polarization.data.origins import Origin
 from neural_polarization.errors import DataError, nearest
 from neural_polarization.properties import DEFINITIONS, Property
 from neural_polarization.units import Dimension, described, parsed
@@ -20,12 +21,16 @@ class PropertyConfig:
             Left out: the unit of the format.
         per_atom: Whether the file has one value per atom. Left out: the shape of the array decides.
         shown_in: Unit of the same quantity in which results are shown. Left out: a customary one, or `unit`.
+        origin: Point that the dipoles of ions refer to in the file: "nuclear_charge" (the centre of nuclear charge,
+            which the library uses), "mass" (the centre of mass) or "coordinates" (the point 0, 0, 0). The dipole of a
+            neutral molecule does not depend on it. Left out: the centre of nuclear charge.
     """
 
     source: str | None = None
     unit: str | None = None
     per_atom: bool | None = None
     shown_in: str | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`Dataset`: molecules with labels in internal units, from whatever file they came."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
@@ -8,17 +9,18 @@ import ase
 import numpy as np
 import torch
 from ase.data import chemical_symbols
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.cache import Array
+from neural_polarization.data.counts import LabelCount, Reading
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.identity import identities
 from neural_polarization.data.splits import Split
 from neural_polarization.errors import DataError, nearest
 from neural_polarization.molecules import element_table
-from neural_polarization.properties import Property
+from neural_polarization.properties import LARGEST_LABEL, Property
 
 
 @final
@@ -35,6 +37,9 @@ class Dataset:
             own group if left out.
         splits: splits that came with the data, keyed by name.
         cache_directory: where neighbour lists are kept between runs; None keeps them in memory.
+        isolated: which structures are isolated atoms, whose energies are references of their elements; neutral
+            single atoms that do not repeat in space if left out.
+        reading: what came of the file; counted from the labels if left out.
 
     Raises:
         DataError: for labels whose shape or name does not fit.
@@ -55,6 +60,8 @@ class Dataset:
         groups: Int[np.ndarray, " molecules"] | None = None,
         splits: Mapping[str, Split] | None = None,
         cache_directory: Path | None = None,
+        isolated: Bool[np.ndarray, " molecules"] | None = None,
+        reading: Reading | None = None,
     ) -> None:
         self.name = name
         self.molecules = molecules
@@ -63,6 +70,7 @@ class Dataset:
         self.groups = np.arange(len(molecules)) if groups is None else np.asarray(groups, np.int64)
         self.splits = dict(splits or {})
         self.cache_directory = cache_directory
+        self.isolated = _single_atoms(molecules) if isolated is None else isolated
         self._prepared: dict[float, PreparedDataset] = {}
         if set(self.labels) != set(self.properties):
             raise DataError(
@@ -78,6 +86,16 @@ class Dataset:
                     f"{name}: {key} has shape {self.labels[key].shape}; expected {(rows, *kind.shape)}, one value "
                     f"of shape {kind.shape} per {'atom' if kind.per_atom else 'molecule'}"
                 )
+
+            large = np.abs(self.labels[key].reshape(rows, -1)) > LARGEST_LABEL
+            if large.any():
+                row = int(np.argmax(large.any(1)))
+                place = molecules.place_of(row) if kind.per_atom else f"molecule {row}"
+                raise DataError(
+                    f"{name}: {key} of {place} is infinite or beyond {LARGEST_LABEL:g}; leave the label out (NaN), or "
+                    "correct it"
+                )
+        self.reading = reading or self._counted()
 
     def __len__(self) -> int:
         return len(self.molecules)
@@ -133,14 +151,33 @@ class Dataset:
             for key, values in self.labels.items()
         }
 
+    def label_counts(self, indices: Int[np.ndarray, " chosen"] | None = None) -> dict[str, int]:
+        """How many structures have a label of each property.
+
+        Args:
+            indices: structures that are looked at, such as a part of a split; all if left out.
+        """
+        chosen = slice(None) if indices is None else indices
+        return {key: int(self._has(key)[chosen].sum()) for key in self.labels}
+
+    def _has(self, key: str) -> Bool[np.ndarray, " molecules"]:
+        values = self.labels[key]
+        known = np.asarray(np.isfinite(values.reshape(len(values), -1)).any(1))
+        return np.logical_or.reduceat(known, self.molecules.starts) if self.properties[key].per_atom else known
+
+    def _counted(self) -> Reading:
+        counts = self.label_counts()
+        labels = {
+            key: LabelCount(key, number, len(self) - number, "NaN in the file" if number < len(self) else "")
+            for key, number in counts.items()
+        }
+        return Reading(len(self), labels, isolated_atoms=int(self.isolated.sum()))
+
     def labelled(self) -> Int[np.ndarray, " labelled"]:
         """Indices of the molecules that have at least one label of any property."""
         has = np.zeros(len(self), bool)
-        for key, values in self.labels.items():
-            known = np.isfinite(values.reshape(len(values), -1)).any(1)
-            if self.properties[key].per_atom:
-                known = np.logical_or.reduceat(known, self.molecules.starts)
-            has |= known
+        for key in self.labels:
+            has |= self._has(key)
         return np.flatnonzero(has)
 
     def subset(self, indices: Int[np.ndarray, " chosen"]) -> "Dataset":
@@ -163,6 +200,8 @@ class Dataset:
             groups=self.groups[indices],
             splits={key: split.remapped(indices, len(self)) for key, split in self.splits.items()},
             cache_directory=self.cache_directory,
+            isolated=self.isolated[indices],
+            reading=self.reading,
         )
 
     def select(self, names: Sequence[str]) -> "Dataset":
@@ -182,6 +221,8 @@ class Dataset:
             self.groups,
             self.splits,
             self.cache_directory,
+            self.isolated,
+            replace(self.reading, labels={key: n for key, n in self.reading.labels.items() if key in names}),
         )
 
     def identities(self) -> Int[np.ndarray, " molecules"]:
@@ -211,8 +252,15 @@ class Dataset:
             atoms.set_cell(chosen.cells[0])
             atoms.set_pbc(True)
         if chosen.charges is not None:
-            atoms.info["charge"] = float(chosen.charges[0])
+            atoms.info["charge"] = int(chosen.charges[0])
+        if chosen.spins is not None and np.isfinite(chosen.spins[0]):
+            atoms.info["spin"] = int(chosen.spins[0])
         return atoms
+
+
+def _single_atoms(molecules: FlatMolecules) -> Bool[np.ndarray, " molecules"]:
+    neutral = np.ones(len(molecules), bool) if molecules.charges is None else molecules.charges == 0
+    return neutral & (molecules.n_atoms == 1) & ~molecules.periodic
 
 
 def check_leakage(dataset: Dataset, split: Split) -> None:

@@ -11,7 +11,9 @@ from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int
 
 from neural_polarization.errors import DataError
+from neural_polarization.plausibility import FARTHEST, check_cell
 
+_LARGEST_MOLECULE = 2**31
 PAIRS_AT_A_TIME = 400_000
 """Ordered pairs of atoms (including an atom with itself) that one step over many molecules may hold."""
 
@@ -45,6 +47,7 @@ class FlatMolecules:
         positions: Angstrom.
         charges: total charges, e; None where all molecules are neutral.
         cells: lattice vectors in rows, Angstrom, NaN for what is not periodic; None where nothing is.
+        spins: numbers of unpaired electrons, NaN where one is not known; None where none is.
     """
 
     n_atoms: Int[np.ndarray, " molecules"]
@@ -52,6 +55,7 @@ class FlatMolecules:
     positions: Float[np.ndarray, "atoms 3"]
     charges: Float[np.ndarray, " molecules"] | None = None
     cells: Float[np.ndarray, "molecules 3 3"] | None = None
+    spins: Float[np.ndarray, " molecules"] | None = None
 
     def __len__(self) -> int:
         return len(self.n_atoms)
@@ -79,6 +83,8 @@ class FlatMolecules:
         digest = hashlib.sha256()
         for array in (self.n_atoms, self.atomic_numbers, self.positions, self.charges, self.cells):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes() + b"|")
+        if self.spins is not None:  # files that say nothing of spins keep the hash that they had
+            digest.update(np.ascontiguousarray(self.spins).tobytes() + b"|")
         return digest.hexdigest()
 
     def atoms_of(self, indices: Int[np.ndarray, " chosen"]) -> Int[np.ndarray, " atoms"]:
@@ -94,6 +100,7 @@ class FlatMolecules:
             positions=self.positions[atoms],
             charges=None if self.charges is None else self.charges[indices],
             cells=None if self.cells is None else self.cells[indices],
+            spins=None if self.spins is None else self.spins[indices],
         )
 
     def chunks(self, pairs: int = PAIRS_AT_A_TIME) -> Iterator[slice]:
@@ -113,6 +120,7 @@ class FlatMolecules:
         positions: np.ndarray[tuple[int, ...], np.dtype[np.generic]],
         charges: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None = None,
         cells: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None = None,
+        spins: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None = None,
     ) -> "FlatMolecules":
         """Molecules from arrays as a file holds them.
 
@@ -123,6 +131,7 @@ class FlatMolecules:
             positions: Angstrom, (atoms, 3).
             charges: e, (molecules,); NaN counts as neutral.
             cells: Angstrom, (molecules, 3, 3), NaN for what is not periodic.
+            spins: numbers of unpaired electrons, (molecules,); NaN where one is not known.
 
         Raises:
             DataError: for arrays that do not fit each other, a molecule without atoms, an atomic number
@@ -137,6 +146,10 @@ class FlatMolecules:
         counts = n_atoms.astype(np.int64)
         if len(counts) == 0:
             raise DataError(f"{source}: holds no molecules; expected at least one")
+        if (counts > _LARGEST_MOLECULE).any():
+            raise DataError(
+                f"{source}: molecule {int(np.argmax(counts))} claims {counts.max():,} atoms; is n_atoms right?"
+            )
         if (counts < 1).any():
             raise DataError(f"{source}: molecule {int(np.argmin(counts))} has no atoms; leave empty molecules out")
         total = int(counts.sum())
@@ -152,15 +165,10 @@ class FlatMolecules:
             n_atoms=counts,
             atomic_numbers=atomic_numbers.astype(np.int64),
             positions=positions.astype(np.float64),
-            charges=None if charges is None else np.nan_to_num(charges.astype(np.float64)),
-            cells=None if cells is None else cells.astype(np.float64),
+            charges=None if charges is None else _whole_numbers(source, "charge", charges, len(counts), 0.0),
+            cells=None if cells is None else _checked_cells(source, cells, len(counts)),
+            spins=None if spins is None else _whole_numbers(source, "spin", spins, len(counts), np.nan),
         )
-        for name, array, shape in (
-            ("charges", molecules.charges, (len(counts),)),
-            ("cells", molecules.cells, (len(counts), 3, 3)),
-        ):
-            if array is not None and array.shape != shape:
-                raise DataError(f"{source}: {name} have shape {array.shape}; expected {shape}")
         unreal = (molecules.atomic_numbers < 1) | (molecules.atomic_numbers >= len(chemical_symbols))
         if unreal.any():
             atom = int(np.argmax(unreal))
@@ -175,9 +183,50 @@ class FlatMolecules:
                 f"{source}: {molecules.place_of(atom)} has position {molecules.positions[atom].tolist()}; every "
                 "coordinate must be a finite number of Angstrom: repair or leave out the molecule"
             )
+        far = np.abs(molecules.positions).max(1) > FARTHEST
+        if far.any():
+            atom = int(np.argmax(far))
+            raise DataError(
+                f"{source}: {molecules.place_of(atom)} has position {molecules.positions[atom].tolist()}; no molecule "
+                "is a millimetre away: are positions in Angstrom?"
+            )
+        if molecules.charges is not None:
+            protons = np.add.reduceat(molecules.atomic_numbers, molecules.starts)
+            if (strange := np.abs(molecules.charges) > protons).any():
+                k = int(np.argmax(strange))
+                raise DataError(
+                    f"{source}: molecule {k} has charge {molecules.charges[k]:+g} for {protons[k]} protons; expected a "
+                    "total charge in units of e"
+                )
         return molecules
 
     def place_of(self, atom: int) -> str:
         """How errors name a row of the flat arrays: "molecule 3, atom 0" (both counted from 0)."""
         molecule = int(np.searchsorted(self.starts, atom, side="right")) - 1
         return f"molecule {molecule}, atom {atom - int(self.starts[molecule])}"
+
+
+def _whole_numbers(
+    source: str, name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.generic]], number: int, missing: float
+) -> Float[np.ndarray, " molecules"]:
+    """Charges or spins, whole up to rounding; `missing` stands where there is none."""
+    if values.shape != (number,):
+        raise DataError(f"{source}: {name}s have shape {values.shape}; expected {(number,)}")
+    real = values.astype(np.float64)
+    whole = np.round(real)
+    wrong = np.isinf(real) | (np.abs(real - whole) > 1e-3) | ((whole < 0) if name == "spin" else False)
+    if wrong.any():
+        k = int(np.argmax(wrong))
+        raise DataError(f"{source}: {name} of molecule {k} is {real[k]}; expected a whole number")
+    return np.where(np.isnan(real), missing, whole + 0.0)
+
+
+def _checked_cells(
+    source: str, cells: np.ndarray[tuple[int, ...], np.dtype[np.generic]], number: int
+) -> Float[np.ndarray, "molecules 3 3"]:
+    if cells.shape != (number, 3, 3):
+        raise DataError(f"{source}: cells have shape {cells.shape}; expected {(number, 3, 3)}")
+    real = cells.astype(np.float64)
+    for k in np.flatnonzero(~np.isnan(real).all((1, 2))).tolist():
+        check_cell(real[k], f"{source}: molecule {k}")
+    return real

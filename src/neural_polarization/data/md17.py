@@ -89,7 +89,7 @@ def read_md17(
         if column.property.per_atom:
             values = file.numbers(column.source, (frames, len(numbers), 3)).reshape(-1, 3)
         else:
-            values = file[column.source]
+            values = file.values(column.source)
             if values.shape not in ((frames,), (frames, 1)):
                 raise DataError(
                     f"{path}: array {column.source!r} has shape {values.shape}; expected one number for each of "
@@ -130,7 +130,7 @@ def _text(file: ArrayFile, name: str, default: str) -> str:
         return default
     value = file[name]
     text = value.item() if value.size == 1 else default
-    return text.decode() if isinstance(text, bytes) else str(text)
+    return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
 
 
 def _published_splits(file: ArrayFile, frames: int) -> dict[str, Split]:

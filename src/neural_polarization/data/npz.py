@@ -1,15 +1,22 @@
 """Reading .npz files with errors that say what is wrong with the file."""
 
+import lzma
+import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
 from neural_polarization.data.cache import Array
 from neural_polarization.errors import DataError, nearest
+
+_DAMAGED = (zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, MemoryError)
+_MOST_COMPRESSED = 1100
+"""Deflate never makes data more than 1,032 times smaller."""
 
 
 @final
@@ -37,7 +44,7 @@ class ArrayFile:
                 if not isinstance(file, np.lib.npyio.NpzFile):
                     raise DataError(f"{path}: is a single array (.npy); expected {layout} (.npz)")
                 self.names: tuple[str, ...] = tuple(file.files)
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
+        except (*_DAMAGED, NotImplementedError, RuntimeError) as error:
             raise DataError(
                 f"{path}: cannot be read as .npz ({error}); expected {layout}. Is the file complete?"
             ) from None
@@ -63,9 +70,10 @@ class ArrayFile:
 
     def __getitem__(self, name: str) -> Array:
         self.require([name])
+        self._check_size(name)
         try:
             with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                return file[name]
+                array = file[name]
         except ValueError as error:
             if "pickle" not in str(error).lower():
                 raise DataError(f"{self.path}: array {name!r} is damaged ({error}); get the file again") from None
@@ -73,8 +81,36 @@ class ArrayFile:
                 f"{self.path}: array {name!r} holds Python objects, which could run code when loaded; store it as "
                 "numbers or text"
             ) from None
-        except (zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
+        except _DAMAGED as error:
             raise DataError(f"{self.path}: array {name!r} is damaged ({error}); get the file again") from None
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{self.path}: {name!r} is no array of numpy; expected {self._layout}")
+        return array
+
+    def _check_size(self, name: str) -> None:
+        """The size that an array claims has to be the one that it has, before room is made for it."""
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                member = next(info for info in archive.infolist() if info.filename in (name, f"{name}.npy"))
+                if member.file_size > _MOST_COMPRESSED * (member.compress_size + 1):
+                    raise DataError(
+                        f"{self.path}: array {name!r} claims {member.file_size:,} bytes in {member.compress_size:,}; "
+                        "the file is damaged: get it again"
+                    )
+                with archive.open(member) as stream:
+                    claimed = _claimed_bytes(stream)
+                    header = stream.tell()
+        except (*_DAMAGED, NotImplementedError, RuntimeError) as error:
+            raise DataError(f"{self.path}: array {name!r} is damaged ({error}); get the file again") from None
+        except (ValueError, SyntaxError, RecursionError, tokenize.TokenError):
+            raise DataError(
+                f"{self.path}: {name!r} is no array of numpy, or its header is damaged; expected {self._layout}"
+            ) from None
+        if claimed is not None and claimed != member.file_size - header:
+            raise DataError(
+                f"{self.path}: array {name!r} claims {claimed:,} bytes and has {member.file_size - header:,}; the file "
+                "is damaged: get it again"
+            )
 
     def numbers(self, name: str, shape: tuple[int | None, ...]) -> Array:
         """An array of numbers of a certain shape.
@@ -97,3 +133,23 @@ class ArrayFile:
                 f"shape ({wanted})"
             )
         return array
+
+    def values(self, name: str) -> Array:
+        """An array of numbers of any shape.
+
+        Raises:
+            DataError: where it is missing, damaged, or no real numbers (complex, true and false, dates, text).
+        """
+        array = self[name]
+        if array.dtype.kind not in "iuf":
+            raise DataError(f"{self.path}: array {name!r} has type {array.dtype}; expected real numbers")
+        return array
+
+
+def _claimed_bytes(stream: Any) -> int | None:
+    """Bytes that the header of an array claims; None for Python objects, which are refused elsewhere."""
+    # numpy's own types of the header's readers do not know the members of an archive.
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(stream)
+    return None if kind.hasobject else math.prod(shape) * kind.itemsize

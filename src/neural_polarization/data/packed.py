@@ -1,16 +1,18 @@
 """The library's own file: molecules and labels in one .npz of flat arrays, in internal units.
 
 Arrays: `n_atoms` (molecules,), `atomic_numbers` (atoms,), `positions` (atoms, 3) in Angstrom, and one array per
-property under its name. Optional: `charge` (molecules,), `cell` (molecules, 3, 3), `molecule` (molecules,): the
-same number for all geometries of one molecule, `split` (molecules,): 0 train, 1 validation, 2 test, -1 none,
-and `properties`: JSON text that says what the labels are, for instance
-{"energy": {"unit": "meV", "shape": [], "per_atom": false}}, `unit` being the one in which results are shown.
-Without it the arrays with well-known names are taken (see `columns.KNOWN`).
+property under its name. Optional: `charge` and `spin` (molecules,), or other names of them (`properties.STATES`);
+`cell` (molecules, 3, 3); `isolated` (molecules,): 1 for isolated atoms; `molecule` (molecules,): the same number for
+all geometries of one molecule; `split` (molecules,): 0 train, 1 validation, 2 test, -1 none; and `properties`: JSON
+text that says what the labels are, for instance {"energy": {"unit": "meV", "shape": [], "per_atom": false}}, `unit`
+being the one in which results are shown. Without it the arrays with well-known names are taken (see `columns.KNOWN`).
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,13 +21,15 @@ from neural_polarization.data.columns import KNOWN, Column, PropertyConfig, chos
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.npz import ArrayFile
+from neural_polarization.data.origins import about_nuclear_charge
 from neural_polarization.data.splits import PARTS, Split
 from neural_polarization.errors import DataError, nearest
 from neural_polarization.files import write_arrays
-from neural_polarization.properties import Property
+from neural_polarization.properties import STATES, Property, label_of, normalized
 from neural_polarization.units import factor
 
-RESERVED = ("n_atoms", "atomic_numbers", "positions", "charge", "cell", "molecule", "split", "properties")
+_STRUCTURE = ("n_atoms", "atomic_numbers", "positions", "charge", "spin", "cell", "isolated", "molecule")
+RESERVED = (*_STRUCTURE, "split", "properties")
 """Names that no property can have."""
 
 
@@ -60,6 +64,10 @@ def write_packed(dataset: Dataset, path: str | Path, split: Split | None = None)
         arrays["charge"] = molecules.charges
     if molecules.cells is not None:
         arrays["cell"] = molecules.cells
+    if molecules.spins is not None:
+        arrays["spin"] = molecules.spins
+    if dataset.isolated.any():
+        arrays["isolated"] = dataset.isolated.astype(np.int8)
     split = split or dataset.splits.get("stored")
     if split is not None:
         codes = np.full(len(dataset), -1, np.int8)
@@ -96,38 +104,71 @@ def read_packed(
         n_atoms,
         file.numbers("atomic_numbers", (None,)),
         file.numbers("positions", (None, 3)),
-        file.numbers("charge", (len(n_atoms),)) if "charge" in file else None,
+        _state(file, "charge", len(n_atoms)),
         file.numbers("cell", (len(n_atoms), 3, 3)) if "cell" in file else None,
+        _spins(file, len(n_atoms)),
     )
     columns = chosen_columns(str(path), _columns(file), properties)
     groups = file.numbers("molecule", (len(n_atoms),)) if "molecule" in file else None
+    isolated = file.numbers("isolated", (len(n_atoms),)) != 0 if "isolated" in file else None
+    labels = {
+        name: file.values(column.source).astype(np.float64) * factor(column.unit) for name, column in columns.items()
+    }
+    for name, config in (properties or {}).items():
+        if config.origin is not None:
+            kind = columns[name].property
+            labels[name] = about_nuclear_charge(str(path), name, kind, labels[name], molecules, config.origin)
     return Dataset(
         name=str(path),
         molecules=molecules,
         properties={name: column.property for name, column in columns.items()},
-        labels={name: file[column.source].astype(np.float64) * factor(column.unit) for name, column in columns.items()},
+        labels=labels,
         groups=None if groups is None else groups.astype(np.int64),
         splits=_stored_split(file, len(n_atoms), "structure" if groups is None else "group"),
         cache_directory=cache_directory,
+        isolated=isolated,
     )
+
+
+def _state(file: ArrayFile, state: str, number: int) -> Array | None:
+    """The array of a state by any of its names."""
+    known = [name for name in file.names if normalized(name) in {normalized(one) for one in STATES[state]}]
+    if len(known) > 1:
+        raise DataError(f"{file.path}: the arrays {' and '.join(known)} mean the same; leave one of them out")
+    return file.numbers(known[0], (number,)) if known else None
+
+
+def _spins(file: ArrayFile, number: int) -> Array | None:
+    spins, multiplicities = _state(file, "spin", number), _state(file, "multiplicity", number)
+    if multiplicities is not None:
+        if spins is not None and not np.array_equal(spins, multiplicities - 1.0, equal_nan=True):
+            raise DataError(
+                f"{file.path}: spin and multiplicity disagree; multiplicity is the unpaired electrons plus one"
+            )
+        return multiplicities - 1.0
+    return spins
 
 
 def _columns(file: ArrayFile) -> dict[str, Column]:
     """What the labels are, from the file's own table or from their names; the values are in internal units."""
     if "properties" not in file:
-        return {name: column for name, column in KNOWN.items() if name in file}
+        columns: dict[str, Column] = {}
+        for name in file.names:
+            quantity = None if name in RESERVED else label_of(name)
+            if quantity is not None:
+                columns[quantity] = replace(KNOWN[quantity], source=name)
+        return columns
     try:
         table = json.loads(str(file["properties"]))
-        columns = {
-            name: Column(name, "1", Property(name, str(entry["unit"]), tuple(entry["shape"]), bool(entry["per_atom"])))
-            for name, entry in table.items()
-        }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        columns = {name: Column(name, "1", _property(name, entry)) for name, entry in table.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{file.path}: the table `properties` is not understood ({error!r}); expected JSON such as "
             '{"energy": {"unit": "meV", "shape": [], "per_atom": false}}'
         ) from None
     for name in columns:
+        if name in RESERVED:
+            raise DataError(f"{file.path}: the table `properties` names {name!r}, which is no label; rename it")
         if name not in file:
             raise DataError(
                 f"{file.path}: the table `properties` names {name!r}, which is no array of the file; "
@@ -136,11 +177,18 @@ def _columns(file: ArrayFile) -> dict[str, Column]:
     return columns
 
 
+def _property(name: str, entry: Mapping[str, Any]) -> Property:
+    shape = entry["shape"]
+    if not all(type(axis) is int and axis > 0 for axis in shape):
+        raise ValueError(f"shape of {name} is {shape}")
+    return Property(name, str(entry["unit"]), tuple(shape), bool(entry["per_atom"]))
+
+
 def _stored_split(file: ArrayFile, number: int, by: str) -> dict[str, Split]:
     if "split" not in file:
         return {}
     codes = file.numbers("split", (number,))
-    strange = ~np.isin(codes, [-1, 0, 1, 2])
+    strange = ~np.isin(codes, [-1, 0, 1, 2])  # NaN and fractions too
     if strange.any():
         raise DataError(
             f"{file.path}: split of molecule {int(np.argmax(strange))} is {codes[np.argmax(strange)]}; expected "

@@ -33,6 +33,8 @@ PUBLISHED: Mapping[str, RemoteFile] = MappingProxyType(
 )
 """The files of doi:10.6084/m9.figshare.c.978904 that are used, with the checksums stated there."""
 
+_MOST_MOLECULES = 10**9
+_LARGEST_RECORD = 100_000  # bytes; the longest one has 3 thousand
 _FIELDS = ("A", "B", "C", *QM9_COLUMNS)  # three rotational constants, then the targets in this order
 
 
@@ -121,17 +123,21 @@ def _parse_archive(path: Path) -> Arrays:
     try:
         with tarfile.open(path, "r:*") as archive:
             for member in archive:
-                stream = archive.extractfile(member) if member.name.endswith(".xyz") else None
-                if stream is None:
-                    continue
                 place = f"{path}: {member.name}"
+                if not member.name.endswith(".xyz") or member.isdir():
+                    continue
+                stream = archive.extractfile(member) if member.isfile() else None
+                if stream is None or member.size > _LARGEST_RECORD:
+                    raise DataError(f"{place}: is no small text file; expected {ARCHIVE} as published")
                 gdb, values, elements, points = parse_record(place, stream.read().decode(errors="replace"))
                 index.append(gdb)
                 sizes.append(len(elements))
                 numbers += elements
                 positions += points
                 targets.append(values)
-    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+    except DataError:
+        raise
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError, OverflowError) as error:
         raise DataError(
             f"{path}: cannot be read after {len(index)} molecules ({error}); the archive is cut off or damaged: "
             "delete it and download it again"
@@ -165,7 +171,7 @@ def parse_record(place: str, text: str) -> tuple[int, list[float], list[int], li
     Raises:
         DataError: naming the line that is not understood.
     """
-    lines = text.replace("*^", "e").splitlines()
+    lines = [one.rstrip("\r") for one in text.replace("*^", "e").removeprefix("\ufeff").split("\n")]
     line = 0
     try:
         size = int(lines[0])
@@ -183,8 +189,14 @@ def parse_record(place: str, text: str) -> tuple[int, list[float], list[int], li
             positions.append([float(x), float(y), float(z)])
     except (ValueError, KeyError, IndexError) as error:
         expected = "an atom" if line > 1 else ("the number of atoms", "gdb, a number and 15 values")[line]
-        found = repr(lines[line]) if line < len(lines) else "the end of the file"
+        found = repr(lines[line][:80]) if any(lines[line:]) else "the end of the file"
         raise DataError(
             f"{place}: line {line + 1} is not understood ({error}); expected {expected}, found {found}"
         ) from None
+    after = lines[2 + size].split() if 2 + size < len(lines) else []
+    if (after and after[0] in number_of) or size < 1 or not 0 <= gdb < _MOST_MOLECULES:
+        raise DataError(
+            f"{place}: its first line says {size} atoms and its second GDB9 number {gdb}, but line {size + 3} is "
+            f"{' '.join(after)[:60]!r}; the record is damaged"
+        )
     return gdb, values[3:], elements, positions

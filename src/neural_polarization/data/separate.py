@@ -8,6 +8,7 @@ import numpy as np
 
 from neural_polarization.data.cache import Array
 from neural_polarization.data.config import DataConfig, SplitConfig
+from neural_polarization.data.counts import joined_readings
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.splits import Split, stored_split
@@ -47,6 +48,8 @@ def open_files(config: DataConfig, open_one: Callable[[DataConfig], Dataset]) ->
         whole.groups,
         {FILES: split},
         whole.cache_directory,
+        whole.isolated,
+        whole.reading,
     )
 
 
@@ -62,6 +65,7 @@ def joined(datasets: list[Dataset]) -> Dataset:
     molecules = [dataset.molecules for dataset in datasets]
     charges = [np.zeros(len(of)) if of.charges is None else of.charges for of in molecules]
     cells = [np.full((len(of), 3, 3), np.nan) if of.cells is None else of.cells for of in molecules]
+    spins = [np.full(len(of), np.nan) if of.spins is None else of.spins for of in molecules]
     first_group = np.cumsum([0, *(int(dataset.groups.max()) + 1 for dataset in datasets[:-1])])
     groups = [dataset.groups + int(start) for dataset, start in zip(datasets, first_group, strict=True)]
     return Dataset(
@@ -72,6 +76,7 @@ def joined(datasets: list[Dataset]) -> Dataset:
             positions=np.concatenate([of.positions for of in molecules]),
             charges=None if all(of.charges is None for of in molecules) else np.concatenate(charges),
             cells=None if all(of.cells is None for of in molecules) else np.concatenate(cells),
+            spins=None if all(of.spins is None for of in molecules) else np.concatenate(spins),
         ),
         properties=first.properties,
         labels={
@@ -80,6 +85,8 @@ def joined(datasets: list[Dataset]) -> Dataset:
         },
         groups=np.concatenate(groups),
         cache_directory=first.cache_directory,
+        isolated=np.concatenate([dataset.isolated for dataset in datasets]),
+        reading=joined_readings([dataset.reading for dataset in datasets]),
     )
 
 

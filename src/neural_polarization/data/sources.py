@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Int
 
-from neural_polarization.data.ase_formats import read_ase_database, read_extxyz
+from neural_polarization.data.ase_formats import read_extxyz
 from neural_polarization.data.cache import default_cache_directory
 from neural_polarization.data.columns import KNOWN, PropertyConfig, check_units
 from neural_polarization.data.config import DataConfig, SplitConfig
@@ -28,6 +28,7 @@ from neural_polarization.data.splits import (
     stored_split,
 )
 from neural_polarization.errors import DataError, nearest
+from neural_polarization.properties import label_of
 
 __all__ = ["FORMATS", "DataConfig", "PropertyConfig", "SplitConfig", "make_split", "open_dataset"]
 
@@ -63,16 +64,12 @@ def _open_extxyz(config: DataConfig) -> Dataset:
     return read_extxyz(Path(config.path), config.properties, config.group, _cache_of(config))
 
 
-def _open_ase(config: DataConfig) -> Dataset:
-    _check_own_units(config)
-    return read_ase_database(Path(config.path), config.properties, config.group, _cache_of(config))
-
-
 def _check_own_units(config: DataConfig) -> None:
     """Units that the user gives to the keys of a file; before it is read, which may take long."""
     for name, chosen in (config.properties or {}).items():
         key = chosen.source or name
-        measured_in = KNOWN[key].unit if key in KNOWN else None
+        known = label_of(key)
+        measured_in = None if known is None else KNOWN[known].unit
         check_units(config.path, name, chosen, measured_in, _CUSTOMARY.get(name))
 
 
@@ -89,7 +86,7 @@ FORMATS: Mapping[str, Callable[[DataConfig], Dataset]] = MappingProxyType(
         "rmd17": _open_md17,
         "md17": _open_md17,
         "extxyz": _open_extxyz,
-        "ase": _open_ase,
+        "ase": _open_extxyz,
     }
 )
 """Readers by the name of their format."""
@@ -138,7 +135,12 @@ def open_dataset(config: DataConfig) -> Dataset:
     labelled = dataset.labelled()
     if len(labelled) == 0:
         raise DataError(f"{config.path}: no molecule has a label of {', '.join(dataset.properties)}")
-    return dataset if len(labelled) == len(dataset) else dataset.subset(labelled)
+    if len(labelled) == len(dataset):
+        return dataset
+    left_out = {f"no label of {', '.join(dataset.properties)}": len(dataset) - len(labelled)}
+    kept = dataset.subset(labelled)
+    kept.reading = replace(dataset.reading, left_out={**dataset.reading.left_out, **left_out})
+    return kept
 
 
 def make_split(dataset: Dataset, config: SplitConfig) -> Split:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, final
+from typing import Literal, TypeAlias, cast, final
 
 import numpy as np
 from jaxtyping import Int
@@ -67,9 +67,9 @@ class Split:
         """
         try:
             values = json.loads(text)
-            parts = {name: np.array(values[name], np.int64) for name in PARTS}
+            parts = {name: np.array(_indices(name, values[name]), np.int64) for name in PARTS}
             return cls.from_arrays(parts, values["by"], str(values.get("content_hash", "")))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(
                 f"not a split ({error!r}); expected an object with the lists train, validation and test and "
                 '"by", as Split.to_json writes it'
@@ -90,6 +90,11 @@ class Split:
         for name in PARTS:
             if arrays[name].ndim != 1 or (arrays[name].size and arrays[name].dtype.kind not in "iu"):
                 raise DataError(f"the split's {name} part should be a list of whole numbers")
+            indices, counts = np.unique(arrays[name], return_counts=True)
+            if (counts > 1).any():
+                raise DataError(f"the split's {name} part has the index {indices[np.argmax(counts)]} twice")
+            if len(indices) and indices[0] < 0:
+                raise DataError(f"the split's {name} part has the index {indices[0]}; expected 0 or more")
         train, validation, test = (arrays[name].astype(np.int64) for name in PARTS)
         return cls(train, validation, test, "group" if by == "group" else "structure", content_hash)
 
@@ -101,6 +106,17 @@ class Split:
             (new := position[part])[new >= 0] for part in (self.train, self.validation, self.test)
         )
         return Split(train, validation, test, self.by)
+
+
+def _indices(name: str, part: object) -> list[int]:
+    """A part as a list of whole numbers; true, "1" and 1.0 are none."""
+    if not isinstance(part, list):
+        raise TypeError(f"{name} is no list")
+    values = cast("list[object]", part)
+    strange = [value for value in values if type(value) is not int]
+    if strange:
+        raise TypeError(f"{name} holds {strange[0]!r}, expected indices of structures (0, 1, 2, ...)")
+    return cast("list[int]", values)
 
 
 def save_split(split: Split, path: str | Path) -> None:
@@ -115,8 +131,10 @@ def load_split(path: str | Path) -> Split:
         DataError: for another kind of file.
     """
     try:
-        return Split.from_json(Path(path).read_text())
-    except (DataError, UnicodeDecodeError) as error:
+        return Split.from_json(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: there is no such file; expected a split in JSON") from None
+    except (DataError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path}: {error}") from None
 
 
@@ -145,7 +163,9 @@ def random_split(
     """
     order = np.random.default_rng(seed).permutation(len(identity))
     _, first = np.unique(identity[order], return_index=True)
-    return _cut(order[np.sort(first)], train, validation, test, "structures", "structure")
+    repeated = len(identity) - len(first)
+    what = f"different structures ({repeated} others repeat one of them)" if repeated else "structures"
+    return _cut(order[np.sort(first)], train, validation, test, what, "structure")
 
 
 def group_split(

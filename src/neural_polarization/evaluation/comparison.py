@@ -29,18 +29,18 @@ from neural_polarization.training.directory import RunDirectory
 from neural_polarization.training.learned import fingerprint
 from neural_polarization.training.task import prepare
 
-_POLL = 0.2  # seconds between two looks at the running trainings
-_GRACE = 10.0  # seconds in which a training that is told to end may end by itself
+_POLL = 0.2  # seconds between two checks of the running trainings
+_GRACE = 10.0  # seconds for a training to end by itself after SIGTERM
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What is known of the variants before they are trained.
+    """Costs of the variants, measured before they are trained.
 
     Attributes:
-        found: settings found per variant, by dotted key: width, depth, number of steps.
-        parameters: per variant.
-        step_seconds: time of a training step per variant, measured in turn on one thread.
+        found: Settings that were found for each variant, by dotted key: width, depth, number of steps.
+        parameters: Number of parameters of each variant.
+        step_seconds: Time of a training step of each variant in seconds, measured in turns on one thread.
     """
 
     found: dict[str, dict[str, Any]]
@@ -61,24 +61,24 @@ class Running:
 def compare(
     grid: Grid, jobs: int = 1, overwrite: bool = False, only: Sequence[str] | None = None
 ) -> tuple[Table, list[str]]:
-    """Trains what is not trained yet and writes the table.
+    """Runs the missing trainings of a grid and writes the table.
 
-    Finished cells are skipped and interrupted ones resumed, so the same call continues a grid that was killed; a
-    second process may work on the same grid at the same time.
+    Finished trainings are skipped and interrupted ones are resumed, so the same call continues a grid that was killed.
+    A second process may work on the same grid at the same time.
 
     Args:
-        grid: variants and seeds.
-        jobs: trainings at a time, each a process with one thread.
-        overwrite: whether results of another configuration may be lost.
-        only: variants that are trained in this call, by default all; the table has every one that is finished.
+        grid: Variants and seeds.
+        jobs: Number of trainings at a time, each a process with one thread.
+        overwrite: Whether results of another configuration may be replaced.
+        only: Variants to train in this call, by default all. The table has every finished variant.
 
     Returns:
         The table, and a line for each training that failed.
 
     Raises:
         FileExistsError: if there are results of another configuration.
-        ValueError: if `only` names something that is no variant, or `jobs` is below one.
-        RuntimeError: if nothing of the grid is finished, because all trainings failed.
+        ValueError: if a name in `only` is no variant, or `jobs` is below one.
+        RuntimeError: if no training is finished, because all trainings failed.
     """
     if jobs < 1:
         raise ValueError(f"--jobs: expected at least 1, got {jobs}")
@@ -102,10 +102,10 @@ def compare(
 
 
 def tabulate(grid: Grid, costs: Costs) -> Table:
-    """The table of the cells that are finished.
+    """The table of the finished trainings.
 
     Raises:
-        ValueError: if none is.
+        ValueError: if no training is finished.
     """
     results: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in grid.config.variants}
     for cell in grid.cells(costs.found):
@@ -133,10 +133,10 @@ def tabulate(grid: Grid, costs: Costs) -> Table:
 
 
 def measure(grid: Grid, overwrite: bool = False) -> Costs:
-    """Costs of the variants, and the sizes of those that are to match another; found once per variant.
+    """Measures the costs of the variants, and finds the sizes of variants that have to match another.
 
-    They are kept in `costs.json`, because a grid that is continued must go on with the same sizes. Variants may be
-    added to a grid: steps are then measured again, since only times of one run can be compared.
+    Both are kept in `costs.json`, because a continued grid must use the same sizes. If variants are added to a grid,
+    steps are measured again, because only times of one run can be compared.
 
     Raises:
         FileExistsError: if there are results of other data, another base, or a variant that has changed.
@@ -159,7 +159,7 @@ def measure(grid: Grid, overwrite: bool = False) -> Costs:
         elif not overwrite and any(grid.output.glob("*/seed_*/config.yaml")):
             raise FileExistsError(
                 f"{grid.output}: trainings of another grid are there ({'; '.join(differences(before, now))}); "
-                "give another `output`, or --overwrite to lose them"
+                "give another `output`, or --overwrite to replace them"
             )
     _say("measuring the cost of each variant, step by step in turns ...")
     costs = _measured(grid, found)
@@ -176,7 +176,7 @@ def measure(grid: Grid, overwrite: bool = False) -> Costs:
 
 
 def _measured(grid: Grid, former: Mapping[str, dict[str, Any]]) -> Costs:
-    """Costs of all variants, with the sizes that were found before and those that are still missing."""
+    """Costs of all variants, with sizes from earlier calls and new ones where they are missing."""
     found = {name: dict(sizes) for name, sizes in former.items()}
     names = list(grid.config.variants)
     experiments = {name: grid.experiment(name, found.get(name, {})) for name in names}
@@ -201,7 +201,7 @@ def _measured(grid: Grid, former: Mapping[str, dict[str, Any]]) -> Costs:
 
 
 def _sizes(base: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the base decides the costs."""
+    """The part of the base that decides the costs."""
     training = cast("Mapping[str, Any]", base.get("training", {}))
     return {
         "model": base.get("model"),
@@ -274,14 +274,14 @@ def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
             while free and len(running) < jobs:
                 cell = free.pop(0)
                 queue.remove(cell)
-                if not cell.directory.finished:  # by another process, since the list was made
+                if not cell.directory.finished:  # another process may have finished it since the list was made
                     running.append(start(cell))
                     _say(f"{cell.variant}, seed {cell.seed}: started; details: {cell.log}")
             for item in [item for item in running if item.process.poll() is not None]:
                 running.remove(item)
                 item.log.close()
                 if not item.cell.directory.finished and item.cell.directory.busy:
-                    queue.append(item.cell)  # another process began the same cell in the same moment
+                    queue.append(item.cell)  # another process has just begun the same cell
                     continue
                 done += 1
                 what = _outcome(item)
@@ -297,7 +297,7 @@ def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
 
 @contextlib.contextmanager
 def _interruptible(running: list[Running]) -> Generator[None]:
-    """Whatever ends the grid, SIGTERM too, ends the trainings that still run: nobody is left to wait for them.
+    """Ends the running trainings when the grid ends for any reason, SIGTERM included.
 
     Raises:
         SystemExit: on SIGTERM.
@@ -306,7 +306,7 @@ def _interruptible(running: list[Running]) -> Generator[None]:
     def end(number: int, _: object) -> None:
         raise SystemExit(128 + number)
 
-    in_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+    in_main = threading.current_thread() is threading.main_thread()  # only the main thread may set handlers
     former = signal.signal(signal.SIGTERM, end) if in_main else None
     try:
         yield
@@ -318,7 +318,7 @@ def _interruptible(running: list[Running]) -> Generator[None]:
         for item in running:
             try:
                 item.process.wait(_GRACE)
-            except subprocess.TimeoutExpired:  # one that compiles does not listen; it resumes from its last checkpoint
+            except subprocess.TimeoutExpired:  # a compiling process ignores SIGTERM; it can resume
                 item.process.kill()
                 item.process.wait()
             item.log.close()
@@ -329,7 +329,7 @@ def start(cell: Cell) -> Running:
     write_text(cell.file, yaml.safe_dump(plain(cell.config), sort_keys=False, allow_unicode=True))
     log = cell.log.open("a", encoding="utf-8")
     command = [sys.executable, "-m", "neural_polarization.cli", "train", str(cell.file)]
-    # glibc otherwise returns every large temporary to the system, which costs a training on CPU 10 to 15 %.
+    # Without this glibc returns every large temporary to the system, which slows a training on a CPU.
     memory = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""`npol evaluate`: a checkpoint against the labels of its own split, or of other data; numbers and parity plots."""
+"""`npol evaluate`: errors and parity plots of a checkpoint on the held-out parts of its data, or on other data."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from neural_polarization.training.references import isolated_atoms
 from neural_polarization.units import factor
 
 ALL = PARTS[-1]
-"""Name of the only part where the data are not those that the model was trained on."""
+"""Name of the only part if the data are not those that the model was trained on."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a model is.
+    """Errors of a model.
 
     Attributes:
         units: customary unit per property.
@@ -84,7 +84,7 @@ def evaluate(
     trust: Collection[str] = (),
     watch: Watch | None = None,
 ) -> Evaluation:
-    """Errors of a checkpoint on the validation and test part of its split.
+    """Errors of a checkpoint on the validation and test parts of its split.
 
     Args:
         checkpoint: the file, or the directory of its run.
@@ -130,15 +130,15 @@ def open_evaluation_data(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> 
     """The data that a checkpoint was trained on, with some settings changed.
 
     Raises:
-        ValueError: if the checkpoint says nothing about its data.
-        FileNotFoundError: if they are no longer where they were.
+        ValueError: if the checkpoint does not name its data.
+        FileNotFoundError: if the data are no longer at their path.
     """
     if "data" not in checkpoint.metadata:
         raise ValueError(
             f"{checkpoint.path}: says nothing about its data (it was not written by `npol train`); give --data.path "
             "and --data.format"
         )
-    if "path" in changed:  # other data, of which the former files for validation and test are no part
+    if "path" in changed:  # the former files for validation and test do not belong to other data
         changed = {"validation": None, "test": None, **changed}
     config = build(
         DataConfig, with_overrides(checkpoint.metadata["data"], changed), Source(f"data of {checkpoint.path}")
@@ -167,7 +167,7 @@ def write_evaluation(evaluation: Evaluation, directory: Path, overwrite: bool = 
     """Writes evaluation.json, a parity plot per property, and what else is worth a picture; returns the files.
 
     Raises:
-        FileExistsError: if they are there and `overwrite` is not set.
+        FileExistsError: if the files exist and `overwrite` is false.
     """
     report = directory / "evaluation.json"
     if report.exists() and not overwrite:

@@ -14,7 +14,7 @@ from neural_polarization.training.directory import RunDirectory
 
 @dataclass(frozen=True)
 class MatchConfig:
-    """What a variant shall have as much of as another one.
+    """Which cost a variant shares with another variant.
 
     Attributes:
         variant: Name of the variant that this one is to cost as much as.
@@ -29,7 +29,7 @@ class MatchConfig:
 
 @dataclass(frozen=True)
 class VariantConfig:
-    """How a variant differs from the base.
+    """The difference of a variant from the base.
 
     Attributes:
         set: Values of the variant's settings, by dotted key of the experiment.
@@ -87,9 +87,9 @@ class Cell:
     """One training of the grid.
 
     Attributes:
-        variant: its name.
-        seed: its seed.
-        config: its experiment.
+        variant: Name of the variant.
+        seed: Seed of the training.
+        config: Experiment of the training.
     """
 
     variant: str
@@ -98,18 +98,18 @@ class Cell:
 
     @property
     def directory(self) -> RunDirectory:
-        """Where it runs."""
+        """Directory of the training."""
         assert self.config.output is not None
         return RunDirectory(Path(self.config.output))
 
     @property
     def file(self) -> Path:
-        """Its experiment as a file, beside its directory."""
+        """File of the experiment, beside the directory of the training."""
         return self.directory.path.with_suffix(".yaml")
 
     @property
     def log(self) -> Path:
-        """What it printed."""
+        """File of the training's output."""
         return self.directory.path.with_suffix(".log")
 
 
@@ -118,9 +118,9 @@ class Grid:
     """A comparison with the experiment that its variants share.
 
     Attributes:
-        config: variants and seeds.
-        base: nested plain values of the shared experiment.
-        source: where these came from.
+        config: Variants and seeds.
+        base: Settings of the shared experiment, as nested plain values.
+        source: Origin of these settings.
     """
 
     config: GridConfig
@@ -143,10 +143,10 @@ class Grid:
         return build(ExperimentConfig, tree, source)
 
     def cells(self, found: Mapping[str, Mapping[str, Any]]) -> list[Cell]:
-        """All trainings, one seed after the other, so that a first table is there early.
+        """All trainings, one seed after the other, so that a first table is ready early.
 
         Args:
-            found: settings that were found per variant (width, depth, steps).
+            found: Settings that were found for each variant (width, depth, steps).
         """
         return [
             Cell(
@@ -168,10 +168,10 @@ class Grid:
 
 
 def read_grid(path: str | Path, overrides: Mapping[str, Any]) -> Grid:
-    """A grid from its YAML file and settings of the command line.
+    """A grid from its YAML file and from settings of the command line.
 
     Raises:
-        ConfigError: for a mistake in the file, or in the experiment's file if there is one.
+        ConfigError: for a mistake in the file, or in the file of the experiment if there is one.
     """
     tree, source = read_yaml(path)
     if "variants" not in tree and {"model", "data"} <= tree.keys():

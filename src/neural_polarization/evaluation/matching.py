@@ -1,4 +1,4 @@
-"""What variants cost, and the size at which a plain network costs as much as a polarized one."""
+"""Costs of variants, and the size at which a plain network costs as much as a polarized one."""
 
 import bisect
 import math
@@ -16,7 +16,7 @@ from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.module import Learner
 
 TOLERANCE = 0.03
-"""A depth whose steps take this much less time than asked for still counts as equal: such is the noise."""
+"""Relative difference of times per step below which two depths count as equal, because of noise."""
 
 _CORRECTIONS = 4
 """How often a depth is measured anew that was guessed wrongly."""
@@ -30,7 +30,7 @@ def parameters(config: ExperimentConfig, elements: tuple[str, ...]) -> int:
 def step_seconds(
     configs: Mapping[str, ExperimentConfig], training_set: Dataset, elements: tuple[str, ...], rounds: int = 7
 ) -> dict[str, float]:
-    """Time of one training step of each experiment, measured in turn so that all see the same machine.
+    """Time of one training step of each experiment in seconds, measured in turns on the same machine.
 
     On the CPU this is the processor time of one thread. Other processes still disturb it, by caches and clocks, but all
     experiments of a round alike: what counts is the median over rounds of the time over that of the first experiment in
@@ -69,9 +69,9 @@ def in_turns(times: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def wider(config: ExperimentConfig, elements: tuple[str, ...], at_least: int) -> int:
-    """The smallest number of channels with at least this many parameters, and as many attention heads as before.
+    """The smallest number of channels with at least this many parameters and the same number of attention heads.
 
-    A network that lost heads with its width would be a weaker one to compare with.
+    A network with fewer heads would be a weaker one to compare with.
     """
     size = config.model.backbone.size
     heads = size.num_heads
@@ -123,7 +123,7 @@ def deeper(config: ExperimentConfig, like: ExperimentConfig, training_set: Datas
 
 
 class _Step:
-    """A training step outside of the trainer, timed: not compiled and not in mixed precision, whatever is asked for."""
+    """A timed training step outside of the trainer, always without compilation and without mixed precision."""
 
     def __init__(self, config: ExperimentConfig, training_set: Dataset, elements: tuple[str, ...]) -> None:
         training = config.training
@@ -139,7 +139,7 @@ class _Step:
         self._clip = training.gradient_clip
 
     def __call__(self, number: int) -> float:
-        """Seconds that one step took."""
+        """Duration of one step in seconds."""
         started = self._clock()
         batch = self._prepared.batch(self._batches[number % len(self._batches)], self._dtype)
         batch = batch.to("cuda") if self._gpu else batch

@@ -1,4 +1,4 @@
-"""How far the trainings of a comparison are, read from what each of them writes."""
+"""Progress of the trainings of a comparison, read from the files that each of them writes."""
 
 import time
 from collections.abc import Iterable
@@ -7,14 +7,14 @@ from neural_polarization.evaluation.grid import Cell
 from neural_polarization.training.callbacks import duration
 
 _FIRST = 15.0  # seconds until the first line
-_SHARE = 0.05  # later lines wait for this part of the time that has passed: a long comparison is not flooded
+_SHARE = 0.05  # later lines wait for this fraction of the elapsed time, so that a long comparison prints few lines
 
 
 class Progress:
-    """One line now and then about the trainings that run.
+    """Prints one line from time to time about the running trainings.
 
     Args:
-        total: number of trainings of this call.
+        total: Number of trainings of this call.
     """
 
     def __init__(self, total: int) -> None:
@@ -22,11 +22,11 @@ class Progress:
         self._started = self._said = time.monotonic()
 
     def line(self, done: int, running: Iterable[Cell]) -> str | None:
-        """The next line, or None where nothing runs or the last line is recent.
+        """The next line, or None if nothing runs or the last line is recent.
 
         Args:
-            done: number of trainings that have ended.
-            running: those that run.
+            done: Number of trainings that have ended.
+            running: Running trainings.
         """
         now = time.monotonic()
         cells = list(running)
@@ -46,7 +46,7 @@ class Progress:
 
 
 def finished_epochs(cell: Cell) -> tuple[int, int | None]:
-    """Epochs that a training has finished, and how many there will be; None where it counts steps."""
+    """Number of epochs that a training has finished, and of all its epochs; None for a training that counts steps."""
     total = cell.config.training.epochs if cell.config.training.steps is None else None
     file = cell.directory.metrics
     if not file.is_file():

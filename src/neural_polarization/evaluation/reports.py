@@ -1,4 +1,4 @@
-"""A model's errors as a table for people."""
+"""A model's errors as a readable table."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ def errors_table(result: Mapping[str, Any]) -> str:
     """Errors per property and part as text.
 
     Args:
-        result: with "units", and "validation" and "test" as `fit` returns them.
+        result: Mapping with "units", "validation" and "test", as `fit` returns it.
     """
     parts = [part for part in PARTS if result.get(part)]
     names = [name for name in result["units"] if any(name in result[part] for part in parts)]

@@ -1,4 +1,4 @@
-"""The table of a comparison: errors, their ratio to the reference seed by seed, and costs; markdown, CSV, plot."""
+"""The table of a comparison: errors, their ratios to the reference seed by seed, and costs."""
 
 import csv
 import io
@@ -13,19 +13,19 @@ from neural_polarization.files import write_json, write_text
 from neural_polarization.text import markdown_table
 
 MANY = 4
-"""With more properties than this the table is turned: a row per property instead of one per variant."""
+"""Number of properties above which the table is turned, with a row per property instead of one per variant."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation over seeds; None for the latter where there is one seed."""
+    """Mean and standard deviation over seeds; with one seed the deviation is None."""
 
     mean: float
     deviation: float | None
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Of some values."""
+        """Mean and standard deviation of some values."""
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
     def __str__(self) -> str:
@@ -34,19 +34,19 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """A variant.
+    """Results of a variant.
 
     Attributes:
-        name: of the variant.
-        seeds: those that are finished.
-        parameters: number of them.
-        relative_step: time of a step, the reference's being one.
-        minutes: mean training time.
-        memory: mean of the largest memory of its processes, MB.
-        sizes: what was found for it, in words.
-        errors: per property, MAE by seed, customary units.
-        ratios: per property, error over that of the reference with the same seed.
-        overall: geometric mean of the ratios of all properties.
+        name: Name of the variant.
+        seeds: Finished seeds.
+        parameters: Number of parameters.
+        relative_step: Time of a step divided by that of the reference.
+        minutes: Mean training time in minutes.
+        memory: Mean over the trainings of their largest memory, MB.
+        sizes: Sizes that were found for the variant, in words.
+        errors: MAE of each property by seed, in customary units.
+        ratios: Error of each property divided by that of the reference with the same seed.
+        overall: Geometric mean of the ratios of all properties.
     """
 
     name: str
@@ -63,14 +63,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A comparison.
+    """Results of a comparison.
 
     Attributes:
-        name: of the comparison.
-        reference: the variant that ratios refer to.
-        units: customary unit per property.
-        rows: one per variant that has results.
-        part: of the data that errors are of: "test", or "validation" where a comparison has no test part.
+        name: Name of the comparison.
+        reference: Name of the variant that ratios refer to.
+        units: Customary unit of each property.
+        rows: One row for each variant with results.
+        part: Part of the data that errors are computed on: "test", or "validation" if there is no test part.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Table:
         return self.markdown()
 
     def markdown(self) -> str:
-        """The table as text."""
+        """The table as markdown."""
         costs = ["seeds", "parameters", "time per step", "training", "memory"]
         heads = [f"{name} [{unit}]" for name, unit in self.units.items()]
         overall = ["mean ratio"] if len(self.units) > 1 else []
@@ -149,12 +149,12 @@ def make_table(
     """The table from the results of the cells.
 
     Args:
-        name: of the comparison.
-        reference: the variant that ratios refer to.
-        results: `result.json` by variant and seed.
-        parameters: per variant.
-        step_seconds: per variant.
-        sizes: what was found for each variant, in words.
+        name: Name of the comparison.
+        reference: Name of the variant that ratios refer to.
+        results: Contents of `result.json` by variant and seed.
+        parameters: Number of parameters of each variant.
+        step_seconds: Time per step of each variant, seconds.
+        sizes: Sizes that were found for each variant, in words.
     """
     units: dict[str, str] = {}
     errors: dict[str, dict[str, dict[int, float]]] = {}
@@ -244,6 +244,6 @@ def _plot(table: Table, path: Path) -> None:
     axes.set_xticks(range(len(table.units)), list(table.units))
     axes.set_ylabel(f"{table.part} MAE / that of {table.reference}")
     axes.set_title(table.name)
-    # Outside of the axes: bars can have any height.
+    # The legend is outside of the axes, because bars can have any height.
     figure.legend(loc="outside right center", fontsize="small")
     figure.savefig(path, dpi=150)

@@ -1,4 +1,4 @@
-"""Heads: from the features of both points of every atom to a property of the molecule."""
+"""Heads predict a property of the molecule from the features of both points of every atom."""
 
 from neural_polarization.heads.density import DensityHead
 from neural_polarization.heads.dipole import Dipole, DipoleMagnitude
@@ -15,7 +15,7 @@ HEADS: dict[str, type[Head]] = {
     "polarizability": Polarizability,
     "spatial_extent": SpatialExtent,
 }
-"""Every kind of head by its name in configurations and checkpoints."""
+"""Every kind of head, by its name in configurations and checkpoints."""
 
 __all__ = [
     "HEADS",

@@ -23,7 +23,7 @@ from neural_polarization.units import BOHR
 
 _RADIAL = 12
 _FIRST_SIZE = 0.1
-"""Coefficients of a new head for outputs of one: it starts near the free atoms."""
+"""Size of a new head's coefficients where a perceptron gives one, so that a new head starts near the free atoms."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class BasisSize:
     """Number of shells of every degree on each centre, from l = 0 on.
 
     Raises:
-        ValueError: where there is no s shell, or a negative number.
+        ValueError: if there is no s shell, or a number is negative.
 
     Example:
         >>> FULL.num_functions, SMALL.num_functions
@@ -51,10 +51,10 @@ class BasisSize:
 
 
 FULL = BasisSize((6, 6, 6, 6))
-"""spdf, 96 functions on each centre: the default."""
+"""The default: 96 functions with l = 0 to 3 on each centre."""
 
 SMALL = BasisSize((6, 5, 3, 2))
-"""spdf, 50 functions on each centre."""
+"""A smaller basis: 50 functions with l = 0 to 3 on each centre."""
 
 SIZES: dict[str, BasisSize] = {"full": FULL, "small": SMALL}
 """Every size by its name in configurations and checkpoints."""
@@ -86,9 +86,9 @@ class Exponents(nn.Module):
     """Even-tempered exponents of every kind of site, with a learnable smallest one and a learnable ratio.
 
     Args:
-        ranges: smallest and largest exponent of l = 0 of each kind, 1/Angstrom^2; higher degrees start a little
+        ranges: Smallest and largest exponent of l = 0 of each kind, 1/Angstrom^2; higher degrees start a little
             higher and end lower, as in basis sets for densities.
-        size: number of shells.
+        size: Number of shells.
     """
 
     _LARGEST_OF_DEGREE = (1.0, 0.3, 0.12, 0.08, 0.06, 0.05)
@@ -120,14 +120,14 @@ class Exponents(nn.Module):
 
 @dataclass(frozen=True)
 class Learned:
-    """What an `EdgeExpansion` makes of the features.
+    """Exponents, coefficients and electrons that an `EdgeExpansion` computes from the features.
 
     Attributes:
-        exponents: of every degree, 1/Angstrom^2.
-        higher: coefficients of l = 1 and above, e/Angstrom^(3/2).
-        electrons: of the s functions before their sum is set right, e.
-        shares: of each s function in what is missing, one in sum.
-        passed: electrons that the sender of each edge gives to its receiver, e.
+        exponents: Exponents of every degree, 1/Angstrom^2.
+        higher: Coefficients of the functions with l = 1 and above, e/Angstrom^(3/2).
+        electrons: Electrons in each s function before their sum is corrected, e.
+        shares: Share of each s function in that correction; the shares of a site add up to one.
+        passed: Electrons that the sender of each edge gives to its receiver, e.
     """
 
     exponents: tuple[Float[Tensor, "sites _shells"], ...]
@@ -142,9 +142,9 @@ class Learned:
         """The functions on their sites.
 
         Args:
-            sites: where they sit.
-            electrons: that the s functions of each site hold together, e.
-            weights: factor of everything else; one if left out.
+            sites: Positions of the functions.
+            electrons: Number of electrons that the s functions of each site hold together, e.
+            weights: Factor of all other coefficients; one by default.
         """
         free, higher = self.electrons, self.higher
         if weights is not None:
@@ -155,17 +155,17 @@ class Learned:
 
 
 class EdgeExpansion(nn.Module):
-    """Coefficients of the functions of sites from invariant features, c_lm(i) = sum_j g_l(s_i, s_j, r_ij) Y_lm(r_ij).
+    """Coefficients of functions from invariant features, c_lm(i) = sum_j g_l(s_i, s_j, r_ij) Y_lm(r_ij).
 
-    The s functions take theirs from a perceptron of s_i. All that is learned has the size of electrons: functions of
-    coefficient one have similar integrals of their magnitude, whatever the exponent.
+    The coefficients of the s functions come from a perceptron of s_i. All learned numbers have the size of electrons:
+    a function with the number one has about the same integral of its magnitude, whatever its exponent.
 
     Args:
-        ranges: of exponents, of every kind of site, as in `Exponents`.
-        size: number of shells.
-        scalars: channels of the features.
-        channels: width of the hidden layers.
-        cutoff: Angstrom.
+        ranges: Smallest and largest exponents of every kind of site, as in `Exponents`.
+        size: Number of shells.
+        scalars: Number of channels of the features.
+        channels: Width of the hidden layers.
+        cutoff: Cutoff distance, Angstrom.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class EdgeExpansion(nn.Module):
         self.of_sender = nn.Linear(scalars, channels, bias=False)
         self.of_length = nn.Linear(_RADIAL, channels, bias=False)
         self.filters = nn.Linear(_RADIAL, channels, bias=False)
-        # What passes from atom to atom, and the shells of l > 0.
+        # The outputs are the electrons that pass from atom to atom, and the coefficients of the shells with l > 0.
         self.readout = mlp([channels, channels, 1 + sum(size.shells[1:])])
         self.of_site = mlp([scalars, channels, 2 * size.shells[0]])
 
@@ -187,8 +187,8 @@ class EdgeExpansion(nn.Module):
         """Exponents and coefficients at every site.
 
         Args:
-            sites: where the functions sit.
-            atoms: features of the atoms, which send.
+            sites: Positions of the functions.
+            atoms: Features of the atoms, which are the senders.
         """
         lengths = safe_norm(sites.vectors)
         radial = self.radial(lengths) * sites.envelope.unsqueeze(-1)
@@ -209,22 +209,23 @@ class EdgeExpansion(nn.Module):
 
 
 class DensityHead(nn.Module):
-    """Electron density: free atoms on the nuclei, and learned functions of l up to 3 on the chosen centres.
+    """Electron density: free atoms on the nuclei, plus learned functions on the chosen centres.
 
-    The learned functions hold minus the total charge, exactly: their electrons pass from atom to atom along edges, as
-    much to one as from the other, are shared among the s functions of an atom by learned shares, and a total charge is
-    shared among the atoms. Neutral fragments out of each other's cutoff stay neutral and do not see each other.
+    The electrons of the learned functions add up exactly to minus the total charge. Electrons pass from atom to atom
+    along edges, so that one atom loses what the other gains; the total charge is divided among the atoms; and learned
+    shares divide the electrons of an atom among its s functions. Neutral fragments that are further apart than the
+    cutoff stay neutral and do not influence each other.
 
     Args:
-        widths: channels of the features that it reads; vectors are not read.
-        elements: chemical symbols of the network's elements.
-        channels: width of its hidden layers.
-        cutoff: of the network, Angstrom.
-        centres: one of `CENTRES`.
-        size: number of functions on each centre.
+        widths: Numbers of channels of the features. Vectors are not read.
+        elements: Chemical symbols of the network's elements.
+        channels: Width of the hidden layers.
+        cutoff: Cutoff of the network, Angstrom.
+        centres: Name of the centres, one of `CENTRES`.
+        size: Number of shells on each centre.
 
     Raises:
-        ValueError: for a choice of centres that does not exist.
+        ValueError: for unknown centres.
     """
 
     def __init__(
@@ -303,7 +304,7 @@ class DensityHead(nn.Module):
 
 
 def _range_of(element: str) -> tuple[float, float]:
-    """Smallest and largest exponent of the s functions that describe how an atom differs from a free one."""
+    """Smallest and largest exponent of the s functions of an element, which describe the change from the free atom."""
     number = atomic_number_of[element]
     low, high = (0.12, 8.0) if number <= 2 else (0.15, 30.0)  # 1/bohr^2, as exponents are usually quoted
     return low / BOHR**2, high / BOHR**2

@@ -1,4 +1,4 @@
-"""What every head is: a map to a property, with a baseline and a scale that training data set."""
+"""What all heads share: a map from features to a property, with a baseline and a scale that come from training data."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -15,17 +15,17 @@ from neural_polarization.polarization import Polarized
 
 @dataclass(frozen=True)
 class Widths:
-    """Channels of `Polarized.scalars` and `Polarized.vectors` that a head reads; 0 vectors where there are none."""
+    """Numbers of channels of `Polarized.scalars` and `Polarized.vectors` that a head reads; 0 without vectors."""
 
     scalars: int
     vectors: int
 
 
 class Baseline(nn.Module):
-    """Reference value of each element and the scale of what a network has to add, in float64 at all times.
+    """Reference value of each element, and the scale of the network's part; both always stay in float64.
 
-    A total energy has thousands of eV and an error of some meV: in single precision the sum of the references
-    alone would be wrong by as much as the model, so casts of the model leave these numbers as they are.
+    A total energy is thousands of eV, and a model's error some meV. In single precision the sum of the references alone
+    would have an error as large as the model's. So casts of the model do not change these numbers.
 
     Attributes:
         references: value per atom of each element, in the property's internal unit.
@@ -43,7 +43,7 @@ class Baseline(nn.Module):
         self.given: Mapping[str, float] = {}
         self.register_buffer("references", torch.zeros(len(elements), dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
-        # The network has refused every other element before a head is asked.
+        # The network has refused every other element before it calls a head.
         self.register_buffer("_element_of", element_table(elements).clamp(min=0), persistent=False)
 
     def of_atoms(self, atomic_numbers: Int[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:
@@ -53,7 +53,7 @@ class Baseline(nn.Module):
     def add_to(
         self, residual: Float[Tensor, " atoms"], atomic_numbers: Int[Tensor, " atoms"]
     ) -> Float[Tensor, " atoms"]:
-        """Contribution of each atom, float64: what a network adds, in units of the scale, and the references."""
+        """Contribution of each atom, float64: the network's output times the scale, plus the reference."""
         return residual.to(torch.float64) * self.scale + self.of_atoms(atomic_numbers)
 
     def fit(
@@ -64,13 +64,13 @@ class Baseline(nn.Module):
         Values that are `given` are kept, and the others fitted to what they leave over.
 
         Args:
-            values: float64, finite.
-            composition: count of each element in each molecule, or any other weight of each element.
+            values: Labels, float64, finite.
+            composition: Count of each element in each molecule, or any other weight of each element.
 
         Returns:
-            What the references leave over.
+            The residuals, `values - composition @ references`.
         """
-        # The minimum-norm solution (gelsd) where elements cannot be told apart, as in frames of one molecule.
+        # gelsd gives the minimum-norm solution where labels cannot separate elements, as in frames of one molecule.
         design = composition.to(torch.float64)
         references = torch.tensor([self.given.get(symbol, 0.0) for symbol in self.elements], dtype=torch.float64)
         fitted = torch.tensor([symbol not in self.given for symbol in self.elements])
@@ -81,7 +81,7 @@ class Baseline(nn.Module):
         return values - design @ references
 
     def set_scale(self, residuals: Float[Tensor, "..."]) -> None:
-        """Sets the scale to the root mean square of `residuals`; one where that is zero or nothing is known."""
+        """Sets the scale to the root mean square of `residuals`, or to one if it is zero or there are no residuals."""
         size = residuals.square().mean().sqrt() if residuals.numel() else residuals.new_ones(())
         self.scale.fill_(float(size) if float(size) > 1e-12 else 1.0)
 
@@ -97,15 +97,15 @@ class Head(nn.Module, ABC):
     """Predicts one property of each molecule.
 
     Args:
-        widths: channels of the features that it reads.
-        elements: chemical symbols of the network's elements.
-        channels: width of the hidden layer of its readout.
+        widths: Numbers of channels of the features that it reads.
+        elements: Chemical symbols of the network's elements.
+        channels: Width of the hidden layer of its readout.
     """
 
     shape: tuple[int, ...] = ()
     """Shape of the property of one molecule."""
     periodic: bool = True
-    """Whether the property of a periodic system is defined."""
+    """Whether the property is defined for a periodic system."""
     sees_charge: bool = False
     """Whether it reads the total charge; no network does."""
     has_references: bool = False
@@ -127,8 +127,8 @@ class Head(nn.Module, ABC):
         """Sets baseline and scale from training labels.
 
         Args:
-            values: float64 labels in the internal unit, without missing ones.
-            composition: count of each element in each molecule.
+            values: Labels in the internal unit, float64, none missing.
+            composition: Count of each element in each molecule.
         """
 
 
@@ -136,7 +136,7 @@ def centre_of_nuclear_charge(molecules: Molecules) -> Float[Tensor, "molecules 3
     """Mean nuclear position weighted by nuclear charge, Angstrom: the origin that moments of charge refer to.
 
     Raises:
-        ValueError: for periodic systems, where moments depend on which image of an atom is looked at.
+        ValueError: for periodic systems, where moments depend on which image of an atom is taken.
     """
     if molecules.shifts is not None:
         raise ValueError(

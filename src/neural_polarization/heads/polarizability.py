@@ -15,11 +15,11 @@ from neural_polarization.polarization import Polarized
 class Polarizability(Head):
     """Polarizability tensor, alpha = sum_i a_i 1 + sym(v_i (x) x_i) + sym(v_i (x) w_i).
 
-    a_i comes from the scalars, on top of a reference value per element; v_i and w_i are gated sums of the displacement
-    and the vector features, if there are any; x_i is the atom's position from the centre of nuclear charge.
+    a_i comes from the scalars, plus a reference value per element. v_i and w_i are gated sums of the displacement and
+    of the vector features, if there are any. x_i is the position of the atom relative to the centre of nuclear charge.
 
     References:
-        K. T. Schütt, O. T. Unke, M. Gastegger, ICML 2021, eq. 14; the term v (x) w is ours: it needs no origin.
+        K. T. Schütt, O. T. Unke, M. Gastegger, ICML 2021, eq. 14. The term v (x) w is ours; it needs no origin.
     """
 
     shape: tuple[int, ...] = (3, 3)
@@ -48,7 +48,7 @@ class Polarizability(Head):
         return anisotropic.to(torch.float64) * self.baseline.scale + isotropic[:, None, None] * unit
 
     def fit(self, values: Float[Tensor, "molecules 3 3"], composition: Float[Tensor, "molecules elements"]) -> None:
-        """References of the isotropic part by least squares over the composition; scale of a component's rest."""
+        """Fits the references to the isotropic part by least squares; sets the scale from all components."""
         isotropic = values.diagonal(dim1=-2, dim2=-1).mean(-1)
         explained = isotropic - self.baseline.fit(isotropic, composition)
         self.baseline.set_scale(values - explained[:, None, None] * torch.eye(3, dtype=values.dtype))

@@ -13,7 +13,7 @@ from neural_polarization.polarization import Polarized
 
 
 class Atomwise(Head, ABC):
-    """Contributions of atoms: a perceptron of their scalars, on top of a reference value per element."""
+    """Contributions of atoms: a perceptron of the scalars of each atom, plus a reference value per element."""
 
     has_references: bool = True
 
@@ -28,9 +28,9 @@ class Atomwise(Head, ABC):
 
 
 class Extensive(Atomwise):
-    """Sum over the contributions of atoms.
+    """Sum of the contributions of atoms.
 
-    For energies, heat capacity, isotropic polarizability: what doubles with two molecules.
+    It is for properties that double when the molecule does: energies, heat capacity, isotropic polarizability.
     """
 
     of_atoms: bool = True
@@ -40,14 +40,14 @@ class Extensive(Atomwise):
         return self.total(atoms, molecules)
 
     def fit(self, values: Float[Tensor, " molecules"], composition: Float[Tensor, "molecules elements"]) -> None:
-        """References by least squares over the composition; scale of what they leave."""
+        """Fits the references to the composition by least squares, and sets the scale from the residuals."""
         self.baseline.set_scale(self.baseline.fit(values, composition))
 
 
 class Intensive(Atomwise):
-    """Mean over the contributions of atoms.
+    """Mean of the contributions of atoms.
 
-    For orbital energies and gaps: what stays with two molecules.
+    It is for properties that do not change when the molecule doubles: orbital energies and gaps.
     """
 
     def forward(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, " molecules"]:
@@ -55,6 +55,6 @@ class Intensive(Atomwise):
         return self.total(atoms, molecules) / atom_counts(molecules)
 
     def fit(self, values: Float[Tensor, " molecules"], composition: Float[Tensor, "molecules elements"]) -> None:
-        """References by least squares over the fractions of the elements; scale of what they leave."""
+        """Fits the references to the fractions of the elements by least squares; sets the scale from the residuals."""
         fractions = composition / composition.sum(-1, keepdim=True)
         self.baseline.set_scale(self.baseline.fit(values, fractions))

@@ -1,4 +1,4 @@
-"""Electronic spatial extent: the second moment of the electron density."""
+"""Electronic spatial extent, the second moment of the electron density."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,15 @@ from neural_polarization.polarization import Polarized
 
 
 class SpatialExtent(Head):
-    """<R^2> = sum_i (Z_i + g_i) |r_i - c|^2 + n_i (|p_i - c|^2 - |r_i - c|^2) + a_i: a part of each cloud has moved.
+    """Spatial extent, <R^2> = sum_i (Z_i + g_i) |r_i - c|^2 + n_i (|p_i - c|^2 - |r_i - c|^2) + a_i.
 
-    Z_i is the nuclear charge, g_i the electrons that the atom has gained, n_i those that sit at the moving point p_i
-    instead of the nucleus r_i, a_i the spread of the atom's own cloud, and c the centre of nuclear charge, the origin
-    of QM9's values. g_i is learned in tenths of an electron, a_i in units of the head's scale.
+    Z_i is the nuclear charge, g_i the number of electrons that the atom has gained, n_i the number of electrons at the
+    moving point p_i instead of the nucleus r_i, a_i the spread of the atom's own cloud, and c the centre of nuclear
+    charge, the origin of QM9's values. g_i is learned in tenths of an electron, a_i in units of the head's scale.
 
-    The core of an atom does not move, so n_i is learned. With all electrons at the moving point, a hundredth of an
-    Angstrom at the rim of a molecule would be worth more than the error of a trained model, and this head alone would
-    decide where the points go: with twelve targets at once the others paid for it (experiments/LOG.md).
+    The core of an atom does not move, so n_i is learned. If all electrons moved, a shift of a hundredth of an Angstrom
+    at the rim of a molecule would change <R^2> by more than the error of a trained model. This head alone would then
+    decide where the points go, at the expense of all other targets (docs/method.md).
     """
 
     periodic: bool = False
@@ -46,10 +46,10 @@ class SpatialExtent(Head):
         return sum_by_index(contributions, molecules.molecule_index, molecules.num_molecules)
 
     def fit(self, values: Float[Tensor, " molecules"], composition: Float[Tensor, "molecules elements"]) -> None:
-        """References and scale over the composition.
+        """Sets the scale from the labels, and leaves the references at zero.
 
-        The nuclear term is not known here, so the scale is that of the whole residual: an upper bound, which
-        only sets the unit of the loss. The references are left at zero.
+        The nuclear term is not known here, so the scale is that of the whole label per atom without its mean. This is
+        an upper bound, which only sets the unit of the loss.
         """
         per_atom = values / composition.sum(-1)
         self.baseline.set_scale(per_atom - per_atom.mean())

@@ -9,6 +9,7 @@ import ase
 import torch
 from ase.calculators.calculator import Calculator, all_changes
 
+from neural_polarization.charges import total_charge
 from neural_polarization.checkpoints import load_model
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.prediction import DISPLACEMENT, predict
@@ -22,7 +23,7 @@ class NeuralPolarizationCalculator(Calculator):
     Results are in ASE's units: eV, eV/Angstrom, e*Angstrom. Beside ASE's own properties `results` has
     `displacement`, (atoms, 3), Angstrom: where the electron clouds are relative to their nuclei. Molecules and fully
     periodic systems are understood; there is no stress, and no dipole of what is periodic. The total charge is
-    `atoms.info["charge"]`, e; only dipoles depend on it.
+    `atoms.info["charge"]`, e, or the sum of the initial charges (`charges.total_charge`); only dipoles depend on it.
 
     Args:
         model: a model, which is copied, or its checkpoint; a model of another package that was polarized serves too, if
@@ -85,7 +86,7 @@ class NeuralPolarizationCalculator(Calculator):
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; ASE itself does not look at the total charge."""
         changes: list[str] = list(super().check_state(atoms, tol))
-        if isinstance(self.atoms, ase.Atoms) and self.atoms.info.get("charge", 0) != atoms.info.get("charge", 0):
+        if isinstance(self.atoms, ase.Atoms) and total_charge(self.atoms) != total_charge(atoms):
             changes.append("charge")
         return changes
 

@@ -33,7 +33,7 @@ def add_parsers(subparsers: Any) -> None:
 def add_choice(command: argparse.ArgumentParser) -> None:
     """Adds the model and the structures that a command is about, as `chosen` understands them."""
     command.add_argument("checkpoint", metavar="MODEL.safetensors", nargs="?")
-    command.add_argument("structures", metavar="FILE", nargs="*", help=".xyz, .extxyz, .sdf, .mol or .smi")
+    command.add_argument("structures", metavar="FILE", nargs="*", help=".xyz, .sdf, .smi, or what ASE reads")
     command.add_argument("--pretrained", metavar="NAME", help="a model of the package instead of a file: small")
     command.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="a molecule; may be repeated")
     command.add_argument("--device", default="cpu", help="cpu or cuda")

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from neural_polarization.charges import total_charge
 from neural_polarization.knowledge import Departure, Outside, Watch
 from neural_polarization.models import FORCES, Predictor
 from neural_polarization.molecules import Molecules
-from neural_polarization.structures import check_structure, embedded_molecule, molecule_atoms
+from neural_polarization.structures import check_structure
+from neural_polarization.structures.smiles import embedded_molecule, molecule_atoms
 
 DISPLACEMENT = "displacement"
 """Name of the displacements in every output."""
@@ -182,7 +184,7 @@ def unseen_charges(model: Predictor, structures: Sequence[ase.Atoms]) -> str | N
     what its values are for.
     """
     seen = model.knowledge.charges if model.knowledge is not None else None
-    charges = [float(frame.info.get("charge", 0)) for frame in structures]
+    charges = [float(total_charge(frame)) for frame in structures]
     charged = sum(bool(charge) and (seen is None or (charge in seen and len(seen) > 1)) for charge in charges)
     blind = _blind(model)
     if not charged or not blind:

@@ -105,8 +105,20 @@ def _add_label(subparsers: Any) -> None:
 
 
 def _add_pack(subparsers: Any) -> None:
-    command = subparsers.add_parser("pack", help="files of labels to a data set to train on", allow_abbrev=False)
-    command.add_argument("labels", nargs="+", metavar="LABELS.h5")
+    command = subparsers.add_parser(
+        "pack", help="files of labels, or extended XYZ, to a data set to train on", allow_abbrev=False
+    )
+    command.add_argument(
+        "labels", nargs="+", metavar="FILE", help="LABELS.h5 of `npol label`; or one extended XYZ file or ASE database"
+    )
+    command.add_argument(
+        "--property",
+        nargs="+",
+        default=[],
+        metavar="NAME=KEY:UNIT",
+        help="labels of extended XYZ, for instance energy=E_dft:hartree; default: energy, forces and dipole",
+    )
+    command.add_argument("--group", metavar="KEY", help="of extended XYZ: equal for geometries of one molecule")
     command.add_argument("-o", "--output", required=True, metavar="SET.npz")
     command.add_argument("--densities", metavar="DENSITIES.npz", help="also fitted densities and orbital centroids")
     command.add_argument("--seed", type=int, default=0, help="of the split")
@@ -214,10 +226,18 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
 
 
 def _run_pack(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
-    from .packing import pack
+    from .packing import check_output, pack
 
     _no_more(rest)
     target = Path(arguments.output)
+    if not any(_is_hdf5(name) for name in arguments.labels):
+        if len(arguments.labels) != 1 or arguments.densities:
+            raise ValueError(
+                f"{arguments.labels[-1]}: is no file of labels (HDF5); of extended XYZ one file is packed at a time, "
+                "without densities"
+            )
+        check_output(target, [Path(arguments.labels[0])], arguments.overwrite)
+        return _pack_structures(Path(arguments.labels[0]), target, arguments.property, arguments.group)
     packed = pack(
         [Path(name) for name in arguments.labels],
         target,
@@ -230,6 +250,36 @@ def _run_pack(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
         f"polarizabilities, {packed.densities} densities; {packed.failed} failed and were left out\n"
     )
     return 0
+
+
+def _pack_structures(source: Path, target: Path, words: Sequence[str], group: str | None) -> int:
+    """Extended XYZ as a packed data set, so that its text is parsed once."""
+    from ..data.columns import PropertyConfig
+    from ..data.config import DataConfig
+    from ..data.packed import write_packed
+    from ..data.sources import open_dataset
+
+    properties: dict[str, PropertyConfig] = {}
+    for word in words:
+        name, equals, place = word.partition("=")
+        key, _, unit = place.partition(":")
+        if not (name and equals and key):
+            raise ValueError(f"--property {word!r}: expected NAME=KEY:UNIT such as energy=E_dft:hartree")
+        properties[name] = PropertyConfig(source=key, unit=unit or None)
+    config = DataConfig(format="extxyz", path=str(source), properties=properties or None, group=group, cache=False)
+    dataset = open_dataset(config)
+    write_packed(dataset, target)
+    sys.stdout.write(f"{dataset.reading}\n{target}: {len(dataset)} structures; train on it with format: packed\n")
+    return 0
+
+
+def _is_hdf5(name: str) -> bool:
+    """By the name where it is not there: the error that follows says so."""
+    path = Path(name)
+    if not path.is_file():
+        return path.suffix in (".h5", ".hdf5")
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n" or path.suffix in (".h5", ".hdf5")
 
 
 def _new_structures(arguments: argparse.Namespace) -> Path:

@@ -8,12 +8,12 @@ import ase.units
 import numpy as np
 from jaxtyping import Float
 
-from ..structures import force_field, molecule_atoms
+from ..structures.smiles import force_field, molecule_atoms
 from ..units import KILOCALORIE_PER_MOLE
 
 _SOFTEST = 0.8
-"""Lowest curvature, eV/Angstrom^2: a torsion is not a harmonic spring, and its straight displacement
-stretches bonds."""
+"""Lowest curvature, eV/Angstrom^2. A torsion is not a harmonic spring, and a straight displacement along it stretches
+bonds."""
 
 
 class ForceField:
@@ -24,24 +24,24 @@ class ForceField:
         self._field = force_field(molecule)
 
     def atoms(self) -> ase.Atoms:
-        """The structure as it is."""
+        """The structure at the present positions."""
         return molecule_atoms(self._molecule)
 
     def move_to(self, positions: Float[np.ndarray, "atoms 3"]) -> None:
-        """Put the atoms elsewhere (Angstrom)."""
+        """Moves the atoms to these positions (Angstrom)."""
         conformer = self._molecule.GetConformer()
         for atom, position in enumerate(positions.tolist()):
             conformer.SetAtomPosition(atom, position)
         self._field = force_field(self._molecule)
 
     def bonds(self) -> list[tuple[int, int]]:
-        """Bonded pairs."""
+        """Pairs of bonded atoms."""
         return [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in self._molecule.GetBonds()]
 
     def energy_and_forces(self, positions: Float[np.ndarray, "atoms 3"]) -> tuple[float, Float[np.ndarray, "atoms 3"]]:
-        """Energy (eV) and forces (eV/Angstrom) of the atoms elsewhere (Angstrom)."""
+        """Energy (eV) and forces (eV/Angstrom) at these positions (Angstrom)."""
         coordinates = positions.ravel().tolist()
-        # RDKit keeps distances between calls; only the energy makes them anew, without it gradients are wrong.
+        # RDKit keeps distances between calls. Only the energy computes them anew; without it gradients are wrong.
         energy = self._field.CalcEnergy(coordinates)
         gradient = np.array(self._field.CalcGrad(coordinates)).reshape(positions.shape)
         return energy * KILOCALORIE_PER_MOLE, -gradient * KILOCALORIE_PER_MOLE
@@ -65,11 +65,11 @@ class ForceField:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What still counts as the same molecule, relative to the relaxed structure.
+    """Limits within which a structure counts as the same molecule as the relaxed one.
 
     Attributes:
-        shortest, longest: bond length over relaxed bond length.
-        contact: distance of atoms that are not bonded, Angstrom.
+        shortest, longest: Limits of a bond length divided by the relaxed bond length.
+        contact: Smallest distance of atoms that are not bonded, Angstrom.
     """
 
     shortest: float = 0.8
@@ -80,22 +80,21 @@ class Tolerance:
 def thermal_frames(
     field: ForceField, frames: int, temperature: float, seed: int, tolerance: Tolerance | None = None
 ) -> list[ase.Atoms]:
-    """The relaxed structure, then classical harmonic samples at a temperature.
+    """The relaxed structure, followed by classical harmonic samples at a temperature.
 
-    A displacement x is drawn from exp(-x H x / 2 kT) with H the force field's second derivatives, without
-    translations and rotations: the classical distribution of positions, in which masses play no part. Modes
-    softer than 0.8 eV/Angstrom^2 are taken as that stiff. Frames with a broken bond or a contact are drawn
-    again.
+    A displacement x is drawn from exp(-x H x / 2 kT), where H are the second derivatives of the force field, without
+    translations and rotations. This is the classical distribution of positions, which does not depend on masses. Modes
+    softer than 0.8 eV/Angstrom^2 get that curvature. Frames with a broken bond or a close contact are drawn again.
 
     Args:
-        field: at its minimum.
-        frames: number of structures, the relaxed one included.
-        temperature: kelvin.
-        seed: of the random numbers.
-        tolerance: limits on bonds and contacts.
+        field: Force field at its minimum.
+        frames: Number of structures, the relaxed one included.
+        temperature: Temperature, kelvin.
+        seed: Seed of the random numbers.
+        tolerance: Limits on bonds and contacts.
 
     Raises:
-        ValueError: for a negative temperature, or where almost every sample breaks a bond.
+        ValueError: for a negative temperature, or if almost every sample breaks a bond.
     """
     if temperature < 0:
         raise ValueError(f"temperature: expected kelvin, at least 0, got {temperature}")
@@ -107,7 +106,7 @@ def thermal_frames(
     internal = _internal_space(relaxed.positions)
     curvature, modes = np.linalg.eigh(internal.T @ field.hessian() @ internal)
     widths = np.sqrt(ase.units.kB * temperature / np.maximum(curvature, _SOFTEST))
-    # The symmetric root does not depend on how the solver turns modes of equal curvature into each other.
+    # The symmetric root does not depend on which basis the solver chooses for modes of equal curvature.
     spread = internal @ modes @ np.diag(widths) @ modes.T @ internal.T
     generator = np.random.default_rng(seed)
     bonds = np.array(field.bonds())

@@ -1,4 +1,4 @@
-"""Structures that a molecule visits at a temperature: frames of molecular dynamics in a force field."""
+"""Frames of molecular dynamics in a force field: structures of a molecule at a temperature."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,28 +11,28 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.md.langevin import Langevin
 
 from ..errors import DataError
-from ..structures import embedded_molecule
+from ..structures.smiles import embedded_molecule
 from .displacement import ForceField, Tolerance, same_molecule
 
 _STEP = 0.5
-"""Femtoseconds: a twentieth of the period of an O-H bond."""
+"""Time step in femtoseconds, a twentieth of the period of an O-H bond."""
 
 _FRICTION = 0.02
-"""Per femtosecond: a molecule forgets its velocities within 50 fs, and frames further apart are nearly independent."""
+"""Friction per femtosecond. Velocities decay within 50 fs, so that frames further apart are nearly independent."""
 
 _WHOLE = Tolerance(shortest=0.5, longest=2.0, contact=0.5)
 
 
 @dataclass(frozen=True)
 class Dynamics:
-    """How frames are drawn.
+    """Settings of the dynamics.
 
     Attributes:
-        frames: number of structures of each molecule.
-        temperature: kelvin.
-        interval: time between frames, femtoseconds.
-        warm_up: time before the first frame, femtoseconds; the dynamics starts at rest at the minimum.
-        seed: of embedding and thermostat.
+        frames: Number of structures of each molecule.
+        temperature: Temperature, kelvin.
+        interval: Time between frames, femtoseconds.
+        warm_up: Time before the first frame, femtoseconds. The dynamics starts at rest at the minimum.
+        seed: Seed of the embedding and of the thermostat.
     """
 
     frames: int
@@ -62,7 +62,7 @@ class _InForceField(Calculator):
     def calculate(
         self, atoms: ase.Atoms | None = None, properties: Any = None, system_changes: Any = all_changes
     ) -> None:
-        """Called by ASE."""
+        """Computes energy and forces; ASE calls it."""
         super().calculate(atoms, properties, system_changes)
         structure: Any = self.atoms  # a copy that ASE keeps
         energy, forces = self._field.energy_and_forces(structure.positions)
@@ -70,11 +70,11 @@ class _InForceField(Calculator):
 
 
 def sample(smiles: Sequence[str], dynamics: Dynamics) -> list[ase.Atoms]:
-    """Frames of Langevin dynamics of each molecule in MMFF94 (UFF where that lacks parameters).
+    """Frames of Langevin dynamics of each molecule in MMFF94, or in UFF if MMFF94 lacks parameters.
 
     Args:
-        smiles: of the molecules.
-        dynamics: how many frames, at which temperature, how far apart.
+        smiles: SMILES of the molecules.
+        dynamics: Settings of the dynamics.
 
     Raises:
         DataError: for a SMILES that cannot be read or embedded, or a temperature at which bonds break.
@@ -99,13 +99,13 @@ def _frames(field: ForceField, name: str, dynamics: Dynamics) -> list[ase.Atoms]
         temperature_K=dynamics.temperature,
         friction=_FRICTION / ase.units.fs,
         rng=generator,
-        fixcm=False,  # it may drift: frames are centred
+        fixcm=False,  # the molecule may drift, because frames are centred
     )
     frames: list[ase.Atoms] = []
     for frame in range(dynamics.frames):
-        with np.errstate(over="ignore", invalid="ignore"):  # of a molecule that flies apart: an error below
+        with np.errstate(over="ignore", invalid="ignore"):  # a molecule that flies apart is an error below
             integrator.run(round((dynamics.interval if frame else dynamics.warm_up) / _STEP))
-        atoms = relaxed.copy()  # with its charge
+        atoms = relaxed.copy()  # keeps the charge
         atoms.positions = moving.positions - moving.positions.mean(axis=0)
         if not (np.isfinite(atoms.positions).all() and same_molecule(relaxed, atoms, bonds, _WHOLE)):
             raise DataError(

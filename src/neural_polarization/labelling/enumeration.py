@@ -8,7 +8,7 @@ import ase
 import numpy as np
 
 from ..errors import DataError
-from ..structures import embedded_molecule
+from ..structures.smiles import embedded_molecule
 from .displacement import ForceField, thermal_frames
 
 _VALENCE = {"C": 4, "N": 3, "O": 2, "F": 1}
@@ -17,12 +17,12 @@ _BOND_ORDERS = (1, 2, 3)
 
 @dataclass(frozen=True)
 class Sampling:
-    """How structures are drawn for each molecule.
+    """Settings of the structures that are drawn for each molecule.
 
     Attributes:
-        frames: structures per molecule; the first is relaxed, the others are thermally displaced.
-        temperature: of the displacements, kelvin.
-        seed: of embedding and displacements.
+        frames: Number of structures per molecule. The first is relaxed, the others are thermally displaced.
+        temperature: Temperature of the displacements, kelvin.
+        seed: Seed of the embedding and of the displacements.
     """
 
     frames: int = 8
@@ -33,18 +33,16 @@ class Sampling:
 def enumerate_smiles(heavy_atoms: int, strained: bool = False) -> list[str]:
     """Every neutral closed-shell molecule of C, N, O, F and H with 1 to `heavy_atoms` heavy atoms.
 
-    Molecules are grown as trees, atom by atom with bonds of order 1 to 3, and rings are closed on every
-    tree; equal molecules are recognised by their canonical SMILES. Each atom has its ordinary valence
-    (C 4, N 3, O 2, F 1), the rest is filled with hydrogen. Stereoisomers are not told apart. O=O is left
-    out: its ground state is a triplet.
+    Molecules grow as trees, atom by atom with bonds of order 1 to 3, and then rings are closed on every tree. Equal
+    molecules are recognised by their canonical SMILES. Each atom has its ordinary valence (C 4, N 3, O 2, F 1), which
+    hydrogen atoms fill up. Stereoisomers are not distinguished. O=O is left out, because its ground state is a triplet.
 
     Args:
-        heavy_atoms: at least 1. The number of molecules grows tenfold with each atom.
-        strained: whether to keep rings of fewer than eight atoms with a triple bond or cumulated double
-            bonds.
+        heavy_atoms: Largest number of heavy atoms, at least 1. Each atom more gives about ten times as many molecules.
+        strained: Whether to keep rings of fewer than eight atoms with a triple bond or cumulated double bonds.
 
     Returns:
-        SMILES, smaller molecules first, then in alphabetical order.
+        SMILES, sorted by size and then alphabetically.
 
     Raises:
         ValueError: for fewer than one heavy atom.
@@ -67,10 +65,10 @@ def choose(smiles: Sequence[str], smallest: int = 1, largest_sample: int | None 
     """A part of an enumeration.
 
     Args:
-        smiles: from `enumerate_smiles`.
-        smallest: molecules with fewer heavy atoms are left out.
-        largest_sample: of the molecules with the most heavy atoms, keep so many, drawn at random.
-        seed: of the drawing.
+        smiles: SMILES from `enumerate_smiles`.
+        smallest: Smallest number of heavy atoms of the molecules that are kept.
+        largest_sample: Number of molecules that are kept, at random, of those with the most heavy atoms.
+        seed: Seed of the random choice.
     """
     chem = _rdkit()
     sizes = [int(chem.MolFromSmiles(name).GetNumHeavyAtoms()) for name in smiles]
@@ -86,17 +84,16 @@ def choose(smiles: Sequence[str], smallest: int = 1, largest_sample: int | None 
 def structures(
     smiles: Sequence[str], sampling: Sampling, relax: Callable[[ase.Atoms], ase.Atoms] | None = None
 ) -> list[ase.Atoms]:
-    """Relaxed and displaced structures, in rounds: one frame of each molecule, then the next of each.
+    """Relaxed and displaced structures in rounds: one frame of each molecule, then the next frame of each.
 
-    So any beginning of the list is a balanced set. `atoms.info` holds "smiles", "molecule" (the place in
-    `smiles`), "frame" (0 is relaxed) and "heavy_atoms". Molecules that cannot be embedded (some bicycles) are
-    left out.
+    Any beginning of the list is therefore a balanced set. `atoms.info` holds "smiles", "molecule" (the place in
+    `smiles`), "frame" (0 is relaxed) and "heavy_atoms". Molecules that cannot be embedded (some bicycles) are left out.
 
     Args:
-        smiles: of the molecules.
-        sampling: frames, temperature, seed.
-        relax: moves a structure to a better minimum than the force field's; frames are displaced from there, with
-            the force field's curvature.
+        smiles: SMILES of the molecules.
+        sampling: Frames, temperature, seed.
+        relax: Function that moves a structure to a better minimum than that of the force field. Frames are displaced
+            from there, with the curvature of the force field.
     """
     per_molecule: list[list[ase.Atoms]] = []
     for molecule, name in enumerate(smiles):
@@ -138,7 +135,7 @@ def _grown(trees: Iterable[str]) -> set[str]:
 
 
 def _closed(trees: Iterable[str]) -> set[str]:
-    """The trees and every molecule that more bonds between their atoms make."""
+    """The trees, and every molecule that further bonds between their atoms give."""
     chem = _rdkit()
     found, edge = set(trees), set(trees)
     while edge:

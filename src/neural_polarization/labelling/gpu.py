@@ -1,4 +1,4 @@
-"""Graphics processors through gpu4pyscf, where both are present."""
+"""Calculations on a graphics processor with gpu4pyscf, if both are present."""
 
 import importlib
 from typing import Any
@@ -11,16 +11,16 @@ def available() -> bool:
     try:
         importlib.import_module("gpu4pyscf")
         return int(importlib.import_module("cupy").cuda.runtime.getDeviceCount()) > 0
-    except Exception:  # a driver that does not fit raises errors of cupy's own
+    except Exception:  # with an unsuitable driver cupy raises its own errors
         return False
 
 
 def check(level: Level) -> None:
-    """Raises where a level cannot be computed on this machine's graphics processor.
+    """Raises an error if a level cannot be computed on this machine's graphics processor.
 
     Raises:
         RuntimeError: without gpu4pyscf or without a device.
-        ValueError: for a basis that mixes Cartesian d with pure f functions, which gpu4pyscf cannot.
+        ValueError: for a basis that mixes Cartesian d with pure f functions, which gpu4pyscf does not support.
     """
     if level.cartesian_d:
         raise ValueError(
@@ -39,5 +39,5 @@ def to_gpu(scf: Any) -> Any:
 
 
 def to_cpu(scf: Any) -> Any:
-    """The same calculation, results included, back in ordinary memory."""
+    """The same calculation, with its results, in ordinary memory."""
     return scf.to_cpu()

@@ -1,4 +1,4 @@
-"""Many structures: worker processes or a Dask cluster, progress, restart."""
+"""Labels for many structures, with worker processes or a Dask cluster, progress, and restart."""
 
 import multiprocessing
 import os
@@ -32,7 +32,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: labels, or the reason why there are none."""
+    """Result of a job: labels, or the reason why there are none."""
 
     job: Job
     labels: Labels
@@ -45,10 +45,10 @@ class Summary:
     """Counts of a run.
 
     Attributes:
-        done: structures labelled in this run.
-        failed: structures that got no labels in this run.
-        skipped: structures that were in the file already, with labels or as failed, or occurred twice.
-        labelled: structures that have labels in the file now, whenever they were made.
+        done: Number of structures that were labelled in this run.
+        failed: Number of structures that got no labels in this run.
+        skipped: Number of structures that occurred twice or were in the file already, with labels or as failed.
+        labelled: Number of structures with labels in the file now, from this run or an earlier one.
     """
 
     done: int
@@ -61,7 +61,7 @@ _warm = WarmStart()
 
 
 def perform(job: Job) -> Outcome:
-    """Compute one job; whatever goes wrong with the molecule becomes a reason, not an exception."""
+    """Computes one job. A failure becomes the reason in the outcome, not an exception."""
     start = time.process_time()
     try:
         labels, reason = compute(job.atoms, job.request, job.key, _warm), ""
@@ -82,15 +82,15 @@ def run(
     retry_failed: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> Summary:
-    """Label structures into a file; what is in the file already is not computed again.
+    """Labels structures and writes the labels to a file, without computing again what is in the file already.
 
     Args:
-        structures: in the order in which they should be done.
-        request: what to compute.
-        path: HDF5 file, made or continued.
-        engine: `processes(...)`, `dask_cluster(...)` or `serial`.
-        retry_failed: whether structures recorded as failed are tried again.
-        report: gets one line per structure; to standard error by default.
+        structures: Structures in the order in which they should be computed.
+        request: Level, accuracy and quantities to compute.
+        path: HDF5 file, which is made or continued.
+        engine: Engine that performs the jobs: `processes(...)`, `dask_cluster(...)` or `serial`.
+        retry_failed: Whether structures that are recorded as failed are tried again.
+        report: Function that is called with one line per structure. By default it prints to standard error.
     """
     tell = report or _to_stderr
     done = failed = 0
@@ -127,7 +127,7 @@ def run(
 
 
 def serial(jobs: Sequence[Job]) -> Iterator[Outcome]:
-    """One job after the other in this process."""
+    """Performs one job after the other in this process."""
     return map(perform, jobs)
 
 
@@ -141,7 +141,7 @@ def processes(workers: int) -> Engine:
         raise ValueError(f"workers: expected at least 1, got {workers}")
 
     def engine(jobs: Sequence[Job]) -> Iterator[Outcome]:
-        # Threads are counted when a library is loaded: in the environment of the child, before its imports.
+        # Libraries read the number of threads when they are loaded, so it has to be in the child's environment before.
         for name in _THREAD_VARIABLES:
             os.environ[name] = "1"
         with ProcessPoolExecutor(
@@ -157,7 +157,8 @@ def _as_completed(pool: ProcessPoolExecutor, jobs: Sequence[Job], workers: int) 
     running: set[Future[Outcome]] = set()
     try:
         while True:
-            # Only a few at a time: an interrupt then has little to cancel, and order is kept roughly.
+            # Only a few jobs are submitted at a time, so that an interrupt has little to cancel and the order is about
+            # kept.
             while len(running) < 2 * workers and (job := next(waiting, None)) is not None:
                 running.add(pool.submit(perform, job))
             if not running:
@@ -182,8 +183,8 @@ def dask_cluster(scheduler: str | None, workers: int = 1) -> Engine:
     `dask.distributed.SSHCluster`; their workers need this package with the extra `dft`.
 
     Args:
-        scheduler: address such as "tcp://10.0.0.1:8786"; None starts a local cluster.
-        workers: of the local cluster.
+        scheduler: Address of the scheduler, such as "tcp://10.0.0.1:8786"; None starts a local cluster.
+        workers: Number of workers of the local cluster.
 
     Raises:
         ImportError: without Dask.
@@ -219,7 +220,7 @@ def _one_thread() -> None:
 
 
 def _worker(parent: int) -> None:
-    """Prepare a worker process; it ends with its parent, also where that is killed."""
+    """Prepares a worker process so that it ends with its parent, even if the parent is killed."""
     _one_thread()
 
     def watch() -> None:

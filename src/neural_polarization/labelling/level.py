@@ -1,16 +1,14 @@
-"""Level of theory: what a name such as "B3LYP/6-31G(2df,p)" means, down to the last function.
+"""Level of theory: the exact functional and basis functions of a name such as "B3LYP/6-31G(2df,p)".
 
-The name has to mean what the published data mean. QM9 was computed with Gaussian, and Gaussian's
-B3LYP/6-31G(2df,p) differs in three ways from what PySCF makes of the same name (all three were found by
-comparison with QM9's published energies, which are then met to about 1e-6 hartree; see
-`experiments/labelling/qm9_agreement.py`):
+The name has to mean the same as in the published data. QM9 was computed with Gaussian, whose B3LYP/6-31G(2df,p)
+differs in three ways from PySCF's. A comparison with QM9's published energies
+(`experiments/labelling/qm9_agreement.py`) showed all three:
 
-- the local correlation inside B3LYP is VWN-III (PySCF: "b3lypg"), 36 millihartree away from VWN-5 for
-  methane;
-- Pople's basis sets with 6-31G at their root take six Cartesian d functions but seven pure f functions
-  (Gaussian's "6D, 7F"), which PySCF cannot mix; `pure_shells` gives the projection that does;
-- two d shells are made by splitting the exponent of 6-31G(d): 2 a and a / 2 with a = 0.8 for C, N, O, F.
-  PySCF splits the exponents that belong to 6-311G.
+- the local correlation inside B3LYP is VWN-III (PySCF: "b3lypg"), not VWN-5;
+- Pople's basis sets derived from 6-31G have six Cartesian d functions but seven pure f functions
+  (Gaussian's "6D, 7F"). PySCF cannot mix them; `pure_shells` gives the projection that does;
+- two d shells come from splitting the exponent a of 6-31G(d) into 2 a and a / 2, with a = 0.8 for C, N, O, F.
+  PySCF splits the exponents of 6-311G.
 
 References:
     R. Ramakrishnan, P. O. Dral, M. Rupp, O. A. von Lilienfeld, Sci. Data 1, 140022 (2014).
@@ -30,6 +28,8 @@ import scipy.linalg
 from ase.data import atomic_numbers
 from jaxtyping import Float
 
+from ..errors import require
+
 _POPLE = re.compile(r"^(3-21|4-31|6-31)(\+{0,2})G(?P<polarization>\*{0,2}|\(.*\))$", re.IGNORECASE)
 _HEAVY_POLARIZATION = re.compile(r"^\((?P<d>[23])d")
 _PSEUDOPOTENTIAL = re.compile(r"cc-?pw?c?v[dtq56]z-?pp", re.IGNORECASE)
@@ -37,11 +37,11 @@ _PSEUDOPOTENTIAL = re.compile(r"cc-?pw?c?v[dtq56]z-?pp", re.IGNORECASE)
 _STEEPEST = 1.5
 """Least exponent, over Z^2, of the steepest s function of a basis that describes the 1s electrons.
 
-All-electron sets that PySCF knows have 1.6 (STO-3G) and more; sets for a core potential, as a rule, far less.
+All-electron sets in PySCF have 1.6 (STO-3G) and more. Sets for a core potential usually have far less.
 """
 
 Shell: TypeAlias = list[float | int | list[float]]
-"""One shell as PySCF wants it: [l, [exponent, coefficient, ...], ...]."""
+"""One shell in PySCF's format: [l, [exponent, coefficient, ...], ...]."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Level:
     """A method and a basis set.
 
     Attributes:
-        method: name of a density functional, or "HF". "B3LYP" is Gaussian's (VWN-III).
-        basis: name of a basis set.
+        method: Name of a density functional, or "HF". "B3LYP" is Gaussian's (VWN-III).
+        basis: Name of a basis set.
     """
 
     method: str
@@ -61,7 +61,7 @@ class Level:
         """The level that "METHOD/BASIS" names.
 
         Raises:
-            ValueError: where the name has not exactly one slash with something on both sides.
+            ValueError: if the name does not have exactly one slash with text on both sides.
 
         Example:
             >>> Level.parse("B3LYP/6-31G(2df,p)")
@@ -77,11 +77,12 @@ class Level:
 
     @property
     def functional(self) -> str:
-        """The name that PySCF knows the method by.
+        """The name of the method in PySCF.
 
         Raises:
             ValueError: for a functional that PySCF (libxc) does not know.
         """
+        require("pyscf", "dft", "labels from density functional theory")
         from pyscf.dft import libxc
 
         name = "b3lypg" if self.method.upper() == "B3LYP" else self.method
@@ -102,7 +103,7 @@ class Level:
         return _POPLE.match(self.basis) is not None
 
     def check(self, elements: Iterable[str]) -> None:
-        """Raises what a calculation would raise later: a method, basis or element that cannot be (ValueError)."""
+        """Raises early what a calculation would raise: ValueError for an unknown method, basis or element."""
         _ = self.functional
         self.shells(sorted(set(elements)))
 
@@ -110,9 +111,10 @@ class Level:
         """The basis functions of each element.
 
         Raises:
-            ValueError: for a basis that PySCF does not know, or not for one of the elements, and for one that is made
-                for an effective core potential: all electrons are computed here.
+            ValueError: for a basis that PySCF does not know or that lacks one of the elements, and for a basis that is
+                made for an effective core potential, because here all electrons are computed.
         """
+        require("pyscf", "dft", "labels from density functional theory")
         from pyscf import gto
         from pyscf.lib.exceptions import BasisNotFoundError
 
@@ -120,7 +122,7 @@ class Level:
         for element in sorted(set(elements)):
             try:
                 with warnings.catch_warnings():
-                    # An advice to install another package with more basis sets; the error below says enough.
+                    # PySCF's advice to install another package with more basis sets; the error below is enough.
                     warnings.filterwarnings("ignore", "Basis may be available", UserWarning)
                     shells[element] = gto.basis.load(self.basis, element)
             except (BasisNotFoundError, KeyError, RuntimeError, OSError) as error:
@@ -152,27 +154,27 @@ class Level:
 
 @lru_cache(maxsize=256)
 def _has_core_potential(basis: str, element: str) -> bool:
-    """Whether there is a core potential of the name of the basis."""
+    """Whether PySCF knows a core potential with the name of the basis."""
     from pyscf import gto
 
     if _PSEUDOPOTENTIAL.search(basis):
-        return True  # PySCF has the potentials of some of these only
+        return True  # PySCF has the potentials of only some of these
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "ECP may be available", UserWarning)
             return bool(gto.basis.load_ecp(basis, element))
     except (RuntimeError, TypeError, KeyError, OSError):
-        return False  # what it raises, depending on the name, for a basis that comes without potentials
+        return False  # depending on the name, PySCF raises one of these for a basis without potentials
 
 
 def _lacks_core(shells: Sequence[Shell], element: str) -> bool:
-    """Whether the basis is too smooth for the 1s electrons: some have potentials of another name (GTH, ccECP, BFD)."""
+    """Whether the basis is too smooth for 1s electrons; some potentials have another name (GTH, ccECP, BFD)."""
     steepest = max((_exponent(function) for shell in shells if shell[0] == 0 for function in shell[1:]), default=0.0)
     return steepest < _STEEPEST * atomic_numbers[element] ** 2
 
 
 def _exponent(function: float | list[float]) -> float:
-    return function[0] if isinstance(function, list) else 0.0  # a number is the kappa of a spinor
+    return function[0] if isinstance(function, list) else 0.0  # a number here is the kappa of a spinor
 
 
 def pure_shells(angular_momenta: Sequence[int]) -> Float[np.ndarray, "cartesian functions"]:

@@ -1,4 +1,4 @@
-"""Kohn-Sham calculations as PySCF objects: the one place that knows how PySCF is driven."""
+"""Kohn-Sham calculations as PySCF objects; all calls that set up PySCF are here."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FIELD_UNIT = HARTREE / BOHR
 class Grid:
     """Quadrature points around each atom: radial shells and directions (a Lebedev number).
 
-    Inner shells take fewer directions (Treutler and Ahlrichs' pruning).
+    Inner shells have fewer directions (the pruning of Treutler and Ahlrichs).
     """
 
     hydrogen: tuple[int, int]
@@ -36,21 +36,22 @@ FINEST = Grid((60, 434), (90, 590))
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How well the equations are solved; the level says which equations.
+    """Numerical accuracy of a calculation; the level gives the equations.
 
     Attributes:
-        grid: of energy and forces. `LEAN` leaves errors of some 1e-6 hartree and 5e-4 eV/Angstrom (rms; 2e-3
-            at most) against `FINEST`.
-        response_grid: of the second derivative of the exchange-correlation energy in the polarizability;
-            `SMALL` leaves 1e-5 of the value.
-        response_convergence: residual of the first-order orbitals; 1e-4 leaves 1e-6 of the polarizability.
-        convergence: of the energy, hartree.
-        gradient_convergence: norm of the orbital gradient, hartree.
-        density_fitting: whether Coulomb and exchange go through an auxiliary basis (def2-universal-jkfit):
-            two to three times faster forces, energies off by some 1e-5 hartree (nearly constant for a
-            molecule), forces by about 1e-3 eV/Angstrom.
-        max_cycles: iterations before the second-order solver is tried.
-        max_memory: MB that one process may use for integrals.
+        grid: Grid for energy and forces. Compared with `FINEST`, `LEAN` has errors of about 1e-6 hartree and 5e-4
+            eV/Angstrom (rms; 2e-3 at most).
+        response_grid: Grid for the second derivative of the exchange-correlation energy in the polarizability. `SMALL`
+            has a relative error of 1e-5.
+        response_convergence: Residual of the first-order orbitals. 1e-4 gives the polarizability to a relative error of
+            1e-6.
+        convergence: Change of the energy at convergence, hartree.
+        gradient_convergence: Norm of the orbital gradient at convergence, hartree.
+        density_fitting: Whether Coulomb and exchange energies use an auxiliary basis (def2-universal-jkfit). Forces are
+            two to three times faster. Energies have errors of about 1e-5 hartree (nearly constant for a molecule), and
+            forces of about 1e-3 eV/Angstrom.
+        max_cycles: Number of iterations before the second-order solver is tried.
+        max_memory: Memory that one process may use for integrals, MB.
     """
 
     grid: Grid = FINE
@@ -67,10 +68,10 @@ class Accuracy:
             raise ValueError(f"max_cycles: expected at least 1, got {self.max_cycles}")
 
     def check(self, elements: Iterable[str]) -> None:
-        """Raises where density fitting has no functions for the inner electrons of an element (ValueError).
+        """Raises ValueError if density fitting has no functions for the inner electrons of an element.
 
-        From rubidium on the auxiliary basis is made for effective core potentials: with all electrons, energies of
-        HI are off by 2000 eV and forces by several eV/Angstrom.
+        From rubidium on, the auxiliary basis is made for effective core potentials. With all electrons, energies would
+        be wrong by thousands of eV, and forces by several eV/Angstrom.
         """
         heavy = sorted(symbol for symbol in set(elements) if atomic_numbers[symbol] > atomic_numbers["Kr"])
         if self.density_fitting and heavy:
@@ -88,7 +89,7 @@ FAST = Accuracy(
     gradient_convergence=1e-4,
     density_fitting=True,
 )
-"""What the data set of this repository was made with."""
+"""Accuracy of the data set of this repository."""
 
 EXACT = Accuracy(
     grid=FINEST,
@@ -97,7 +98,7 @@ EXACT = Accuracy(
     convergence=1e-10,
     gradient_convergence=1e-6,
 )
-"""For comparison with published numbers."""
+"""Accuracy for comparisons with published numbers."""
 
 
 def build_molecule(atoms: ase.Atoms, level: Level, accuracy: Accuracy) -> Any:
@@ -121,10 +122,10 @@ def mean_field(molecule: Any, level: Level, accuracy: Accuracy, field: Float[np.
     """An unconverged Kohn-Sham object: restricted where all electrons are paired.
 
     Args:
-        molecule: from `build_molecule`.
-        level: functional and basis.
-        accuracy: grids, convergence, density fitting.
-        field: homogeneous electric field, V/Angstrom; the energy gains - dipole . field.
+        molecule: PySCF's molecule, from `build_molecule`.
+        level: Functional and basis.
+        accuracy: Grids, convergence, density fitting.
+        field: Homogeneous electric field, V/Angstrom; it adds - dipole . field to the energy.
     """
     from pyscf import dft
 
@@ -145,7 +146,7 @@ def mean_field(molecule: Any, level: Level, accuracy: Accuracy, field: Float[np.
 
 
 def build_grid(molecule: Any, grid: Grid) -> Any:
-    """PySCF's grid object for a molecule; points are made at first use.
+    """PySCF's grid object for a molecule; its points are computed at first use.
 
     References:
         O. Treutler, R. Ahlrichs, J. Chem. Phys. 102, 346 (1995).
@@ -164,8 +165,8 @@ def build_grid(molecule: Any, grid: Grid) -> Any:
 def _orthogonal_functions(molecule: Any, overlap: Any) -> Any:
     """Canonical orthogonalization inside the space of allowed functions.
 
-    PySCF diagonalizes, extrapolates and rotates in the space that this matrix spans: this is how shells
-    of Cartesian d and pure f functions are mixed.
+    PySCF diagonalizes, extrapolates and rotates in the space that this matrix spans. In this way shells of Cartesian d
+    and of pure f functions are mixed.
     """
     angular_momenta = [
         int(molecule.bas_angular(shell)) for shell in range(molecule.nbas) for _ in range(molecule.bas_nctr(shell))

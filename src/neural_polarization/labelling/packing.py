@@ -64,7 +64,7 @@ def pack(
     """
     for output in (target, densities):
         if output is not None:
-            _check_output(output, sources, overwrite)
+            check_output(output, sources, overwrite)
     if densities is not None and densities.resolve() == target.resolve():
         raise ValueError(f"{densities}: densities are a file of their own; give them another path than the data set")
     description = _description(sources)
@@ -95,7 +95,13 @@ def pack(
     )
 
 
-def _check_output(path: Path, sources: Sequence[Path], overwrite: bool) -> None:
+def check_output(path: Path, sources: Sequence[Path], overwrite: bool) -> None:
+    """Raises where a packed file cannot be written: the arguments are those of `pack`.
+
+    Raises:
+        ValueError: for another ending, or one of the sources.
+        FileExistsError: where the file is there and `overwrite` is not set.
+    """
     if path.resolve() in {source.resolve() for source in sources}:
         raise ValueError(f"{path}: is one of the files of labels, which would be lost; give another path")
     if path.suffix != ".npz":
@@ -140,8 +146,8 @@ def _main_arrays(records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
         "frame": np.array([int(record.atoms.info.get("frame", 0)) for record in records], np.int32),
     }
     charges = np.array([float(record.atoms.info.get("charge", 0)) for record in records])
-    if charges.any():
-        arrays["charge"] = charges
+    spins = np.array([float(record.atoms.info.get("spin", 0)) for record in records])
+    arrays |= {name: values for name, values in (("charge", charges), ("spin", spins)) if values.any()}
     table: dict[str, dict[str, Any]] = {}
     for name, definition in DEFINITIONS.items():
         if not definition.trainable or not any(name in record.labels for record in records):

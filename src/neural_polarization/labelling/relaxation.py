@@ -14,7 +14,7 @@ class DensityFunctional(Calculator):
     """Energy, forces and dipole of a structure as an ASE calculator.
 
     Args:
-        request: level and accuracy; forces are always computed.
+        request: Level and accuracy. Forces are always computed.
     """
 
     implemented_properties = ["energy", "forces", "dipole"]  # noqa: RUF012 - ASE's interface
@@ -30,7 +30,7 @@ class DensityFunctional(Calculator):
         properties: Any = None,
         system_changes: Any = all_changes,
     ) -> None:
-        """Compute everything for `atoms`; called by ASE."""
+        """Computes all properties of `atoms`; ASE calls it."""
         super().calculate(atoms, properties, system_changes)
         structure: Any = self.atoms  # a copy that ASE keeps
         labels = compute(structure, self._request, warm=self._warm)
@@ -45,13 +45,13 @@ def relax(atoms: ase.Atoms, request: Request, force: float = 0.01, steps: int = 
     """The structure at the nearest minimum.
 
     Args:
-        atoms: where to start; left as it is.
-        request: level and accuracy.
-        force: largest force component that is left, eV/Angstrom.
-        steps: at most.
+        atoms: Structure to start from, which is not changed.
+        request: Level and accuracy.
+        force: Largest force component at the minimum, eV/Angstrom.
+        steps: Largest number of steps.
 
     Raises:
-        NotConvergedError: where the forces are still larger after so many steps.
+        NotConvergedError: if the forces are still larger after the last step.
     """
     relaxed = ase.Atoms(atoms.numbers, np.array(atoms.positions), info=dict(atoms.info))
     relaxed.calc = DensityFunctional(request)

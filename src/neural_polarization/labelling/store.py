@@ -1,4 +1,4 @@
-"""The file of labels: HDF5, one group per structure, safe against crashes.
+"""The file of labels: HDF5 with one group per structure, safe against crashes.
 
 Layout::
 
@@ -7,9 +7,9 @@ Layout::
         numbers, positions  the structure
         energy, forces ...  the labels (`properties.DEFINITIONS`), each with its unit as attribute
 
-KEY is a hash of structure, level and field: a restart recognises what is done. A finished structure is first a small
-file of its own in `PATH.parts`, complete or not there at all; now and then these are merged into a copy of the large
-file, which then takes its place. So nothing that is finished can be lost or damaged by a kill, whenever it comes.
+KEY is a hash of structure, level and field, by which a restart recognises finished structures. A finished structure is
+first a small file in `PATH.parts`, which is complete or does not exist. From time to time these are merged into a copy
+of the large file, which then replaces it. So a kill at any moment cannot damage finished structures.
 """
 
 import hashlib
@@ -23,19 +23,25 @@ from types import TracebackType
 from typing import Any
 
 import ase
-import h5py
 import numpy as np
 
+from ..errors import UNREADABLE, DataError
 from ..files import locked
-from ..properties import DEFINITIONS
+from ..properties import DEFINITIONS, LARGEST_LABEL
+from ..structures import check_structure
 from .calculation import Labels, Request
+
+try:
+    import h5py
+except ImportError:
+    raise ImportError("files of labels need h5py: pip install 'h5py>=3.11'") from None
 
 FORMAT = "neural-polarization labels 1"
 _MERGE_AT_LEAST = 100
 _STRUCTURE = frozenset({"numbers", "positions"})
 
 
-class DamagedFileError(RuntimeError):
+class DamagedFileError(DataError):
     """The file cannot be read as a file of labels."""
 
 
@@ -44,12 +50,12 @@ class Record:
     """One structure of the file.
 
     Attributes:
-        key: identity of structure, level and field.
-        atoms: the structure; `atoms.info` as it was given.
-        labels: empty where the calculation failed.
-        reason: of the failure, or empty.
-        seconds: processor time.
-        order: place in the order in which structures were finished.
+        key: Hash of structure, level and field.
+        atoms: The structure, with `atoms.info` as it was given.
+        labels: Labels; empty if the calculation failed.
+        reason: Reason of a failure, or empty.
+        seconds: Processor time, seconds.
+        order: Place in the order in which structures were finished.
     """
 
     key: str
@@ -61,7 +67,7 @@ class Record:
 
 
 def structure_key(atoms: ase.Atoms, request: Request) -> str:
-    """Identity of a calculation: elements, positions to 1e-6 Angstrom, charge, spin, level and field."""
+    """Hash of a calculation: elements, positions to 1e-6 Angstrom, charge, spin, level and field."""
     digest = hashlib.sha256()
     digest.update(np.asarray(atoms.numbers, dtype=np.int64).tobytes())
     # Adding zero turns -0.0 into 0.0.
@@ -75,13 +81,13 @@ class LabelStore:
     """A file of labels, opened for writing by one process; a context manager.
 
     Args:
-        path: made where it does not exist.
-        request: level, accuracy and field must be those that the file was begun with.
+        path: Path of the file, which is made if it does not exist.
+        request: Request, with the level, accuracy and field that the file was begun with.
 
     Raises:
-        DamagedFileError: where the file is not readable, with what to do.
-        ValueError: where the file holds labels of another level, accuracy or field.
-        BlockingIOError: where another process is writing to it.
+        DamagedFileError: if the file is not readable; the message says what to do.
+        ValueError: if the file holds labels of another level, accuracy or field.
+        BlockingIOError: if another process is writing to the file.
     """
 
     def __init__(self, path: Path, request: Request) -> None:
@@ -115,7 +121,7 @@ class LabelStore:
         return len(self._contents)
 
     def close(self) -> None:
-        """Merge what is left and give the file free."""
+        """Merges the remaining parts and releases the file."""
         if self._closed:
             return
         self._merge()
@@ -124,10 +130,10 @@ class LabelStore:
         self._closed = True
 
     def missing(self, key: str, retry_failed: bool = False) -> bool:
-        """Whether this structure has still to be computed.
+        """Whether this structure still has to be computed.
 
-        A structure that failed counts as computed unless it is to be retried; one that lacks a quantity which the
-        request wants is computed again.
+        A failed structure counts as computed, unless failed ones are retried. A structure that lacks a requested
+        quantity is computed again.
         """
         if key not in self._contents:
             return True
@@ -144,11 +150,11 @@ class LabelStore:
         return self._contents.get(key) is not None
 
     def add(self, key: str, atoms: ase.Atoms, labels: Labels, seconds: float) -> None:
-        """Store the labels of a structure; when this returns they are on disk."""
+        """Stores the labels of a structure; they are on disk when this returns."""
         self._write(key, atoms, labels, "", seconds)
 
     def add_failure(self, key: str, atoms: ase.Atoms, reason: str, seconds: float) -> None:
-        """Store that a structure has no labels, and why."""
+        """Stores the reason why a structure has no labels."""
         self._write(key, atoms, {}, reason, seconds)
 
     def _begin(self) -> dict[str, frozenset[str] | None]:
@@ -163,7 +169,7 @@ class LabelStore:
         self._parts.mkdir(exist_ok=True)
         for part in self._parts.glob("*.h5"):
             if not h5py.is_hdf5(part):
-                part.unlink()  # from a machine that lost power: computed again
+                part.unlink()  # damaged by a power failure; it is computed again
         contents: dict[str, frozenset[str] | None] = {}
         for file in (self.path, *sorted(self._parts.glob("*.h5"))):
             with _open(file, "r") as opened:
@@ -219,16 +225,16 @@ class LabelStore:
 def read_labels(path: Path) -> Iterator[Record]:
     """The structures of a file of labels, in the order in which they were finished.
 
-    A file that is still being written may be read: it shows what is finished.
+    A file that is still being written can be read; it has the finished structures.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        DamagedFileError: where it is not a readable file of labels.
+        FileNotFoundError: if there is no such file.
+        DamagedFileError: if it is not a readable file of labels.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file of labels; make it with 'npol label'")
     records: dict[str, Record] = {}
-    # Parts may be merged while they are read here: then they are found in the large file, read once more.
+    # If parts are merged while they are read here, they are in the large file, which is read once more.
     while True:
         files = (path, *sorted(_parts(path).glob("*.h5")))
         try:
@@ -245,27 +251,62 @@ def _records(path: Path) -> dict[str, Record]:
     with _open(path, "r") as file:
         _check(path, file, {"format": FORMAT})
         try:
-            return {key: _record(key, group) for key, group in _structures(file).items()}
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
+            return {key: _record(path, key, group) for key, group in _structures(file).items()}
+        except DataError:
+            raise
+        except UNREADABLE as error:
             raise DamagedFileError(_remedy(path, error)) from error
 
 
 def read_description(path: Path) -> dict[str, str]:
-    """What the file says about itself: format, level, accuracy and field.
+    """Format, level, accuracy and field of a file of labels.
 
     Raises:
-        DamagedFileError: where it is not a readable file of labels.
+        DamagedFileError: if it is not a readable file of labels.
     """
     with _open(path, "r") as file:
         _check(path, file, {"format": FORMAT})
-        return {name: str(value) for name, value in file.attrs.items()}
+        try:
+            description = {name: str(value) for name, value in file.attrs.items()}
+        except UNREADABLE as error:
+            raise DamagedFileError(_remedy(path, error)) from error
+    for name in ("level", "accuracy", "field"):
+        if name not in description:
+            raise DamagedFileError(
+                f"{path}: says nothing about the {name} of its labels; label again, or restore a copy"
+            )
+    for name, kind in (("accuracy", dict), ("field", list)):
+        try:
+            wrong = not isinstance(json.loads(description[name]), kind)
+        except (ValueError, RecursionError):
+            wrong = True
+        if wrong:
+            raise DamagedFileError(f"{path}: its {name}, {description[name][:60]!r}, is not understood; restore a copy")
+    return description
 
 
 def _structures(file: Any) -> Any:
     return file["structures"]
 
 
-def _record(key: str, group: Any) -> Record:
+def _record(path: Path, key: str, group: Any) -> Record:
+    record = _read_record(key, group)
+    where = f"{path}: structure {key}"
+    check_structure(record.atoms, where)
+    for name, values in record.labels.items():
+        definition = DEFINITIONS.get(name)
+        if definition is None or not definition.trainable:
+            continue
+        expected = (len(record.atoms), *definition.shape) if definition.per == "atom" else definition.shape
+        if values.shape != expected or values.dtype.kind not in "iuf" or not (np.abs(values) < LARGEST_LABEL).all():
+            raise DamagedFileError(
+                f"{where}: {name} has shape {values.shape} and type {values.dtype}; expected finite numbers of shape "
+                f"{expected}: label the structure again, or restore a copy"
+            )
+    return record
+
+
+def _read_record(key: str, group: Any) -> Record:
     return Record(
         key=key,
         atoms=ase.Atoms(group["numbers"][()], group["positions"][()], info=json.loads(group.attrs["info"])),
@@ -296,12 +337,16 @@ def _open(path: Path, mode: str) -> Any:
 
 
 def _check(path: Path, file: Any, expected: Mapping[str, str]) -> None:
-    if file.attrs.get("format") != FORMAT or "structures" not in file:
+    try:
+        known = file.attrs.get("format") == FORMAT and "structures" in file
+    except UNREADABLE as error:
+        raise DamagedFileError(_remedy(path, error)) from error
+    if not known:
         raise DamagedFileError(f"{path}: an HDF5 file, but not '{FORMAT}'; give another path with -o, or move it away")
     for name, value in expected.items():
-        if file.attrs[name] != value:
+        if file.attrs.get(name) != value:
             raise ValueError(
-                f"{path}: holds labels with {name} {file.attrs[name]}, asked for {value}; give another file with -o"
+                f"{path}: holds labels with {name} {file.attrs.get(name)}, asked for {value}; give another file with -o"
             )
 
 
@@ -322,7 +367,7 @@ def _description(request: Request) -> dict[str, str]:
 
 
 def _plain(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `atoms.info` can be written as JSON."""
+    """The part of `atoms.info` that can be written as JSON."""
     plain: dict[str, Any] = {}
     for name, value in info.items():
         if isinstance(value, np.generic):

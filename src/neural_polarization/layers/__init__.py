@@ -1,4 +1,4 @@
-"""Bricks that backbones and heads share."""
+"""Components that backbones and heads share."""
 
 from neural_polarization.layers.mlp import mlp
 from neural_polarization.layers.radial import BesselBasis, GaussianBasis, ShiftedSoftplus

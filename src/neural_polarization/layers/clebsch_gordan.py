@@ -1,6 +1,6 @@
-"""Clebsch-Gordan products without weights, made in a moment (needs e3nn).
+"""Clebsch-Gordan products without weights, which are fast to build (needs e3nn).
 
-e3nn's own products write and compile code of their own, which takes longer than most tests.
+The products of e3nn generate and compile code, which takes longer than most tests.
 """
 
 import math
@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from neural_polarization.layers.irreps import Exact, make_irreps
 
 Path = tuple[Any, Any, Any]
-"""Irreps of the first factor, the second, and the product; e3nn's annotations make an irrep a tuple of integers."""
+"""Irreps of the first factor, the second, and the product (Any: e3nn annotates an irrep as a tuple of integers)."""
 
 
 def paths_between(first: o3.Irreps, second: o3.Irreps, wanted: o3.Irreps) -> list[Path]:
-    """Every path whose product is wanted."""
+    """All paths whose product is among the wanted irreps."""
     kinds = _kinds(wanted)
     return [(one, two, out) for one in _kinds(first) for two in _kinds(second) for out in one * two if out in kinds]
 
 
 def paths_of_square(irreps: o3.Irreps, wanted: o3.Irreps) -> list[Path]:
-    """Every path of features with themselves whose product is wanted and not that of another path."""
+    """All paths of features with themselves whose product is wanted and is not the product of another path."""
     order = _kinds(irreps)
     return [
         (one, two, out)
@@ -39,15 +39,15 @@ class ClebschGordan(nn.Module):
 
         (x ⊗ y)^lm_c = sqrt(2 l + 1) sum over m1, m2 of C^lm_(l1 m1, l2 m2) x^(l1 m1)_c y^(l2 m2)_c
 
-    C are real Wigner 3j symbols, as e3nn has them.
+    C are real Wigner 3j symbols, as in e3nn.
 
     Args:
-        first: irreps of x. Blocks of the same irrep need not be neighbours; their channels are counted through.
-        second: irreps of y: for every irrep as many channels as x has, or one that meets every channel of x.
-        paths: which irreps are multiplied to which.
+        first: Irreps of x. Blocks of the same irrep need not follow each other; their channels are numbered throughout.
+        second: Irreps of y, each with as many channels as in x, or with one that multiplies every channel of x.
+        paths: Irreps of the factors and of the product, for each product.
 
     Attributes:
-        irreps_out: of the products, one block for each of their irreps, in the order of degrees.
+        irreps_out: Irreps of the products, one block for each irrep, in the order of degrees.
     """
 
     def __init__(self, first: o3.Irreps, second: o3.Irreps, paths: Sequence[Path]) -> None:
@@ -86,12 +86,12 @@ class _Coefficients(nn.Module):
         self.register_buffer("values", torch.cat(flat), persistent=False)
 
     def forward(self) -> Tensor:
-        """All of them."""
+        """The constants of all paths as one tensor."""
         return self.values
 
 
 def _kinds(irreps: o3.Irreps) -> list[Any]:
-    """Its irreps, each once."""
+    """The different irreps among these blocks, each once."""
     return list(dict.fromkeys(irrep for _, irrep in irreps))
 
 

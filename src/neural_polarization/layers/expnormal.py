@@ -1,4 +1,4 @@
-"""Radial functions that are Gaussians of exp(-r): narrow where bonds are, wide far away."""
+"""Radial functions that are Gaussians of exp(-r): narrow at bond lengths, wide at large distances."""
 
 import math
 
@@ -11,16 +11,16 @@ class ExpNormalBasis(nn.Module):
     """Gaussians on a uniform grid of exp(-alpha r), exp(-beta (exp(-alpha r) - mu_k)^2), alpha = 5 / cutoff.
 
     The centres mu_k go from exp(-cutoff) to 1, and beta = (2 (1 - exp(-cutoff)) / num_basis)^-2. The original
-    multiplies by the cosine cutoff of the same distance; here that is the layer's work, since the envelope belongs
-    to the distance of the nuclei.
+    multiplies by the cosine cutoff of the same distance. Here the layer multiplies by the envelope, because the
+    envelope belongs to the distance of the nuclei.
 
     Args:
-        num_basis: number of functions.
-        cutoff: Angstrom.
+        num_basis: Number of functions.
+        cutoff: Cutoff distance, Angstrom.
 
     References:
         O. T. Unke, M. Meuwly, "PhysNet: a neural network for predicting energies, forces, dipole moments, and partial
-        charges", J. Chem. Theory Comput. 15, 3678 (2019), arXiv:1902.08408; alpha from P. Thölke, G. De Fabritiis,
+        charges", J. Chem. Theory Comput. 15, 3678 (2019), arXiv:1902.08408; alpha is from P. Thölke, G. De Fabritiis,
         "TorchMD-NET: equivariant transformers for neural network based molecular potentials", ICLR 2022,
         arXiv:2202.02541.
     """

@@ -1,7 +1,7 @@
-"""Bricks of networks whose features are irreducible representations of O(3) (needs e3nn).
+"""Components of networks whose features are irreducible representations of O(3) (needs e3nn).
 
-Features are tensors (points, irreps.dim) in e3nn's layout. Every block has the same number of channels, scalars "0e"
-first and vectors "1o" second, so that both are found without asking; e3nn's "1o" is (x, y, z).
+Features are tensors (points, irreps.dim) in e3nn's layout. Every block has the same number of channels. Scalars "0e"
+come first and vectors "1o" second, so that their columns are known; e3nn's "1o" is (x, y, z).
 """
 
 import math
@@ -25,11 +25,11 @@ except ImportError as error:
     ) from error
 
 NEIGHBOURS = 10.0
-"""Typical number of neighbours in a molecule: sums over them are divided by its root, so that they start near one."""
+"""Typical number of neighbours in a molecule. Sums over neighbours are divided by its root, to start near one."""
 
 
 def make_irreps(blocks: Iterable[Any]) -> o3.Irreps:
-    """Irreps of these blocks (channels, irrep); the types of e3nn's own constructor are not those of its values."""
+    """Irreps of these blocks (channels, irrep). The annotations of e3nn's constructor do not accept its own values."""
     return cast(o3.Irreps, o3.Irreps([(channels, irrep) for channels, irrep in blocks]))
 
 
@@ -37,17 +37,17 @@ SCALAR, VECTOR = o3.Irrep(0, 1), o3.Irrep(1, -1)
 
 
 def irreps_of_layers(channels: int, lmax: int, num_layers: int, both_parities: bool = False) -> list[o3.Irreps]:
-    """Irreps of the features before the first and after every layer: what can be there and will be read.
+    """Irreps of the features before the first and after every layer, without those that are zero or never read.
 
-    Before any message there are scalars only. Every layer reaches the degrees and parities that products of its
-    input with spherical harmonics up to `lmax` contain. After the last one scalars and vectors are read, and nothing
-    else is made.
+    Before the first layer there are only scalars. Every layer adds the degrees and parities that are in the products of
+    its input with spherical harmonics up to `lmax`. The last layer makes only scalars and vectors, because nothing else
+    is read.
 
     Args:
-        channels: number of channels of every irrep.
-        lmax: highest degree of features and spherical harmonics.
-        num_layers: number of layers.
-        both_parities: whether features of the parity (-1)^(l+1) are kept, such as pseudoscalars.
+        channels: Number of channels of every irrep.
+        lmax: Highest degree of features and spherical harmonics.
+        num_layers: Number of layers.
+        both_parities: Whether features of the parity (-1)^(l+1) are kept, such as pseudoscalars.
 
     Example:
         >>> [str(irreps) for irreps in irreps_of_layers(4, 2, 2)]
@@ -55,7 +55,7 @@ def irreps_of_layers(channels: int, lmax: int, num_layers: int, both_parities: b
     """
     natural = [o3.Irrep(degree, (-1) ** degree) for degree in range(lmax + 1)]
     unnatural = [o3.Irrep(degree, -((-1) ** degree)) for degree in range(lmax + 1) if both_parities]
-    known: list[Any] = [*natural, *unnatural]  # e3nn's own annotations make an irrep a tuple of integers
+    known: list[Any] = [*natural, *unnatural]  # e3nn annotates an irrep as a tuple of integers
     found: list[Any] = [SCALAR]
     irreps = [make_irreps([(channels, SCALAR)])]
     for layer in range(num_layers):
@@ -70,13 +70,13 @@ class Harmonics(nn.Module):
     """Spherical harmonics of the edges' directions up to `lmax`, normalized to component: |Y_l|^2 = 2 l + 1.
 
     Args:
-        lmax: highest degree; at least 1.
+        lmax: Highest degree; at least 1.
     """
 
     def __init__(self, lmax: int) -> None:
         super().__init__()
         self.irreps = o3.Irreps.spherical_harmonics(lmax)
-        # Of the direction as geometry makes it, which fades at length zero instead of turning singular.
+        # They take vector / length with the safe length, which goes to zero at length zero and is not singular there.
         self.function = o3.SphericalHarmonics(self.irreps, normalize=False, normalization="component")
 
     def forward(self, edges: Edges) -> Float[Tensor, "edges irreps"]:
@@ -85,18 +85,19 @@ class Harmonics(nn.Module):
 
 
 _ROUNDING = 1e-2
-"""Coupling coefficients that differ by less are one, stored in another type; signs apart they differ by more."""
+"""Difference below which two coupling coefficients, apart from their signs, are the same one in two types."""
 
 
 class Exact(nn.Module):
-    """A module of e3nn whose constants are right to the last digit in every floating-point type.
+    """A module of e3nn whose constants are exact to the last digit in every floating-point type.
 
-    e3nn stores coupling coefficients as buffers of the type that is the default when a product is built, so that a
-    network made in float32 and used in float64 would be equivariant to seven digits only. They are in its state dict
-    as well, and one of float32 brings seven digits along: loaded constants give way to the exact ones they stand for.
+    e3nn stores coupling coefficients as buffers in the type that is torch's default when a product is built. A network
+    that is built in float32 and used in float64 would therefore be equivariant to seven digits only. The buffers are
+    also in its state dict, and a state dict of float32 has seven digits. So this module replaces loaded constants by
+    the exact ones.
 
     Args:
-        build: makes the module.
+        build: Function that makes the module.
     """
 
     def __init__(self, build: Callable[[], nn.Module]) -> None:
@@ -112,7 +113,7 @@ class Exact(nn.Module):
         self.register_load_state_dict_post_hook(Exact._after_loading)
 
     def _after_loading(self, _: object) -> None:
-        """Constants that were loaded are exact again."""
+        """Makes constants exact again after loading."""
         self._constants = {
             name: _exact(self._constants[name], buffer.detach().clone()) for name, buffer in self.module.named_buffers()
         }
@@ -128,14 +129,15 @@ class Exact(nn.Module):
         return self
 
     def forward(self, *arguments: Tensor) -> Tensor:
-        """What the module gives."""
+        """The result of the module."""
         return self.module(*arguments)
 
 
 def _exact(constant: Tensor, loaded: Tensor) -> Tensor:
-    """The constant in double precision that a loaded one stands for.
+    """The constant in double precision that belongs to a loaded one.
 
-    Releases of e3nn differ in the sign of some coefficients: weights mean what they did with the sign of the file.
+    Releases of e3nn differ in the sign of some coefficients. The sign of the file is kept, because its weights were
+    trained with it.
     """
     rounded = loaded.to(constant)
     for one in (constant, -constant):
@@ -145,16 +147,16 @@ def _exact(constant: Tensor, loaded: Tensor) -> Tensor:
 
 
 class ChannelwiseProduct(nn.Module):
-    """Product of every channel with the harmonics of its edge, one weight per channel and path, given with each call.
+    """Product of every channel with the harmonics of its edge; each call gives one weight per channel and path.
 
     Args:
-        irreps: of the features.
-        harmonics: of the edges, one channel each.
-        wanted: irreps that the product may contain.
+        irreps: Irreps of the features.
+        harmonics: Irreps of the spherical harmonics of edges, with one channel each.
+        wanted: Irreps that the product may contain.
 
     Attributes:
-        irreps_out: those that it does contain, sorted and simplified.
-        num_weights: number of weights of an edge.
+        irreps_out: Irreps that the product does contain, sorted and simplified.
+        num_weights: Number of weights of an edge.
     """
 
     def __init__(self, irreps: o3.Irreps, harmonics: o3.Irreps, wanted: o3.Irreps) -> None:
@@ -186,14 +188,14 @@ class ChannelwiseProduct(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Sum over neighbours of weight(r) * (features of the sender ⊗ harmonics of the direction), mixed by a linear map.
+    """Sum over neighbours of weight(r) * (features of the sender ⊗ harmonics of the direction), then a linear map.
 
     Args:
-        irreps_in: of the senders' features.
-        harmonics: of the edges.
-        irreps_out: of the result.
-        widths: of the perceptron that maps radial functions to the weights of the paths, the radial functions
-            included, the weights not.
+        irreps_in: Irreps of the senders' features.
+        harmonics: Irreps of the spherical harmonics of edges.
+        irreps_out: Irreps of the result.
+        widths: Widths of the perceptron that maps radial functions to the weights of the paths: the number of radial
+            functions and the widths of the hidden layers, without the number of weights.
     """
 
     def __init__(
@@ -211,19 +213,19 @@ class Convolution(nn.Module):
         harmonics: Float[Tensor, "edges harmonics"],
         radial: Float[Tensor, "edges basis"],
     ) -> Float[Tensor, "points irreps_out"]:
-        """What arrives at every point."""
+        """Sum of the messages that every point receives."""
         weights = self.weights(radial) * edges.envelope.unsqueeze(-1)
         messages = self.product(features[edges.senders], harmonics, weights)
         return self.linear(sum_by_index(messages, edges.receivers, features.shape[0]) / math.sqrt(NEIGHBOURS))
 
 
 def gate(irreps: o3.Irreps) -> Gate:
-    """Nonlinearity: SiLU of scalars, and one sigmoid of a further scalar for every other channel.
+    """Nonlinearity: SiLU of scalars; every other channel is multiplied by the sigmoid of an additional scalar.
 
-    Its `irreps_in` are those that it wants, the further scalars included; its result has `irreps`.
+    Its `irreps_in` are the irreps of its input, which include the additional scalars. Its result has `irreps`.
 
     Args:
-        irreps: of the result, scalars "0e" first; pseudoscalars are gated like vectors.
+        irreps: Irreps of the result, scalars "0e" first; pseudoscalars are gated like vectors.
     """
     scalars, gated = make_irreps(irreps[:1]), make_irreps(irreps[1:])
     gates = make_irreps([(gated.num_irreps, SCALAR)] if gated else [])
@@ -234,8 +236,8 @@ class IrrepsNorm(nn.Module):
     """Smooth norm of every channel, sqrt(|x|^2 + epsilon^2).
 
     Args:
-        irreps: of the features.
-        epsilon: value at zero.
+        irreps: Irreps of the features.
+        epsilon: Value at zero.
     """
 
     def __init__(self, irreps: o3.Irreps, epsilon: float = 1e-4) -> None:

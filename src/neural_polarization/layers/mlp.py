@@ -10,9 +10,9 @@ def mlp(widths: Sequence[int], activation: type[nn.Module] = nn.SiLU, activate_l
     """Linear layers with an activation between them.
 
     Args:
-        widths: number of channels before, between and after the linear layers.
-        activation: module without arguments.
-        activate_last: whether the last linear layer is followed by the activation too.
+        widths: Numbers of channels before, between and after the linear layers.
+        activation: Class of the activation, which is built without arguments.
+        activate_last: Whether an activation also follows the last linear layer.
     """
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(widths):

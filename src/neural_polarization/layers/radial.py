@@ -1,4 +1,4 @@
-"""Expansions of a length in radial functions, and the activation that belongs to the oldest of them."""
+"""Expansions of a length in radial functions, and the shifted softplus of SchNet."""
 
 import math
 
@@ -12,8 +12,8 @@ class GaussianBasis(nn.Module):
     """Gaussians on a uniform grid from 0 to the cutoff, exp(-(r - mu_k)^2 / (2 spacing^2)).
 
     Args:
-        num_basis: number of functions.
-        cutoff: Angstrom.
+        num_basis: Number of functions.
+        cutoff: Cutoff distance, Angstrom.
 
     References:
         K. T. Schütt et al., "SchNet: a continuous-filter convolutional neural network for modeling quantum
@@ -37,8 +37,8 @@ class BesselBasis(nn.Module):
     """Spherical Bessel functions of order zero, sin(n pi r / cutoff) / r.
 
     Args:
-        num_basis: number of functions.
-        cutoff: Angstrom.
+        num_basis: Number of functions.
+        cutoff: Cutoff distance, Angstrom.
 
     References:
         J. Gasteiger, J. Gross, S. Günnemann, "Directional message passing for molecular graphs", ICLR 2020,
@@ -58,10 +58,10 @@ class BesselBasis(nn.Module):
     def rows(
         self, lengths: Float[Tensor, " edges"], envelope: Float[Tensor, " edges"] | None = None
     ) -> Float[Tensor, "basis edges"]:
-        """The same times an envelope, with one function per row.
+        """The functions times an envelope, with one function per row.
 
-        Sums and products over edges then run through memory in its order; and the envelope costs nothing, forward or
-        backward, where it is divided by the length before it meets the functions.
+        Sums and products over edges then read memory in order. The envelope is divided by the length before it
+        multiplies the functions, so that it costs nothing, forward or backward.
         """
         over_length = lengths.reciprocal() if envelope is None else envelope / lengths
         return torch.sin(self.frequencies.unsqueeze(-1) * lengths) * over_length
@@ -71,5 +71,5 @@ class ShiftedSoftplus(nn.Module):
     """Softplus that is zero at zero, ln(0.5 e^x + 0.5) (Schütt et al. 2017)."""
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Element by element."""
+        """Applies it to every element."""
         return F.softplus(x) - math.log(2.0)

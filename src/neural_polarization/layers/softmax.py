@@ -1,4 +1,4 @@
-"""Attention over the edges of a point that is smooth where neighbours come and go."""
+"""Attention over the edges of a point that is smooth when neighbours come and go."""
 
 from collections.abc import Sequence
 
@@ -15,24 +15,25 @@ def edge_softmax(
     receivers: Int[Tensor, " edges"],
     num_points: int,
 ) -> Float[Tensor, "edges heads"]:
-    """Softmax over the edges that arrive at a point, with the envelope under the sum.
+    """Softmax over the edges that arrive at a point, with the envelope inside the sum.
 
         alpha_ij = f_ij exp(a_ij) / (1 + sum_k f_ik exp(a_ik))
 
-    A plain softmax gives an only neighbour the weight 1 up to the cutoff, where it jumps to nothing. Here every weight
-    goes with its envelope f, also the last one, because of the 1: the weight that a point keeps for itself.
+    A plain softmax gives a single neighbour the weight 1 up to the cutoff, where its weight jumps to zero. Here every
+    weight goes to zero with its envelope f, because of the 1 under the fraction, which is the weight of the point
+    itself.
 
     Args:
-        logits: a, one per edge and head.
-        envelope: f, from 1 at distance zero to 0 at the cutoff.
-        receivers: index of the receiving point.
-        num_points: number of points; those without edges need no care.
+        logits: Logits a, one per edge and head.
+        envelope: Envelope f, from 1 at distance zero to 0 at the cutoff.
+        receivers: Index of the receiving point of each edge.
+        num_points: Number of points; points without edges are allowed.
 
     Example:
         >>> edge_softmax(torch.zeros(3, 1), torch.tensor([1.0, 1.0, 0.5]), torch.tensor([0, 0, 2]), 3).squeeze()
         tensor([0.3333, 0.3333, 0.3333])
     """
-    # No exponent is positive; what is subtracted drops out of the ratio, and needs no gradient.
+    # After this no exponent is positive. The subtracted number cancels in the ratio, so it needs no gradient.
     index = receivers.unsqueeze(-1).expand_as(logits)
     top = logits.new_zeros(num_points, logits.shape[1]).scatter_reduce(0, index, logits.detach(), "amax")
     weights = envelope.unsqueeze(-1) * torch.exp(logits - top[receivers])
@@ -41,14 +42,14 @@ def edge_softmax(
 
 
 class AttentionHeads:
-    """Features of irreducible representations divided among heads: each has as many channels of every block.
+    """Divides features of irreducible representations among heads: each gets an equal part of every block's channels.
 
     Args:
-        blocks: (channels, components) of every block of the features.
-        num_heads: divides every number of channels.
+        blocks: Numbers of channels and of components of every block of the features.
+        num_heads: Number of heads; it divides every number of channels.
 
     Raises:
-        ValueError: where it does not.
+        ValueError: if `num_heads` does not divide a number of channels.
     """
 
     def __init__(self, blocks: Sequence[tuple[int, int]], num_heads: int) -> None:

@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-_REACH = 1.25  # in units of the cutoff; up to there the quadrature is exact to rounding, beyond it stays smooth
+_REACH = 1.25  # in units of the cutoff; the quadrature is exact to rounding below it, and smooth beyond it
 
 
 class SphericalBesselBasis(nn.Module):
     """Spherical Bessel functions of all degrees, sqrt(2) / |j_{l+1}(z_ln)| j_l(z_ln r / cutoff).
 
-    z_ln is the n-th root of j_l. Recurrences in l lose their digits at small arguments and closed forms divide by
-    zero there; the integral over plane waves (DLMF 10.54.2) does neither, and is smooth everywhere:
+    z_ln is the n-th root of j_l. At small arguments recurrences in l lose digits, and closed forms divide by zero. The
+    integral over plane waves (DLMF 10.54.2) does neither and is smooth everywhere:
 
         j_l(x) = (-1)^(l/2) ∫_0^1 cos(x t) P_l(t) dt          for even l,
                  (-1)^((l-1)/2) ∫_0^1 sin(x t) P_l(t) dt      for odd l,
@@ -23,9 +23,9 @@ class SphericalBesselBasis(nn.Module):
     by Gauss-Legendre quadrature.
 
     Args:
-        num_degrees: number of degrees, l = 0 .. num_degrees - 1.
-        num_basis: number of functions of each degree.
-        cutoff: Angstrom.
+        num_degrees: Number of degrees, l = 0 .. num_degrees - 1.
+        num_basis: Number of functions of each degree.
+        cutoff: Cutoff distance, Angstrom.
 
     References:
         J. Gasteiger, J. Groß, S. Günnemann, "Directional message passing for molecular graphs", ICLR 2020,
@@ -61,7 +61,7 @@ class SphericalBesselBasis(nn.Module):
 def legendre(cosines: Float[Tensor, " angles"], num_degrees: int) -> Float[Tensor, "angles degrees"]:
     """Spherical harmonics of order zero, sqrt((2 l + 1) / (4 pi)) P_l(cosine), for l = 0 .. num_degrees - 1.
 
-    They take the cosine: the angle itself has no derivative where three atoms are in line.
+    They take the cosine, because the angle itself has no derivative where three atoms are in line.
     """
     values = [torch.ones_like(cosines), cosines]
     for degree in range(1, num_degrees - 1):
@@ -72,10 +72,10 @@ def legendre(cosines: Float[Tensor, " angles"], num_degrees: int) -> Float[Tenso
 
 def _roots(num_degrees: int, num_basis: int) -> tuple[np.ndarray, np.ndarray]:
     """The first roots z_ln of each j_l, and |j_{l+1}(z_ln)|; both have the shape (degrees, basis)."""
-    from scipy.optimize import brentq  # slow to import, and needed once
+    from scipy.optimize import brentq  # slow to import, and needed only once
     from scipy.special import spherical_jn
 
-    roots = math.pi * np.arange(1, num_basis + num_degrees)  # those of j_0; between them lie those of j_1, and so on
+    roots = math.pi * np.arange(1, num_basis + num_degrees)  # roots of j_0; those of j_1 lie between them, and so on
     rows = [roots[:num_basis]]
     for degree in range(1, num_degrees):
         brackets = itertools.pairwise(roots)

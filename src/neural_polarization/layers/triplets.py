@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _SAME = 1e-2
-"""Two ends nearer than this (Angstrom) are one: images of an atom are as far apart as a cell is long."""
+"""Distance (Angstrom) below which two ends of edges are the same point; images of an atom are a cell length apart."""
 
 
 def triplets(
@@ -14,13 +14,13 @@ def triplets(
     vectors: Float[Tensor, "edges 3"],
     num_points: int,
 ) -> tuple[Int[Tensor, " triplets"], Int[Tensor, " triplets"]]:
-    """For every edge j -> i all edges k -> j with k other than i; an image of i in another cell is another point.
+    """All pairs of an edge k -> j and an edge j -> i with k not i; an image of i in another cell is not i.
 
     Args:
-        senders: of each edge, in any order.
-        receivers: of each edge.
-        vectors: of each edge, Angstrom; they tell the way back from an edge that comes from another image.
-        num_points: number of points.
+        senders: Sender of each edge; edges may have any order.
+        receivers: Receiver of each edge.
+        vectors: Vector of each edge, Angstrom; they distinguish the way back to i from an edge from an image of i.
+        num_points: Number of points.
 
     Returns:
         Indices of the edges k -> j, and of the edges j -> i that they meet; the latter ascend.
@@ -35,7 +35,7 @@ def triplets(
     by_receiver = torch.argsort(receivers, stable=True)
     arriving = torch.bincount(receivers, minlength=num_points)
     first_arriving = torch.cumsum(arriving, 0) - arriving
-    partners = arriving[senders]  # each edge is paired with all that arrive where it starts
+    partners = arriving[senders]  # each edge is paired with all edges that arrive at its sender
     onward = torch.repeat_interleave(partners)
     first_pair = torch.cumsum(partners, 0) - partners
     rank = torch.arange(onward.shape[0], device=senders.device) - first_pair[onward]

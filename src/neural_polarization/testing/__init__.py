@@ -1,4 +1,4 @@
-"""The public contract: what any backbone has to pass before it can be polarized (needs pytest).
+"""The public contract: the tests that any backbone has to pass before it can be polarized (needs pytest).
 
 from neural_polarization.testing import BackboneContract
 

@@ -1,4 +1,4 @@
-"""What the parts of the contract share: how networks are built and numbers compared."""
+"""Base class of the parts of the contract, which builds networks and compares numbers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from neural_polarization.testing.model import TinyModel
 from neural_polarization.testing.structures import ELEMENTS
 
 STANDARD = (Messages.PLAIN, Messages.RIDING, Messages.MOVING_VIEW, Messages.BOTH_VIEWS)
-"""The choices of messages that are checked: the plain backbone and the three standard ways to polarize it."""
+"""The choices of messages that the contract checks: the plain backbone and the three ways to polarize it."""
 
 every_choice = pytest.mark.parametrize("messages", STANDARD, ids=[choice.value for choice in STANDARD])
 every_polarized = pytest.mark.parametrize("messages", STANDARD[1:], ids=[choice.value for choice in STANDARD[1:]])
@@ -28,20 +28,20 @@ every_dtype = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], i
 
 
 _GROWN = 10.0
-"""New points hardly move; a fault that shows when they do would hide."""
+"""Factor of a new network's moves. Its points hardly move, which would hide faults that need displacements."""
 
 _made: "dict[tuple[type[Contract], int, int], Backbone[Any]]" = {}
 
 
 class Contract(ABC):
-    """How a part of the contract makes its networks.
+    """Base class of the parts of the contract.
 
     Attributes:
-        tolerance: largest error by type, relative to the largest of the compared numbers.
-        exceptions: names of tests that the network fails by design, and why; they are reported as expected
-            failures, and fail if they pass after all.
-        lengths: what of the edges follows the moving points; a backbone that sees directions can be checked with
-            `Lengths.NUCLEAR` as well, in a subclass of its own.
+        tolerance: Largest allowed error per floating-point type, relative to the largest of the compared numbers.
+        exceptions: Names of the tests that the network fails by design, and the reasons. These tests are expected
+            failures, and they fail if they pass.
+        lengths: What of the edges follows the moving points. A subclass can also check a backbone that sees directions
+            with `Lengths.NUCLEAR`.
     """
 
     tolerance: ClassVar[Mapping[torch.dtype, float]] = MappingProxyType({torch.float64: 1e-10, torch.float32: 1e-4})
@@ -50,7 +50,7 @@ class Contract(ABC):
 
     @pytest.fixture(autouse=True)
     def _declared_exceptions(self, request: pytest.FixtureRequest) -> None:
-        """A test that the network fails by design is expected to fail; that it passes would be news."""
+        """Marks a test that the network fails by design as an expected failure."""
         test = request.function.__name__
         if test in self.exceptions:
             request.applymarker(pytest.mark.xfail(reason=self.exceptions[test], strict=True))
@@ -69,7 +69,7 @@ class Contract(ABC):
         """A backbone with the species that `messages` needs; the same seed gives the same weights."""
         num_species = len(ELEMENTS) * messages.points
         key = (type(self), num_species, seed)
-        if key not in _made:  # some networks take longer to build than to run
+        if key not in _made:  # some networks take longer to build than to run, so they are kept
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 _made[key] = self.make_backbone(num_species)
@@ -82,7 +82,7 @@ class Contract(ABC):
         move: type[Move] | None = None,
         seed: int = 0,
     ) -> TinyModel:
-        """The backbone inside `NeuralPolarization` with a tiny readout; the same seed gives the same weights."""
+        """The backbone inside `NeuralPolarization`, with a tiny readout; the same seed gives the same weights."""
         backbone = self.backbone(messages, seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -98,17 +98,17 @@ class Contract(ABC):
         model: TinyModel,
         dtype: torch.dtype = torch.float64,
     ) -> Molecules:
-        """A batch with the neighbours that the model's backbone wants."""
+        """A batch with the neighbours within the cutoff of the model's backbone."""
         return Molecules.from_ase(structures, model.network.backbone.cutoff, dtype)
 
     def assert_close(self, got: Tensor, expected: Tensor, what: str, scale: float | None = None) -> None:
         """Fails unless the numbers agree to the tolerance of their type.
 
         Args:
-            got: the numbers to check.
-            expected: what they should be.
-            what: named in the message.
-            scale: what the error is relative to; the largest expected number if left out.
+            got: Numbers to check.
+            expected: Expected numbers.
+            what: Name of the numbers for the message.
+            scale: Number that the error is relative to; by default the largest expected number.
         """
         assert got.shape == expected.shape, f"{what}: shape {tuple(got.shape)}, not {tuple(expected.shape)}"
         if not got.numel():

@@ -6,9 +6,9 @@ from neural_polarization.testing.symmetry import SymmetryContract
 
 
 class BackboneContract(SymmetryContract, DerivativeContract, InterfaceContract):
-    """Tests that any backbone has to pass; subclass it in a test module and say how to build yours.
+    """Tests that any backbone has to pass. Subclass it in a test module and override `make_backbone`.
 
-    The network should be small (a handful of channels, two or three layers): derivatives are checked by finite
+    The network should be small (a few channels, two or three layers), because derivatives are checked by finite
     differences.
 
     Example:

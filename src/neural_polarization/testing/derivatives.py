@@ -1,4 +1,4 @@
-"""The part of the contract about derivatives: forces, losses of forces, and the cutoff."""
+"""The tests of the contract about derivatives: forces, losses on forces, and the cutoff."""
 
 import ase
 import pytest
@@ -13,12 +13,12 @@ from neural_polarization.testing.structures import distorted, shell, structure
 
 
 class DerivativeContract(Contract):
-    """Energies are smooth: at zero displacement, through the cutoff, and twice where losses need it."""
+    """Energies are smooth at zero displacement and through the cutoff, and can be differentiated twice for losses."""
 
     @every_choice
     @pytest.mark.parametrize("held", [False, True], ids=["moving", "held_still"])
     def test_first_and_second_derivatives(self, messages: Messages, held: bool) -> None:
-        """Autograd agrees with finite differences, for methane, whose carbon sits at zero displacement."""
+        """Autograd agrees with finite differences for methane, whose carbon has a displacement of zero."""
         model = self._model(messages, held)
         molecules = self.molecules(structure("CH4"), model)
 
@@ -31,7 +31,7 @@ class DerivativeContract(Contract):
 
     @every_choice
     def test_forces_are_finite_differences(self, messages: Messages) -> None:
-        """Forces are minus the slope of the energy, through the displacements."""
+        """Forces are minus the gradient of the energy, including its path through the displacements."""
         model = self.model(messages)
         molecules = self.molecules([distorted("H2O"), distorted("H2CO")], model)
         _, forces = model.energy_and_forces(molecules)
@@ -50,15 +50,15 @@ class DerivativeContract(Contract):
 
     @every_choice
     def test_continuous_through_the_cutoff(self, messages: Messages) -> None:
-        """Energy and forces do not jump where a pair of atoms stops being neighbours."""
+        """Energy and forces do not jump where two atoms stop being neighbours."""
         model = self.model(messages)
         self._assert_continuous(self._jump(model, 1e-3), self._jump(model, 1e-6), "where a pair crosses the cutoff")
 
     @every_choice
     def test_continuous_where_neighbours_trade_places(self, messages: Messages) -> None:
-        """Energy and forces do not jump where an atom's forty neighbours change their order by distance.
+        """Energy and forces do not jump where the forty neighbours of an atom change their order by distance.
 
-        A sum over the nearest k jumps there, whatever k is below forty; so does anything else that ranks neighbours.
+        A sum over the nearest k neighbours jumps there for every k below forty, and so does any other ranking.
         """
         model = self.model(messages)
         near, nearer = self._trade(model, 1e-3), self._trade(model, 1e-6)
@@ -66,7 +66,7 @@ class DerivativeContract(Contract):
 
     @every_polarized
     def test_displacements_learn_from_zero(self, messages: Messages) -> None:
-        """Held still, no point moves, but a loss of forces has a finite gradient by which they can start to."""
+        """With moves of zero no point moves, but a loss on forces has a finite gradient that lets the moves grow."""
         model = self._model(messages, held=True)
         molecules = self.molecules(distorted("CH3CH2OH"), model)
         assert (model.network(molecules).trajectory == 0.0).all(), "held still, a point moved"
@@ -77,13 +77,13 @@ class DerivativeContract(Contract):
 
     @every_choice
     def test_every_parameter_gets_a_gradient(self, messages: Messages) -> None:
-        """A loss of energy and forces reaches everything, and the gradients of backbone and moves are not zero."""
+        """A loss on energy and forces reaches every parameter, and gradients of backbone and moves are not zero."""
         model = self.model(messages)
         self._force_loss(model).backward()
         parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         unreached = [name for name, p in parameters if p.grad is None]
         assert not unreached, f"no gradient reaches {', '.join(unreached)}"
-        # A couple's weights may have none in the first layer: fixed points of the moving view have no vectors yet.
+        # The coupling may have no gradient in the first layer, before fixed points of the moving view have vectors.
         dead = [name for name, p in parameters if ".couples." not in name and not self._alive(p)]
         assert not dead, f"the gradient is zero everywhere in {', '.join(dead)}"
 
@@ -104,7 +104,7 @@ class DerivativeContract(Contract):
     def _assert_continuous(self, near: tuple[float, float], nearer: tuple[float, float], where: str) -> None:
         """Fails if changes of energy and forces within steps of 1e-3 and 1e-6 Angstrom do not shrink with the step."""
         for what, wide, narrow in zip(("energy", "forces"), near, nearer, strict=True):
-            # A continuous function's change shrinks with the step, a jump stays.
+            # The change of a continuous function shrinks with the step, a jump does not.
             assert narrow <= 0.01 * wide + 1e-12, (
                 f"{what}: changes by {narrow:.1e} within 2e-6 Angstrom, by {wide:.1e} within 2e-3, {where}"
             )
@@ -119,8 +119,8 @@ class DerivativeContract(Contract):
         return self._change(model, inside, outside)
 
     def _trade(self, model: TinyModel, step: float) -> tuple[float, float]:
-        """Change of energy and forces when an atom's neighbours trade places, each by `step` at most."""
-        radius = 0.75 * model.network.backbone.cutoff  # where the envelope leaves enough of a message to be seen
+        """Change of energy and forces when an atom's neighbours change their order, each moving by `step` at most."""
+        radius = 0.75 * model.network.backbone.cutoff  # here the envelope is still large enough for messages to show
         return self._change(model, shell(radius, -step), shell(radius, step))
 
     def _change(self, model: TinyModel, one: ase.Atoms, other: ase.Atoms) -> tuple[float, float]:

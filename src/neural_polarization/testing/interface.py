@@ -1,4 +1,4 @@
-"""The part of the contract about the interface: what a backbone offers, keeps, and gives back."""
+"""The tests of the contract about the interface: the protocol, the state and the weights of a backbone."""
 
 from collections.abc import Iterable
 from copy import deepcopy
@@ -22,18 +22,18 @@ from neural_polarization.testing.structures import ELEMENTS, distorted
 
 
 class InterfaceContract(Contract):
-    """The protocol itself, the reduction to the backbone, and weights that can be stored.
+    """A backbone offers the protocol, is recovered without displacements, and has weights that can be stored.
 
     Attributes:
-        compiler: back end of torch.compile with which compiled inference is compared with eager, for instance
-            "inductor"; None where the backbone cannot be compiled. Compiling takes up to a minute, and does not
-            go together with run-time checks of types by jaxtyping's import hook.
+        compiler: Back end of torch.compile for comparing compiled with eager inference, for instance "inductor"; None
+            if the backbone cannot be compiled. Compiling takes up to a minute, and does not work together with
+            run-time checks of types by jaxtyping's import hook.
     """
 
     compiler: ClassVar[str | None] = None
 
     def test_offers_the_protocol(self) -> None:
-        """The widths that it declares are those of its features, and `join` undoes `split`."""
+        """The declared widths are those of the features, and `join` undoes `split`."""
         backbone = self.make_backbone(4)
         assert backbone.num_species >= 4, f"num_species is {backbone.num_species}, but 4 were asked for"
         assert backbone.cutoff > 0.0
@@ -53,11 +53,11 @@ class InterfaceContract(Contract):
             assert torch.equal(joined.vectors, marked.vectors), "join did not put the vectors in place"
 
     def test_every_species_is_its_own(self) -> None:
-        """Species have scalars of their own, those of moving points too: at the start, or as soon as weights change."""
+        """Every species has its own scalars, also those of moving points: at the start, or once weights change."""
         network = self.model(Messages.BOTH_VIEWS).network
         backbone = network.backbone
         with torch.no_grad():
-            for parameter in network.parameters():  # adapters start moving points with the rows of their elements
+            for parameter in network.parameters():  # in adapters moving points start with the rows of their elements
                 parameter.add_(0.01 * torch.randn_like(parameter))
             rows = backbone.split(backbone.embed(torch.arange(2 * len(ELEMENTS)))).scalars
         for one, other in combinations(range(len(rows)), 2):
@@ -65,7 +65,7 @@ class InterfaceContract(Contract):
 
     @every_choice
     def test_elements_are_told_apart(self, messages: Messages) -> None:
-        """Another element in the place of one atom changes the energy, and what every neighbour knows."""
+        """Another element in the place of one atom changes the energy and the features of every neighbour."""
         model = self.model(messages)
         atoms = distorted("H2CO")
         found: dict[str, tuple[Tensor, Tensor]] = {}
@@ -81,7 +81,7 @@ class InterfaceContract(Contract):
             assert not deaf, f"atoms {deaf} have the same scalars next to {one} and next to {other}"
 
     def test_plain_is_the_backbone(self) -> None:
-        """Without polarization the result is that of a loop over the layers, bit for bit."""
+        """Without polarization the result is bit for bit that of a loop over the layers."""
         model = self.model(Messages.PLAIN)
         network = model.network
         molecules = self.molecules([distorted("CH3CH2OH"), distorted("H2CO")], model)
@@ -94,7 +94,7 @@ class InterfaceContract(Contract):
 
     @pytest.mark.parametrize("held", ["still", "held_still"])
     def test_riding_without_moving_is_the_backbone(self, held: str) -> None:
-        """Features that ride on points that stay are those of the plain network, bit for bit."""
+        """With `riding` and displacements of zero, features are bit for bit those of the plain network."""
         plain = self.model(Messages.PLAIN).network
         riding = self.model(Messages.RIDING, move=Still if held == "still" else None).network
         riding.hold_still()
@@ -103,7 +103,7 @@ class InterfaceContract(Contract):
         self._assert_equal(riding(molecules), expected.fixed)
 
     def test_layers_listen_to_this_call(self) -> None:
-        """A layer is a function of the edges it is given: nothing about geometry is kept from an earlier call."""
+        """A layer depends only on the edges of this call and keeps nothing about geometry from earlier calls."""
         model = self.model(Messages.PLAIN)
         backbone = model.network.backbone
         molecules = self.molecules(distorted("CH3CH2OH"), model)
@@ -122,7 +122,7 @@ class InterfaceContract(Contract):
 
     @every_choice
     def test_weights_are_saved_and_loaded(self, messages: Messages, tmp_path: Path) -> None:
-        """Weights from a file give the same numbers, bit for bit, without running code from it."""
+        """Weights from a file give bit for bit the same numbers, and loading runs no code from the file."""
         model, other = self.model(messages, seed=0), self.model(messages, seed=1)
         molecules = self.molecules([distorted("CH3CH2OH"), distorted("H2CO")], model)
         expected = model(molecules)
@@ -131,10 +131,10 @@ class InterfaceContract(Contract):
         other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
         assert torch.equal(other(molecules), expected), "the loaded network gives other numbers"
 
-    @pytest.mark.filterwarnings("ignore")  # torch's compiler warns about torch
+    @pytest.mark.filterwarnings("ignore")  # torch's compiler warns about its own code
     @pytest.mark.parametrize("messages", [Messages.BOTH_VIEWS], ids=["both_views"])
     def test_compiled_inference(self, messages: Messages) -> None:
-        """Under torch.compile energies and forces are those of eager execution."""
+        """With torch.compile, energies and forces are those of eager execution."""
         if self.compiler is None:
             pytest.skip("the backbone names no `compiler`")
         model = self.model(messages)

@@ -1,4 +1,4 @@
-"""The smallest energy that reads everything a polarized network offers."""
+"""The smallest model of an energy that reads all features of a polarized network."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ class Readout(nn.Module):
     """Energy of each atom: a perceptron of its scalars, plus a weighted sum of the squares of its vectors.
 
     Args:
-        scalar_channels: width of `Polarized.scalars`.
-        vector_channels: width of `Polarized.vectors`; 0 where there are none.
+        scalar_channels: Number of channels of `Polarized.scalars`.
+        vector_channels: Number of channels of `Polarized.vectors`; 0 without vectors.
     """
 
     def __init__(self, scalar_channels: int, vector_channels: int) -> None:
@@ -36,7 +36,7 @@ class TinyModel(nn.Module):
     """A network, polarized or not, with an extensive energy.
 
     Args:
-        network: the backbone inside `NeuralPolarization`.
+        network: The backbone inside `NeuralPolarization`.
     """
 
     def __init__(self, network: NeuralPolarization[Any]) -> None:
@@ -56,8 +56,8 @@ class TinyModel(nn.Module):
         """Energy of each molecule and minus its gradient.
 
         Args:
-            molecules: the batch.
-            create_graph: whether a loss of the forces is to be differentiated.
+            molecules: The batch.
+            create_graph: Whether the forces can be differentiated, for a loss on forces.
         """
         fixed = molecules.with_positions(molecules.positions.detach())
         values = with_forces(lambda moved: {"energy": self(moved)}, "energy", fixed, create_graph)

@@ -1,4 +1,4 @@
-"""Small molecules that the contract is checked on."""
+"""Small molecules for the tests of the contract."""
 
 import ase
 import numpy as np
@@ -15,12 +15,12 @@ def structure(name: str) -> ase.Atoms:
 
 
 def distorted(name: str, amount: float = 0.1, seed: int = 0) -> ase.Atoms:
-    """The same without any symmetry: every coordinate shifted by a random number.
+    """A molecule without any symmetry: `structure` with every coordinate shifted by a random number.
 
     Args:
-        name: as in `structure`.
-        amount: standard deviation of the shifts, Angstrom.
-        seed: of the random numbers.
+        name: Name of the molecule, as in `structure`.
+        amount: Standard deviation of the shifts, Angstrom.
+        seed: Seed of the random numbers.
     """
     atoms = structure(name)
     atoms.positions += np.random.default_rng(seed).normal(0.0, amount, atoms.positions.shape)
@@ -31,8 +31,8 @@ def crystal(size: float) -> ase.Atoms:
     """A crystal of one atom of each element in a skewed cell.
 
     Args:
-        size: length of the shortest lattice vector, Angstrom; below a network's cutoff an atom is a neighbour of its
-            own images.
+        size: Length of the shortest lattice vector, Angstrom. If it is below a network's cutoff, atoms are neighbours
+            of their own images.
     """
     places = [[0.0, 0.0, 0.0], [0.45, 0.1, 0.4], [0.1, 0.55, 0.6]]
     cell = size * np.array([[1.0, 0.0, 0.0], [0.2, 1.1, 0.0], [-0.1, 0.3, 1.2]])
@@ -44,19 +44,19 @@ SHELL = 40
 
 
 def shell(radius: float, tilt: float) -> ase.Atoms:
-    """An atom in the middle of a sphere of `SHELL` others, each a little further away than the one before it.
+    """An atom at the centre of a sphere of `SHELL` other atoms, each a little further away than the one before.
 
-    Where `tilt` changes its sign, all of them trade places: the nearest becomes the furthest.
+    When `tilt` changes its sign, the order is reversed: the nearest atom becomes the furthest.
 
     Args:
-        radius: of the sphere, Angstrom.
-        tilt: what the last of the atoms has added to its distance and the first one taken from it, Angstrom.
+        radius: Radius of the sphere, Angstrom.
+        tilt: Length that is added to the distance of the last atom and taken from that of the first, Angstrom.
     """
     along = 1.0 - (2.0 * np.arange(SHELL) + 1.0) / SHELL  # a spiral of points that are evenly spread
     angle = np.arange(SHELL) * np.pi * (3.0 - np.sqrt(5.0))
     across = np.sqrt(1.0 - along**2)
     directions = np.stack([across * np.cos(angle), across * np.sin(angle), along], 1)
     distances = radius + tilt * np.linspace(-1.0, 1.0, SHELL)
-    # Like atoms follow each other, so that the first so many differ from the last so many whatever the number.
+    # Atoms of one element follow each other, so that for every k the first k atoms differ from the last k.
     symbols = [ELEMENTS[k * len(ELEMENTS) // SHELL] for k in range(SHELL)]
     return ase.Atoms(["O", *symbols], np.concatenate([np.zeros((1, 3)), directions * distances[:, None]]))

@@ -1,4 +1,4 @@
-"""The part of the contract about space, and about which atoms may know of each other."""
+"""The tests of the contract about symmetries, and about which atoms may influence each other."""
 
 import ase
 import numpy as np
@@ -13,23 +13,23 @@ from neural_polarization.testing.structures import crystal, distorted, structure
 
 
 def _orthogonal(determinant: int) -> np.ndarray:
-    """A rotation (determinant 1) or rotation and reflection (-1) about no particular axis."""
+    """A rotation about a general axis (determinant 1), or a rotation with a reflection (-1)."""
     matrix, _ = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))
     return matrix * (np.linalg.det(matrix) * determinant)
 
 
 _EXACT = 2.0**-16
-"""Angstrom: single precision holds multiples of it below 256 Angstrom, so that a copy that far away is no other."""
+"""Length (Angstrom) whose multiples below 256 Angstrom are exact in single precision, as are shifts by them."""
 
 
 class SymmetryContract(Contract):
-    """Rotation, reflection, translation, permutation, batches, and sites that symmetry holds still."""
+    """Rotation, reflection, translation, permutation, batches, and sites where symmetry forbids displacements."""
 
     @every_dtype
     @every_choice
     @pytest.mark.parametrize("determinant", [1, -1], ids=["rotation", "reflection"])
     def test_turns_with_the_molecule(self, messages: Messages, dtype: torch.dtype, determinant: int) -> None:
-        """Scalars stay; vectors and displacements turn."""
+        """Under rotations and reflections scalars do not change, and vectors and displacements turn."""
         model = self.model(messages, dtype)
         atoms, matrix = distorted("CH3CH2OH"), _orthogonal(determinant)
         turned = ase.Atoms(atoms.numbers, atoms.positions @ matrix.T)
@@ -44,7 +44,7 @@ class SymmetryContract(Contract):
     @every_dtype
     @every_choice
     def test_moves_with_the_molecule(self, messages: Messages, dtype: torch.dtype) -> None:
-        """Nothing changes under a translation."""
+        """A translation changes nothing."""
         model = self.model(messages, dtype)
         atoms = distorted("CH3CH2OH")
         shifted = ase.Atoms(atoms.numbers, atoms.positions + np.array([3.0, -2.0, 7.0]))
@@ -67,7 +67,7 @@ class SymmetryContract(Contract):
     @every_dtype
     @every_choice
     def test_batch_is_one_by_one(self, messages: Messages, dtype: torch.dtype) -> None:
-        """A molecule's energy and forces do not depend on what else is in the batch."""
+        """The energy and forces of a molecule do not depend on the other molecules of the batch."""
         model = self.model(messages, dtype)
         frames = [distorted("CH3CH2OH"), distorted("H2CO"), structure("O"), distorted("CH4")]
         energy, forces = model.energy_and_forces(self.molecules(frames, model, dtype))
@@ -77,7 +77,7 @@ class SymmetryContract(Contract):
 
     @every_choice
     def test_no_gradient_across_molecules(self, messages: Messages) -> None:
-        """A molecule's energy has no gradient at all with respect to another one's atoms."""
+        """The energy of a molecule has no gradient with respect to the atoms of another molecule."""
         model = self.model(messages)
         molecules = self.molecules([distorted("CH4"), distorted("H2O")], model)
         positions = molecules.positions.clone().requires_grad_()
@@ -103,7 +103,7 @@ class SymmetryContract(Contract):
 
     @every_choice
     def test_a_crystal_is_its_supercell(self, messages: Messages) -> None:
-        """Two unit cells in one have twice the energy, and the same forces, where atoms meet their own images too."""
+        """Two unit cells in one have twice the energy and the same forces, also if atoms neighbour their own images."""
         model = self.model(messages)
         one = crystal(0.75 * model.network.backbone.cutoff)
         energy, forces = model.energy_and_forces(self.molecules(one, model))
@@ -113,7 +113,7 @@ class SymmetryContract(Contract):
 
     @every_choice
     def test_isolated_atom_stays(self, messages: Messages) -> None:
-        """An atom without neighbours has nowhere to go, and no force; a batch of such atoms has no edges."""
+        """An atom without neighbours has no displacement and no force; a batch of such atoms has no edges."""
         model = self.model(messages)
         molecules = self.molecules([structure("O"), structure("C")], model)
         points: Polarized = model.network(molecules)
@@ -125,7 +125,7 @@ class SymmetryContract(Contract):
     @every_dtype
     @every_polarized
     def test_symmetric_site_stays(self, messages: Messages, dtype: torch.dtype) -> None:
-        """Methane's carbon and carbon dioxide's have no preferred direction; methane's hydrogens have one."""
+        """The carbon atoms of methane and carbon dioxide are not displaced; the hydrogen atoms of methane are."""
         model = self.model(messages, dtype)
         methane = self._points(model, structure("CH4"), dtype)
         limit = model.network.limit
@@ -153,7 +153,7 @@ class SymmetryContract(Contract):
     @every_dtype
     @every_polarized
     def test_displacement_is_bounded(self, messages: Messages, dtype: torch.dtype) -> None:
-        """However strong the moves are, no moving point goes further than the limit."""
+        """No moving point goes further than the limit, however strong the moves are."""
         model = self.model(messages, dtype)
         with torch.no_grad():
             for parameter in model.network.moves.parameters():

@@ -86,6 +86,7 @@ class _Kind:
     has_shifts: bool
     has_charge: bool
     has_field: bool
+    has_spin: bool
 
     @classmethod
     def of(cls, molecules: Molecules, training: bool) -> "_Kind":
@@ -96,6 +97,7 @@ class _Kind:
             molecules.shifts is not None,
             molecules.charge is not None,
             molecules.external_field is not None,
+            molecules.spin is not None,
         )
 
     @property
@@ -119,7 +121,7 @@ class _Padding:
     def __call__(self, molecules: Molecules) -> Molecules:
         """The batch with its padding."""
         atoms, edges, count = molecules.num_atoms, molecules.edge_index.shape[1], molecules.num_molecules
-        shifts, charge, field = molecules.shifts, molecules.charge, molecules.external_field
+        shifts, charge, field, spin = molecules.shifts, molecules.charge, molecules.external_field, molecules.spin
         more = self.capacity.molecules - count
         return Molecules(
             atomic_numbers=torch.cat([molecules.atomic_numbers, self.numbers[atoms:]]),
@@ -130,6 +132,7 @@ class _Padding:
             shifts=None if shifts is None else torch.cat([shifts, self.zeros[: self.capacity.edges - edges]]),
             charge=None if charge is None else torch.cat([charge, self.zeros[:more, 0]]),
             external_field=None if field is None else torch.cat([field, self.zeros[:more]]),
+            spin=None if spin is None else torch.cat([spin, self.zeros[:more, 0]]),
         )
 
 
@@ -356,7 +359,7 @@ def _state(model: Model) -> dict[str, Tensor]:
 
 
 def _tensors(molecules: Molecules) -> list[Tensor]:
-    optional = (molecules.shifts, molecules.charge, molecules.external_field)
+    optional = (molecules.shifts, molecules.charge, molecules.external_field, molecules.spin)
     return [
         molecules.atomic_numbers,
         molecules.positions,
@@ -377,6 +380,7 @@ def _with_tensors(molecules: Molecules, tensors: Iterable[Tensor]) -> Molecules:
         shifts=None if molecules.shifts is None else next(values),
         charge=None if molecules.charge is None else next(values),
         external_field=None if molecules.external_field is None else next(values),
+        spin=None if molecules.spin is None else next(values),
     )
 
 

@@ -1,1 +1,1 @@
-"""What networks can tell apart, with polarization and without: cases, measurement, report."""
+"""Expressiveness: which structures networks can tell apart, with and without polarization."""

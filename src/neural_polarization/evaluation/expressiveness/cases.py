@@ -1,6 +1,6 @@
-"""Pairs of structures that some networks cannot tell apart, and what theory says about each.
+"""Pairs of structures that some networks cannot tell apart, and what theory says about each pair.
 
-An edge joins only the atoms that a case names: a network learns of geometry through them alone.
+Only the pairs of atoms that a case names have edges, so a network sees the geometry only through them.
 """
 
 import math
@@ -22,13 +22,13 @@ Point = tuple[float | int, float | int, float | int]
 
 @dataclass(frozen=True)
 class Case:
-    """Two structures, in one batch.
+    """A pair of structures in one batch.
 
     Attributes:
-        name: short, without spaces.
-        theory: what a network needs to tell the two apart.
-        molecules: the first structure and the second, float64.
-        centre: None if the pooled scalars are compared; else the atom, in both, whose vectors are compared instead.
+        name: Short name without spaces.
+        theory: What a network needs in order to tell the two structures apart.
+        molecules: The first and the second structure, float64.
+        centre: Index of the atom whose vectors are compared; None if the pooled scalars are compared.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Case:
 
 
 def all_cases() -> list[Case]:
-    """Every pair, from the simplest on."""
+    """Every pair of structures, the simplest first."""
     return [
         _two_body(),
         _three_body(),
@@ -72,7 +72,7 @@ def _three_body() -> Case:
 
 
 def _four_body() -> Case:
-    # Both triangles lie on a circle and have no mirror plane: with an isosceles one, a half turn about an axis between
+    # Both triangles lie on a circle and have no mirror plane. If they were isosceles, a half turn about an axis between
     # them would map one structure onto the other.
     turn = 2 * math.pi / 10
     circle: list[tuple[float, float]] = [(3, -4), (0, 5), (-4, -3)]
@@ -98,7 +98,7 @@ def _four_body_chiral() -> Case:
 
 
 def _chain(length: int) -> Case:
-    """`length` atoms in a row, and one more at either end, bent to the same side or to opposite sides."""
+    """`length` atoms in a row, with one more atom at each end, bent to the same side or to opposite sides."""
     row: list[Point] = [(0, 5 * k, 0) for k in range(length)]
     start, last = (-4, -3, 0), 5 * (length - 1) + 3
     edges = [(k, k + 1) for k in range(length + 1)]
@@ -112,7 +112,7 @@ def _chain(length: int) -> Case:
 
 
 def _star_with_probe(fold: int) -> Case:
-    """A star seen together with one further atom, whose direction is along a leaf or between two."""
+    """A star and one further atom, whose direction is along a leaf of the star or between two leaves."""
     centre_and_leaves: list[Point] = [
         (0, 0, 0),
         *(_on_circle(0.7 + 2 * math.pi * k / fold, 5.0) for k in range(fold)),
@@ -128,7 +128,7 @@ def _star_with_probe(fold: int) -> Case:
 
 
 def _star_orientation(fold: int) -> Case:
-    """Two orientations of a symmetric star, told by the vectors of its centre."""
+    """Two orientations of a symmetric star, which the vectors of its centre can distinguish."""
 
     def leaves(shift: float) -> list[Point]:
         return [_on_circle(shift + 2 * math.pi * k / fold, 5.0) for k in range(fold)]
@@ -177,7 +177,7 @@ def _scaled(point: Point, length: float) -> Point:
 
 
 def _star(name: str, theory: str, first: Sequence[Point], second: Sequence[Point], back: bool = True) -> Case:
-    """Atom 0 is joined to all others; `back`: whether they hear of it too."""
+    """Two stars, in which all atoms send to atom 0; with `back`, atom 0 sends to them too."""
     edges = [(leaf, 0) for leaf in range(1, len(first))]
     return _pair(name, theory, first, second, edges, back)
 
@@ -191,7 +191,7 @@ def _pair(
     back: bool = True,
     numbers: Sequence[int] | None = None,
 ) -> Case:
-    """Both structures with the same edges (sender, receiver)."""
+    """Two structures with the same edges (sender, receiver)."""
     size = len(first)
     numbers = numbers or [atomic_numbers["C"]] * size
     directed = [*edges, *((b, a) for a, b in edges if back)]

@@ -1,4 +1,4 @@
-"""The table and the figure of what networks tell apart, beside what theory says."""
+"""The table and the figure of which structures networks distinguish, compared with theory."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,23 +15,23 @@ from neural_polarization.messages import Messages
 from neural_polarization.text import markdown_table
 
 IMPOSSIBLE = ("4-body-chiral", "2-star-turned", "3-star-turned", "enantiomers")
-"""Cases that symmetry forbids to tell apart, whatever the network."""
+"""Cases that no equivariant network can tell apart, because of symmetry."""
 
 INVARIANT = ("schnet", "cgcnn", "egnn")
-"""Networks that, plain, see nothing but distances along the edges: no pair of stars differs in those."""
+"""Networks that without polarization see only distances along the edges, in which no pair of stars differs."""
 
 ROUNDING = 1e-9
-"""Largest error of a symmetry in float64."""
+"""Largest error of a symmetry that counts as rounding in float64."""
 
 
 def backbones_of(results: Results) -> list[str]:
-    """Names of the networks that were measured, in the order of `ARCHITECTURES`."""
+    """Names of the measured networks, in the order of `ARCHITECTURES`."""
     measured = {name for name, _, _ in results}
     return [name for name in ARCHITECTURES if name in measured]
 
 
 def table(results: Results) -> str:
-    """Least number of layers per network and case, plain / riding / both views, as markdown."""
+    """Markdown table of the least number of layers per network and case: plain / riding / both views."""
     cases = all_cases()
     head = ["network", *(case.name for case in cases)]
     lines = [head]
@@ -40,7 +40,7 @@ def table(results: Results) -> str:
 
 
 def symmetry_table(results: Results) -> str:
-    """Largest errors of symmetries per network over all of its sizes and choices, as markdown."""
+    """Markdown table of the largest symmetry errors per network, over all of its sizes and choices."""
     head = ["network", "rotation", "reflection", "out of plane", "at inversion centre"]
     lines = [head]
     for name in backbones_of(results):
@@ -51,12 +51,12 @@ def symmetry_table(results: Results) -> str:
 
 
 def theory(cases: Sequence[Case]) -> str:
-    """What each case needs, as a list."""
+    """Markdown list of what a network needs in order to tell the structures of each case apart."""
     return "\n".join(f"- **{case.name}**: {case.theory}." for case in cases)
 
 
 def violations(results: Results) -> list[str]:
-    """Everything in the results that theory says cannot be; empty if all is as it should be."""
+    """All results that contradict theory; empty if there are none."""
     found: list[str] = []
     for name in backbones_of(results):
         for case in all_cases():
@@ -84,7 +84,7 @@ def violations(results: Results) -> list[str]:
 
 
 def write_report(results: Results, directory: Path) -> list[Path]:
-    """Writes expressiveness.md and expressiveness.png; returns their paths."""
+    """Writes expressiveness.md and expressiveness.png, and returns their paths."""
     layers = max(layers for _, _, layers in results)
     seeds = max(len(values) for cell in results.values() for values in cell.differences.values())
     broken = violations(results)
@@ -122,7 +122,7 @@ def _cell(results: Results, name: str, case: str) -> str:
 
 
 def _draw(results: Results, path: Path) -> None:
-    """One panel per choice: colour is how far the two structures are apart, the number is the least depth."""
+    """Draws one panel per choice. The colour is the difference of the two structures, the number the least depth."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,8 +1,8 @@
-"""Measures what every network tells apart, for a number of layers, with polarization and without.
+"""Measures which structures every network tells apart, by number of layers, with and without polarization.
 
-A network with random weights tells a pair apart if any of its pooled scalars differ by more than rounding, in
-float64. Weights are drawn anew for every seed: what they cannot separate no training can, and what they separate
-almost always does not depend on luck.
+A network with random weights tells a pair of structures apart if any of its pooled scalars differ by more than
+rounding errors in float64. Every seed draws new weights. If no weights separate a pair, training cannot do so either.
+If almost all weights separate it, the result does not depend on chance.
 """
 
 import dataclasses
@@ -26,23 +26,23 @@ from neural_polarization.moves import Move
 from neural_polarization.polarization import NeuralPolarization, Polarized
 
 SEPARATED = 1e-12
-"""Relative difference from which a pair counts as told apart; rounding in float64 stays below 1e-14."""
+"""Relative difference above which a pair counts as told apart; rounding errors in float64 stay below 1e-14."""
 
 CHOICES = (Messages.PLAIN, Messages.RIDING, Messages.BOTH_VIEWS)
-"""Without polarization, and with it in its free and in its full form."""
+"""The choices of messages that are measured: without polarization, its cheapest form, and its full form."""
 
 _GROWN = 250.0
-"""Factor of the moves' first gates: displacements of some tenths of an Angstrom, as training makes them."""
+"""Factor of a new network's moves, so that displacements are some tenths of an Angstrom, as after training."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured.
+    """Settings of a measurement.
 
     Attributes:
-        backbones: names of `ARCHITECTURES`.
-        seeds: number of draws of the weights.
-        max_layers: largest number of layers.
+        backbones: Names of networks, from `ARCHITECTURES`.
+        seeds: Number of draws of the weights.
+        max_layers: Largest number of layers.
     """
 
     backbones: tuple[str, ...] = tuple(ARCHITECTURES)
@@ -59,11 +59,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Cell:
-    """One network.
+    """Results of one network.
 
     Attributes:
-        differences: per case, the relative difference of the two structures for every seed.
-        symmetry: the largest errors over the seeds.
+        differences: Relative differences of the two structures of each case, one for every seed.
+        symmetry: Largest symmetry errors over the seeds.
     """
 
     differences: Mapping[str, tuple[float, ...]]
@@ -75,16 +75,16 @@ class Cell:
 
 
 Results = dict[tuple[str, str, int], Cell]
-"""Cells by architecture, messages and number of layers."""
+"""Results of networks by architecture, messages and number of layers."""
 
 
 def measure(settings: Settings, path: Path, report: Callable[[str], object] = print) -> Results:
-    """All cells; those that the file holds already are not measured again.
+    """Measures all networks, except those whose results are in the file already.
 
     Args:
-        settings: what is measured.
-        path: JSON file that keeps finished cells.
-        report: is told of every finished network.
+        settings: Settings of the measurement.
+        path: JSON file that keeps finished results.
+        report: Function that is called with one line about every finished network.
     """
     cases = all_cases()
     done = read_results(path, settings.seeds) if path.is_file() else {}
@@ -100,13 +100,13 @@ def measure(settings: Settings, path: Path, report: Callable[[str], object] = pr
 
 
 def least_layers(results: Results, name: str, messages: Messages, case: str) -> int | None:
-    """The smallest number of layers at which every seed tells the case apart; None if there is none."""
+    """The smallest number of layers with which every seed tells the case apart; None if no number does."""
     layers = sorted(layers for backbone, choice, layers in results if (backbone, choice) == (name, messages.value))
     return next((n for n in layers if results[name, messages.value, n].told_apart(case) == 1.0), None)
 
 
 def make_network(name: str, messages: Messages, num_layers: int, seed: int) -> NeuralPolarization[Any]:
-    """A small network in float64 with random weights and moves of the size that training gives them."""
+    """A small network in float64 with random weights, whose moves are as large as after training."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         species = len(ELEMENTS) * messages.points
@@ -149,7 +149,7 @@ def _relative(first: Tensor, second: Tensor, scale: Tensor) -> float:
 
 
 def read_results(path: Path, seeds: int) -> Results:
-    """Cells that were stored with the same number of seeds and the same cases.
+    """Results that were stored with the same number of seeds and the same cases.
 
     Raises:
         ValueError: if the file is damaged.

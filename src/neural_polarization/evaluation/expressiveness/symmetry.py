@@ -1,4 +1,4 @@
-"""How exactly a network keeps the symmetries that it must keep."""
+"""Errors of a network's symmetries."""
 
 import dataclasses
 import math
@@ -15,13 +15,14 @@ from neural_polarization.polarization import NeuralPolarization, Polarized
 
 @dataclass(frozen=True)
 class SymmetryErrors:
-    """Errors in float64, relative to the largest of the compared numbers or, of displacements, to their limit.
+    """Symmetry errors in float64, relative to the largest compared number or, for displacements, to their limit.
 
     Attributes:
-        rotation: change of scalars, and of vectors and displacements turned back, under a rotation.
-        reflection: the same under a rotation with a reflection.
-        out_of_plane: largest displacement out of the plane of a planar molecule.
-        at_centre: largest displacement of the atom at an inversion centre, and difference of opposite atoms'.
+        rotation: Change of scalars under a rotation, and of vectors and displacements that are rotated back.
+        reflection: Change under a rotation with a reflection, measured like `rotation`.
+        out_of_plane: Largest displacement out of the plane of a planar molecule.
+        at_centre: Larger of two errors: the displacement of an atom at an inversion centre, and the difference of the
+            displacements of opposite atoms.
     """
 
     rotation: float
@@ -31,12 +32,12 @@ class SymmetryErrors:
 
     @staticmethod
     def worst(errors: "Sequence[SymmetryErrors]") -> "SymmetryErrors":
-        """The largest of each."""
+        """The largest error of each kind."""
         return SymmetryErrors(*(max(values) for values in zip(*map(dataclasses.astuple, errors), strict=True)))
 
 
 def symmetry_errors(network: NeuralPolarization[Any]) -> SymmetryErrors:
-    """Measures one network (float64, elements H and C among its own)."""
+    """Measures a network in float64 that knows the elements H and C."""
     bent = _molecule([(0.0, 0.0, 0.0), (1.1, 0.2, -0.1), (-0.3, 1.2, 0.4), (-0.5, -0.6, 1.3), (0.9, -0.4, 1.9)])
     proper = _rotation()
     before: Polarized = network(bent)
@@ -70,7 +71,7 @@ def _relative(got: Tensor, expected: Tensor) -> float:
 
 
 def _rotation() -> Tensor:
-    """About no particular axis."""
+    """A rotation about a general axis."""
     cos1, sin1, cos2, sin2 = math.cos(0.7), math.sin(0.7), math.cos(1.9), math.sin(1.9)
     about_z = torch.tensor([[cos1, -sin1, 0.0], [sin1, cos1, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
     about_x = torch.tensor([[1.0, 0.0, 0.0], [0.0, cos2, -sin2], [0.0, sin2, cos2]], dtype=torch.float64)
@@ -78,6 +79,6 @@ def _rotation() -> Tensor:
 
 
 def _molecule(positions: Sequence[tuple[float, float, float]]) -> Molecules:
-    """A carbon with hydrogens."""
+    """A molecule of one carbon atom, which comes first, and hydrogen atoms."""
     numbers = torch.tensor([6, *([1] * (len(positions) - 1))])
     return Molecules.from_arrays(numbers, torch.tensor(positions, dtype=torch.float64), cutoff=3.5)

@@ -1,1 +1,1 @@
-"""What is read from a converged calculation: one module per kind of property."""
+"""Properties of a converged calculation, one module per kind of property."""

@@ -13,7 +13,7 @@ from ..level import Level
 def mulliken_charges(
     molecule: Any, density_matrix: Float[np.ndarray, "functions functions"]
 ) -> Float[np.ndarray, " atoms"]:
-    """Nuclear charge less the Mulliken population, e.
+    """Nuclear charge minus the Mulliken population, e.
 
     Example: QM9's Mulliken charges at QM9's level and geometry.
     """
@@ -35,17 +35,16 @@ def hirshfeld_charges(
     weights: Float[np.ndarray, " points"],
     density: Float[np.ndarray, " points"],
 ) -> Float[np.ndarray, " atoms"]:
-    """Nuclear charge less the electrons that fall to an atom by its share of the promolecule, e.
+    """Nuclear charge minus the electrons that an atom gets by its share of the promolecule, e.
 
-    The promolecule is the sum of spherical free atoms, computed at the same level with fractional
-    occupation.
+    The promolecule is the sum of spherical free atoms, computed at the same level with fractional occupation.
 
     Args:
         molecule: PySCF's molecule.
-        level: of the free atoms.
-        points: quadrature points, bohr.
-        weights: quadrature weights, bohr^3.
-        density: at the points, e/bohr^3.
+        level: Level of the free atoms.
+        points: Quadrature points, bohr.
+        weights: Quadrature weights, bohr^3.
+        density: Density at the points, e/bohr^3.
 
     References:
         F. L. Hirshfeld, Theor. Chim. Acta 44, 129 (1977).
@@ -70,13 +69,13 @@ def _free_atom_density(element: str, level: Level, vectors: Any) -> Any:
 
 @lru_cache(maxsize=32)
 def radial_density(element: str, level: Level) -> tuple[Any, Any]:
-    """Radii (bohr) and the logarithm of the spherical free atom's density (e/bohr^3) there."""
+    """Radii (bohr), and the logarithm of the density (e/bohr^3) of the spherical free atom at these radii."""
     from pyscf import gto
     from pyscf.scf import atom_hf, atom_ks
 
     atom = gto.M(atom=[(element, (0.0, 0.0, 0.0))], basis=level.shells([element]), spin=None, verbose=0, cart=False)
     with warnings.catch_warnings():
-        # PySCF's own atoms call a function that PySCF has deprecated.
+        # PySCF's code for atoms calls a function that PySCF has deprecated.
         warnings.filterwarnings("ignore", "remove_linear_dep_", DeprecationWarning)
         if level.functional == "hf":
             result = atom_hf.get_atm_nrhf(atom)

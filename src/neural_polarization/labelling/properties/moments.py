@@ -14,9 +14,9 @@ class Moments:
     """Moments about the centre of nuclear charge (Gaussian's standard origin).
 
     Attributes:
-        dipole: from negative to positive charge, e*Angstrom; of an ion it depends on the origin.
-        quadrupole: traceless, sum of q (3 r r - r^2) / 2, e*Angstrom^2.
-        spatial_extent: integral of density times r^2, Angstrom^2: QM9's <R^2>.
+        dipole: Dipole, from negative to positive charge, e*Angstrom; that of an ion depends on the origin.
+        quadrupole: Traceless quadrupole, the sum of q (3 r r - r^2) / 2, e*Angstrom^2.
+        spatial_extent: Integral of the density times r^2, Angstrom^2; QM9's <R^2>.
     """
 
     dipole: Float[np.ndarray, "3"]
@@ -29,7 +29,7 @@ def moments(molecule: Any, density_matrix: Float[np.ndarray, "functions function
 
     Args:
         molecule: PySCF's molecule.
-        density_matrix: of both spins together.
+        density_matrix: Density matrix, summed over both spins.
     """
     charges = molecule.atom_charges()
     origin = charges @ molecule.atom_coords() / charges.sum()

@@ -11,7 +11,7 @@ from ...units import BOHR, HARTREE
 
 @dataclass(frozen=True)
 class Frontier:
-    """Highest occupied and lowest empty orbital of either spin, and their distance, eV."""
+    """Energies of the highest occupied and the lowest empty orbital of either spin, and their gap, eV."""
 
     homo: float
     lumo: float
@@ -19,7 +19,7 @@ class Frontier:
 
 
 def frontier(scf: Any) -> Frontier:
-    """Frontier orbital energies; NaN where there is no such orbital."""
+    """Energies of the frontier orbitals; NaN if there is no such orbital."""
     energies, occupation = np.ravel(scf.mo_energy), np.ravel(scf.mo_occ)
     homo = float(max(energies[occupation > 0], default=np.nan)) * HARTREE
     lumo = float(min(energies[occupation == 0], default=np.nan)) * HARTREE
@@ -28,13 +28,13 @@ def frontier(scf: Any) -> Frontier:
 
 @dataclass(frozen=True)
 class Centroids:
-    """Where localized orbitals sit.
+    """Positions and spreads of localized orbitals.
 
     Attributes:
-        positions: mean position of each occupied localized orbital, Angstrom.
-        occupations: electrons in it, 2 or 1.
-        spreads: root of <r^2> - <r>^2, Angstrom.
-        owners: the one atom (twice) or the two atoms that it belongs to.
+        positions: Mean position of each occupied localized orbital, Angstrom.
+        occupations: Number of electrons in each orbital, 2 or 1.
+        spreads: Spread of each orbital, the root of <r^2> - <r>^2, Angstrom.
+        owners: Indices of the two atoms that each orbital belongs to; one atom stands twice.
     """
 
     positions: Float[np.ndarray, "orbitals 3"]
@@ -44,13 +44,13 @@ class Centroids:
 
 
 def centroids(scf: Any) -> Centroids:
-    """Centroids of the Foster-Boys localized occupied orbitals, core orbitals included.
+    """Centroids of the occupied orbitals after Foster-Boys localization, core orbitals included.
 
-    Boys' orbitals minimize the sum of spreads; in a molecule their centroids are what maximally localized
-    Wannier centres are in a crystal. The sum of occupation times centroid gives the electronic dipole.
-    An orbital belongs to the atoms that carry its Mulliken population: to one, a core or lone pair, where
-    that atom has three quarters of it; otherwise to the two largest, a bond. Equivalent bonds of a
-    double or triple bond (banana bonds) have different centroids and the same owners.
+    Boys' orbitals minimize the sum of spreads. Their centroids in a molecule correspond to the maximally localized
+    Wannier centres of a crystal. The sum of occupation times centroid gives the electronic dipole.
+    An orbital belongs to the atoms that carry its Mulliken population. It is a core or a lone pair of one atom if that
+    atom has three quarters of the population, and otherwise a bond of the two atoms with the largest shares. Equivalent
+    bonds of a double or triple bond (banana bonds) have different centroids and the same owners.
 
     References:
         J. M. Foster, S. F. Boys, Rev. Mod. Phys. 32, 300 (1960).
@@ -75,7 +75,7 @@ def _localized(molecule: Any, occupied: Any, occupation: float) -> Centroids:
     from pyscf import lo
 
     if occupied.shape[1] > 1:
-        # The starting orbitals come from atomic projections: a canonical start may rest on a saddle point.
+        # The starting orbitals are atomic projections, because canonical ones may be at a saddle point.
         boys = lo.Boys(molecule, occupied)
         boys.verbose = 0
         boys.conv_tol = 1e-8

@@ -13,10 +13,10 @@ def polarizability(scf: Any, grid: Grid, tolerance: float = 1e-5) -> Float[np.nd
     """Polarizability tensor, Angstrom^3 (volume).
 
     Args:
-        scf: converged Kohn-Sham object.
-        grid: for the second derivative of the exchange-correlation energy; it may be coarser than that of
-            the energy.
-        tolerance: of the first-order orbitals.
+        scf: Converged Kohn-Sham object.
+        grid: Grid for the second derivative of the exchange-correlation energy. It may be coarser than that of the
+            energy.
+        tolerance: Largest residual of the first-order orbitals.
 
     References:
         J. Gerratt, I. M. Mills, J. Chem. Phys. 49, 1719 (1968).

@@ -1,0 +1,280 @@
+"""Structures from files that people have: XYZ, SDF, SMILES, and everything that ASE reads.
+
+Every structure is checked when it is read: a wrong file is an error that names the place and the remedy, never a
+strange result later. `atoms.info` holds the total "charge" (e, whole) and "spin" (number of unpaired electrons)
+where the file says so, by any of the names in `properties.STATES`.
+"""
+
+import lzma
+import math
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import ase
+import ase.db
+import ase.io
+import numpy as np
+from ase.data import chemical_symbols
+from ase.io.formats import UnknownFileTypeError
+
+from neural_polarization.charges import LookAlikes, check_columns, settle_states
+from neural_polarization.errors import UNREADABLE, DataError, reason
+from neural_polarization.plausibility import check_positions, periodic_cell
+from neural_polarization.structures.sdf import read_sdf
+from neural_polarization.structures.smiles import embedded_molecule, molecule_atoms
+from neural_polarization.structures.xyz import COMPRESSED, open_text, other_kind, xyz_frames, xyz_structure
+
+Places = Iterator[tuple[str, ase.Atoms]]
+"""Structures, each with what errors about it begin with."""
+
+
+def read_structures(path: str | Path, seed: int = 0) -> list[ase.Atoms]:
+    """All structures of a file, checked.
+
+    Args:
+        path: .xyz or .extxyz (any number of structures; `charge=1 spin=1` in the comment line), also compressed;
+            .sdf or .mol (three-dimensional, with all hydrogens) and .smi or .smiles (one SMILES per line, a name may
+            follow; they are embedded and relaxed in a force field), which need RDKit; or anything that ASE reads.
+        seed: of the embedding of SMILES.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        DataError: for a file that cannot be read or holds an impossible structure; with line or index and remedy.
+        ImportError: where RDKit is needed and missing.
+    """
+    structures: list[ase.Atoms] = []
+    for where, atoms in iterate_structures(path, seed):
+        check_structure(atoms, where)
+        structures.append(atoms)
+    if not structures:
+        raise DataError(f"{path}: holds no structures; expected at least one")
+    return structures
+
+
+def iterate_structures(path: str | Path, seed: int = 0, labels: frozenset[str] = frozenset()) -> Places:
+    """The structures of a file one after the other, with charge and spin settled, but not checked otherwise.
+
+    Results that stand in the file are in `atoms.calc`, other values in `atoms.info` and `atoms.arrays`; names that
+    look like a charge or a spin and are not understood give one warning.
+
+    Args:
+        path: see `read_structures`.
+        seed: of the embedding of SMILES.
+        labels: names of values and columns that are wanted as labels, whatever they are called.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        DataError: for a file that cannot be read, or a charge or spin that cannot be.
+        ImportError: where RDKit is needed and missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file; expected structures, such as an extended XYZ file")
+    look_alikes = LookAlikes(str(path))
+    for where, atoms in _reader_of(path)(path, seed):
+        _check_numbers(atoms, where)
+        check_columns(atoms, where, labels)
+        settle_states(atoms, where)
+        look_alikes.see({name: value for name, value in atoms.info.items() if name not in labels}, where)
+        for name in ("name", "smiles"):
+            if name in atoms.info:
+                atoms.info[name] = str(atoms.info[name])
+        yield where, atoms
+    look_alikes.warn()
+
+
+def _check_numbers(atoms: ase.Atoms, where: str) -> None:
+    """ASE takes positions and cells as they stand in a file, text and truth values too."""
+    for name, array, shape in (
+        ("positions", atoms.positions, (len(atoms), 3)),
+        ("cell", atoms.cell.array, (3, 3)),
+        ("elements", atoms.numbers, (len(atoms),)),
+    ):
+        if array.shape != shape or array.dtype.kind not in "iuf":
+            raise DataError(
+                f"{where}: its {name} have shape {array.shape} and type {array.dtype}; expected numbers of shape "
+                f"{shape}"
+            )
+
+
+def kind_of(path: Path) -> str:
+    """The ending that says what a file holds, without that of a compression.
+
+    Example:
+        >>> kind_of(Path("frames.XYZ.gz")), kind_of(Path("POSCAR"))
+        ('.xyz', '')
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if len(suffixes) > 1 and suffixes[-1] in COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _reader_of(path: Path) -> Callable[[Path, int], Places]:
+    known = _READERS.get(kind_of(path))
+    if known is not None:
+        return known
+    # Files of any name that begin with a number on a line of its own are XYZ.
+    with path.open("rb") as file:
+        start = file.read(64).removeprefix(b"\xef\xbb\xbf").split(b"\n")[0].strip()
+    named_otherwise = path.name.upper().startswith(("POSCAR", "CONTCAR"))
+    return _read_xyz if start.isdigit() and not named_otherwise else _read_ase
+
+
+def check_structure(atoms: ase.Atoms, where: str) -> None:
+    """Raises where a structure cannot be.
+
+    Args:
+        atoms: positions in Angstrom.
+        where: what the error begins with: file and line, or an index.
+
+    Raises:
+        DataError: for no atoms, an unknown element, positions that are not finite, two atoms at one place, a cell
+            that cannot repeat, or a charge or spin that is not a whole number.
+    """
+    if len(atoms) == 0:
+        raise DataError(f"{where}: has no atoms; leave it out")
+    numbers = np.asarray(atoms.numbers)
+    unreal = (numbers < 1) | (numbers >= len(chemical_symbols))
+    if unreal.any():
+        atom = int(np.argmax(unreal))
+        raise DataError(f"{where}: atom {atom} is no element (number {numbers[atom]}); expected H, He, Li ...")
+    settle_states(atoms, where)
+    # Slabs and wires are left for those who refuse them: labels and networks say different things of them.
+    cell = periodic_cell(atoms, where) if atoms.pbc.all() else None
+    if not np.isfinite(atoms.cell.array).all():
+        raise DataError(f"{where}: its cell is {atoms.cell.array.tolist()}; expected nine finite numbers in Angstrom")
+    check_positions(np.asarray(atoms.positions, np.float64), where, cell)
+
+
+def check_isolated(atoms: ase.Atoms, where: str) -> None:
+    """Raises where a structure repeats in space, for calculations of single molecules.
+
+    Raises:
+        DataError: for a structure that is periodic in any direction.
+    """
+    if atoms.pbc.any():
+        raise DataError(
+            f"{where}: is periodic along {int(atoms.pbc.sum())} of 3 directions, but is computed as an isolated "
+            'molecule; set pbc="F F F" if it is one, or leave it out'
+        )
+
+
+def check_electrons(atoms: ase.Atoms, where: str) -> None:
+    """Raises where charge and spin do not fit the elements.
+
+    Raises:
+        DataError: where no electron is left, or unpaired electrons and electrons are not both even or both odd.
+    """
+    charge, spin = int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 0))
+    electrons = int(np.sum(atoms.numbers)) - charge
+    if electrons < 1:
+        raise DataError(f"{where}: charge {charge:+d} leaves {electrons} electrons; expected at least 1")
+    if spin > electrons or (electrons - spin) % 2:
+        raise DataError(
+            f"{where}: {atoms.get_chemical_formula()} with charge {charge:+d} has {electrons} electrons, which cannot "
+            f"have {spin} unpaired; give spin={electrons % 2} (or another number that is {_parity(electrons)}) or "
+            "another charge in the comment line"
+        )
+
+
+def _read_xyz(path: Path, seed: int) -> Places:
+    del seed
+    for frame in xyz_frames(path):
+        yield frame.where, xyz_structure(frame)
+
+
+def _read_sdf(path: Path, seed: int) -> Places:
+    del seed
+    yield from read_sdf(path)
+
+
+def _read_smiles(path: Path, seed: int) -> Places:
+    try:
+        with open_text(path) as file:
+            lines = list(file)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text file ({error.reason}); expected one SMILES per line") from None
+    for number, line in enumerate(lines, 1):
+        words = line.split(maxsplit=1)
+        if not words or line.startswith("#"):
+            continue
+        where = f"{path}: line {number}"
+        atoms = molecule_atoms(embedded_molecule(words[0], where, seed))
+        atoms.info["smiles"] = words[0]
+        if len(words) > 1:
+            atoms.info["name"] = words[1].strip()
+        yield where, atoms
+
+
+def _read_database(path: Path, seed: int) -> Places:
+    """Rows of an ASE database: key-value pairs and data of a row stand in `atoms.info`."""
+    del seed
+    row_id = 0
+    if path.suffix.lower() == ".json":
+        _check_arrays(path)
+    try:
+        connected: Any = ase.db.connect(path)
+        with connected as database:  # without `with` ASE leaves connections open
+            for row in database.select():
+                row_id = int(row.id)
+                atoms = row.toatoms()
+                # Pairs that are called as an attribute of a row (charge) are hidden by it.
+                own = {key: vars(row).get(key, value) for key, value in row.key_value_pairs.items()}
+                atoms.info = {**atoms.info, **own, **row.data}
+                yield f"{path}: row {row_id}", atoms
+    except DataError:
+        raise
+    except (*UNREADABLE, sqlite3.Error) as error:
+        raise DataError(
+            f"{path}: cannot be read after row {row_id} ({reason(error)}); expected an ASE database (.db or .json)"
+        ) from None
+
+
+def _check_arrays(path: Path) -> None:
+    """No array has more numbers than its file has bytes; ASE would make room for as many as it claims."""
+    content = path.read_bytes()
+    for shape in _SHAPES.findall(content):
+        sides = [int(side) for side in shape.split(b",") if len(side) < 20 and side.strip()]
+        if len(sides) < shape.count(b",") or math.prod(sides) > len(content):
+            raise DataError(f"{path}: has an array of shape {shape[:60].decode()}, larger than the file; it is damaged")
+
+
+def _read_ase(path: Path, seed: int) -> Places:
+    """What ASE recognizes by name or content: trajectories, CIF, POSCAR, outputs of programs."""
+    del seed
+    index = -1
+    try:
+        for index, atoms in enumerate(ase.io.iread(path, index=":")):
+            yield f"{path}: structure {index}", atoms
+    except DataError:
+        raise
+    except (*UNREADABLE, UnknownFileTypeError, ImportError, lzma.LZMAError) as error:
+        raise DataError(
+            f"{path}: cannot be read by ASE after {index + 1} structures ({reason(error)}); expected one of "
+            f"{', '.join(_READERS)}, or another format that ASE knows{other_kind(path)}"
+        ) from None
+
+
+_SHAPES = re.compile(rb'"__ndarray__"\s*:\s*\[\s*\[([\d,\s]*)\]')
+
+_READERS: Mapping[str, Callable[[Path, int], Places]] = MappingProxyType(
+    {
+        ".xyz": _read_xyz,
+        ".extxyz": _read_xyz,
+        ".sdf": _read_sdf,
+        ".mol": _read_sdf,
+        ".smi": _read_smiles,
+        ".smiles": _read_smiles,
+        ".db": _read_database,
+        ".json": _read_database,
+    }
+)
+
+
+def _parity(number: int) -> str:
+    return "odd" if number % 2 else "even"
