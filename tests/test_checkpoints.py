@@ -262,3 +262,11 @@ def test_a_model_that_is_loaded_in_inference_mode_can_be_trained(tmp_path: Path)
     assert any(weight.grad is not None for weight in model.parameters())
     with torch.inference_mode():
         assert torch.isfinite(model.eval()(molecules, forces=False)["energy"]).all()
+
+
+def test_a_tensor_with_one_number_and_no_stride(tmp_path: Path) -> None:
+    """A part of a split with one structure, as NumPy's views can give it."""
+    one = torch.zeros(3, dtype=torch.long).expand(3)[1:2].as_strided((1,), (0,))
+    save_model(make_model(), tmp_path / "model.safetensors", tensors={"split.test": one})
+    _, stored = load_model(tmp_path / "model.safetensors")
+    assert stored.tensors["split.test"].tolist() == [0]

@@ -18,6 +18,7 @@ from torch import Tensor
 import neural_polarization
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.files import replacing
+from neural_polarization.heads.density import DensityConfig
 from neural_polarization.knowledge import TrainingKnowledge
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
@@ -246,7 +247,9 @@ def _checksum(text: str, contents: Mapping[str, Tensor]) -> str:
     for name in sorted(contents):
         value = contents[name]
         digest.update(f"|{name} {value.dtype} {tuple(value.shape)}|".encode())
-        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        # A copy: a tensor with one number can have a stride of zero, and no other type can look at it then.
+        flat = torch.empty(value.numel(), dtype=value.dtype).copy_(value.flatten())
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -311,4 +314,5 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
         heads={name: HeadConfig(**head) for name, head in values["heads"].items()},
         backbone=BackboneConfig(**values["backbone"]),
         polarization=PolarizationConfig(**polarization),
+        density=None if values.get("density") is None else DensityConfig(**values["density"]),
     )

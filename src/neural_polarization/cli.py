@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import neural_polarization
+from neural_polarization.interfaces import commands as interfaces
 from neural_polarization.labelling import commands as labelling
 
 if TYPE_CHECKING:
@@ -153,16 +154,11 @@ def parser() -> argparse.ArgumentParser:
     predict = commands.add_parser(
         "predict", help="properties of molecules, and where their electrons are", allow_abbrev=False
     )
-    predict.add_argument("checkpoint", metavar="MODEL.safetensors")
-    _add_trust(predict)
-    predict.add_argument("structures", metavar="FILE", nargs="*", help=".xyz, .sdf, .smi, or what ASE reads")
-    predict.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="a molecule; may be repeated")
+    interfaces.add_choice(predict)
     predict.add_argument(
         "-o", "--output", metavar="FILE", help=".extxyz, .csv or .json; default: a table on the screen"
     )
-    predict.add_argument("--device", default="cpu", help="cpu or cuda")
     predict.add_argument("--batch-size", type=int, default=64, metavar="N")
-    predict.add_argument("--overwrite", action="store_true", help="replace the output file")
     predict.add_argument("--strict", action="store_true", help="refuse what lies outside of the model's training")
     predict.set_defaults(run=_predict)
 
@@ -180,6 +176,15 @@ def parser() -> argparse.ArgumentParser:
     _add_trust(info)
     info.add_argument("--json", action="store_true", help="everything, for programs")
     info.set_defaults(run=_info)
+    interfaces.add_parsers(commands)
+    view = commands.add_parser(
+        "view", help="a page for the browser: molecules, moving points and electrons", allow_abbrev=False
+    )
+    interfaces.add_choice(view)
+    view.add_argument("-o", "--output", required=True, metavar="PAGE.html")
+    view.add_argument("--title", default="", help="of the page; default: the first structure's name")
+    view.add_argument("--spacing", type=float, default=0.15, metavar="ANGSTROM", help="of the grids; default 0.15")
+    view.set_defaults(run=_view)
     labelling.add_parsers(commands)
     return top
 
@@ -297,41 +302,47 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _predict(known: argparse.Namespace, rest: list[str]) -> int:
-    from neural_polarization.checkpoints import load_model
-    from neural_polarization.interfaces.devices import checked_device
+    from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
     from neural_polarization.interfaces.outputs import check_output, table, write_predictions
-    from neural_polarization.interfaces.prediction import check_elements, from_smiles, predict, undefined_moments
+    from neural_polarization.interfaces.prediction import check_elements, predict, undefined_moments
     from neural_polarization.knowledge import OutsideTrainingWarning, Watch
-    from neural_polarization.structures import read_structures
 
-    # Files after an option are not recognized as such by argparse.
-    files = [*known.structures, *(word for word in rest if not word.startswith("-"))]
-    _no_more([word for word in rest if word.startswith("-")])
-    if not files and not known.smiles:
-        raise ValueError("nothing to predict: give a file of structures, or --smiles 'CCO'")
+    # Files after an option are not recognized as such by argparse; they are in `rest`.
+    checkpoint, files = checkpoint_and_files(known, rest)
     _check_batch_size(known.batch_size)
-    device = checked_device(known.device)
     if known.output:
         check_output(known.output, known.overwrite)
-    model, stored = load_model(known.checkpoint, _trusted(known))
-    structures = [from_smiles(smiles) for smiles in known.smiles]
-    names = [f"--smiles {smiles}" for smiles in known.smiles]
-    for file in files:
-        of_file = read_structures(file)
-        structures += of_file
-        names += [f"{file}: structure {k}" for k in range(len(of_file))]
+    model, stored = chosen_model(known, checkpoint)
+    structures, names = chosen_structures(known, files)
     check_elements(model, structures, names)
     undefined = undefined_moments(model, structures)
     if undefined:
         sys.stderr.write(f"npol: warning: {undefined}\n")
     warnings.simplefilter("always", OutsideTrainingWarning)
-    predictions = predict(model.to(device), structures, known.batch_size, watch=Watch(known.strict))
+    predictions = predict(model, structures, known.batch_size, watch=Watch(known.strict))
     units = stored.units
     if known.output:
         write_predictions(predictions, units, known.output, known.overwrite)
         sys.stdout.write(f"written: {known.output} ({len(predictions)} structures)\n")
     else:
         sys.stdout.write(table(predictions, units) + "\n")
+    return 0
+
+
+def _view(known: argparse.Namespace, rest: list[str]) -> int:
+    from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
+    from neural_polarization.interfaces.prediction import check_elements
+    from neural_polarization.view.page import check_page, write_page
+    from neural_polarization.view.prediction import scenes_of
+
+    checkpoint, files = checkpoint_and_files(known, rest)
+    check_page(known.output, known.overwrite)
+    model, stored = chosen_model(known, checkpoint)
+    structures, names = chosen_structures(known, files)
+    check_elements(model, structures, names)
+    scenes = scenes_of(model, structures, stored.units, known.spacing)
+    write_page(scenes, known.output, known.title, known.overwrite)
+    sys.stdout.write(f"written: {known.output} ({len(scenes)} structure{'' if len(scenes) == 1 else 's'})\n")
     return 0
 
 

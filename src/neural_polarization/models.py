@@ -11,7 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neural_polarization.architectures import BackboneConfig, look_up
+from neural_polarization.density import Density, Gaussians, Nuclei
+from neural_polarization.density.free_atoms import free_atoms
 from neural_polarization.heads import HEADS, Head, Widths
+from neural_polarization.heads.density import SIZES, DensityConfig, DensityHead
 from neural_polarization.knowledge import GIVEN, ISOLATED, References, TrainingKnowledge, references_of
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.molecules import Molecules
@@ -82,6 +85,7 @@ class ModelConfig:
         heads: How each property is predicted, by its name (see `check_head_names`).
         backbone: The network that is polarized.
         polarization: How the network is polarized.
+        density: How the electron density is predicted; none if left out.
 
     Raises:
         ValueError: for a name that no head can have.
@@ -91,6 +95,7 @@ class ModelConfig:
     heads: Mapping[str, HeadConfig]
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     polarization: PolarizationConfig = field(default_factory=PolarizationConfig)
+    density: DensityConfig | None = None
 
     def __post_init__(self) -> None:
         check_head_names(self.heads)
@@ -183,6 +188,12 @@ class Model(Predictor):
                 for name, head in config.heads.items()
             }
         )
+        self.density_head: DensityHead | None = None
+        if config.density is not None:
+            size = config.backbone.size
+            self.density_head = DensityHead(
+                widths, config.elements, size.channels, self.cutoff, config.density.centres, SIZES[config.density.size]
+            )
         with_forces = [name for name, head in config.heads.items() if head.forces]
         if len(with_forces) > 1:
             raise ValueError(
@@ -248,6 +259,68 @@ class Model(Predictor):
         """Some of the properties, without forces, and the displacement of each moving point, Angstrom."""
         atoms = self.representation(molecules)
         return {name: self.head(name)(atoms, molecules) for name in names}, atoms.displacement
+
+    def density(self, molecules: Molecules) -> Density:
+        """The electron density of every molecule of a batch.
+
+        Raises:
+            ValueError: for a model without a density, a periodic system, or an unknown element.
+        """
+        return self.density_of(self.representation(molecules), molecules)
+
+    def density_of(self, atoms: Polarized, molecules: Molecules) -> Density:
+        """The electron density from features that `represent` has given for the same molecules.
+
+        Raises:
+            ValueError: as `density`.
+        """
+        return self._head_of_density()(atoms, molecules)
+
+    def with_density(
+        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
+    ) -> tuple[dict[str, Tensor], Density]:
+        """Properties as `forward` gives them and, from the same pass, the electron density of every molecule.
+
+        Raises:
+            ValueError: as `forward` and `density`.
+        """
+        predicted, deformation = self.with_deformation(molecules, forces, properties)
+        nuclei = Nuclei.of(molecules)
+        return predicted, Density((*free_atoms(nuclei), *deformation), nuclei)
+
+    def with_deformation(
+        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
+    ) -> tuple[dict[str, Tensor], tuple[Gaussians, ...]]:
+        """The same with the density less that of free atoms, which is what is learned.
+
+        Raises:
+            ValueError: as `with_density`.
+        """
+        head = self._head_of_density()
+        wanted = tuple(self.heads) if properties is None else tuple(properties)
+        for name in wanted:
+            look_up(self.config.heads, name, "properties")
+        found: list[tuple[Gaussians, ...]] = []
+
+        def values(moved: Molecules) -> dict[str, Tensor]:
+            atoms = self.representation(moved)
+            found.append(head.deformation(atoms, moved))
+            return {name: self.head(name)(atoms, moved) for name in wanted}
+
+        if self._energy is None or self._energy not in wanted or not forces:
+            predicted = values(molecules)
+        else:
+            predicted = with_forces(values, self._energy, molecules, self.training)
+        (deformation,) = found
+        return predicted, deformation if torch.is_grad_enabled() else tuple(part.detach() for part in deformation)
+
+    def _head_of_density(self) -> DensityHead:
+        if self.density_head is None:
+            raise ValueError(
+                "this model has no electron density: displacements of a network that never saw one are no density; "
+                "train one with `model.density`, or take the one of the package (--pretrained small)"
+            )
+        return self.density_head
 
     def _warn_when_trained(self) -> None:
         """Says once that a model is trained whose scales were never set: when its weights have changed a few times."""

@@ -45,6 +45,8 @@ class DataConfig:
         format: Format of the file: "packed", "qm9", "rmd17", "md17", "extxyz" or "ase".
         path: File of the data set. For QM9 it can be a folder, into which the published archive is downloaded if it is
             not there.
+        densities: For packed files only: file of `npol pack --densities` with electron densities of some of the
+            structures, which `model.density` is trained on.
         properties: Labels that are read, by the name that they get. Left out: all that the format knows.
         label_source: For packed QM9 files only: bits of the array `label_source`; molecules with at least one of them
             are kept. Left out: all molecules.
@@ -62,6 +64,7 @@ class DataConfig:
 
     format: str = "packed"
     path: str = ""
+    densities: str | None = None
     properties: dict[str, PropertyConfig] | None = None
     label_source: int | None = None
     exclude: str | None = None

@@ -58,7 +58,7 @@ def check_output(path: Path, overwrite: bool = False) -> None:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already; give another name, or ask to overwrite it")
+        raise FileExistsError(f"{path} is there already; give another name, or ask to overwrite it (--overwrite)")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):

@@ -56,6 +56,31 @@ FULL = BasisSize((6, 6, 6, 6))
 SMALL = BasisSize((6, 5, 3, 2))
 """A smaller basis: 50 functions with l = 0 to 3 on each centre."""
 
+SIZES: dict[str, BasisSize] = {"full": FULL, "small": SMALL}
+"""Every size by its name in configurations and checkpoints."""
+
+
+@dataclass(frozen=True)
+class DensityConfig:
+    """How the electron density is predicted.
+
+    Attributes:
+        centres: Where the functions sit: on "moving" points, on "nuclei", on "shifted" nuclei, or also on bonds with
+            "nuclei_bonds" and "moving_bonds".
+        size: Functions on each centre: 96 with "full", 50 with "small".
+
+    Raises:
+        ValueError: for a choice that does not exist.
+    """
+
+    centres: str = "moving"
+    size: str = "full"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("centres", self.centres, CENTRES), ("size", self.size, SIZES)):
+            if value not in known:
+                raise ValueError(f"{name}: {value!r} is not known; choose one of {', '.join(known)}")
+
 
 class Exponents(nn.Module):
     """Even-tempered exponents of every kind of site, with a learnable smallest one and a learnable ratio.
@@ -223,12 +248,21 @@ class DensityHead(nn.Module):
             self.on_bonds = EdgeExpansion([_range_of("H")], size, widths.scalars, channels, cutoff)
 
     def forward(self, atoms: Polarized, molecules: Molecules) -> Density:
-        """The density of every molecule.
+        """The density of every molecule; its last parts are those of `deformation`.
 
         Raises:
             ValueError: for a periodic system, or an element without a free atom.
         """
         nuclei = Nuclei.of(molecules)
+        return Density((*free_atoms(nuclei), *self.deformation(atoms, molecules)), nuclei)
+
+    def deformation(self, atoms: Polarized, molecules: Molecules) -> tuple[Gaussians, ...]:
+        """What is learned: the density less that of free atoms.
+
+        Raises:
+            ValueError: for a periodic system.
+        """
+        Nuclei.of(molecules)  # it refuses periodic systems
         scalars = atoms.scalars
         sites = self.centres.atoms(scalars, atoms.displacement, molecules)
         learned = self.on_atoms(sites, scalars)
@@ -236,12 +270,12 @@ class DensityHead(nn.Module):
         given = sum_by_index(learned.passed, sites.senders, count)
         electrons = sum_by_index(learned.passed, sites.receivers, count) - given
         electrons = electrons - self._charge_of_atoms(scalars, molecules)
-        parts = list(free_atoms(nuclei))
+        parts: list[Gaussians] = []
         if self.of_bond is not None:
             part, taken = self._bonds(scalars, sites, molecules)
             parts.append(part)
             electrons = electrons - taken
-        return Density((*parts, learned.functions(sites, electrons)), nuclei)
+        return (*parts, learned.functions(sites, electrons))
 
     def _charge_of_atoms(
         self, scalars: Float[Tensor, "atoms channels"], molecules: Molecules

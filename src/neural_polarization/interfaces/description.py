@@ -48,6 +48,9 @@ def describe(values: Mapping[str, Any]) -> str:
     for name, head in model["heads"].items():
         unit = f", errors in {properties[name]['unit']}" if name in properties else ""
         lines.append(f"  predicts     {name}: {head['kind']}{', with forces' if head['forces'] else ''}{unit}")
+    density = model.get("density")
+    if density is not None:
+        lines.append(f"  predicts     electron density: {density['size']} basis, centres {density['centres']}")
     if "data" in values:
         data = values["data"]
         lines.append(f"  data         {data['path']} ({data['format']})")

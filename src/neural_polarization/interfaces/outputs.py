@@ -75,7 +75,7 @@ def _rows(predictions: Sequence[Prediction], units: Mapping[str, str]) -> list[d
             "formula": atoms.get_chemical_formula(),
         }
         for name, value in prediction.properties.items():
-            shown, unit = _in_unit(name, value, units)
+            shown, unit = in_unit(name, value, units)
             labels = [""] if not value.shape else ["_" + _axes(place) for place in np.ndindex(value.shape)]
             for label, number_ in zip(labels, shown.ravel(), strict=True):
                 row[f"{name}{label} [{unit}]"] = float(number_)
@@ -103,7 +103,7 @@ def _as_json(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str
     values: list[dict[str, Any]] = []
     for prediction in predictions:
         atoms = prediction.atoms
-        shown = {name: _in_unit(name, value, units) for name, value in prediction.properties.items()}
+        shown = {name: in_unit(name, value, units) for name, value in prediction.properties.items()}
         entry: dict[str, Any] = {
             **{key: atoms.info[key] for key in ("smiles", "name") if key in atoms.info},
             "symbols": [str(symbol) for symbol in atoms.symbols],
@@ -144,7 +144,7 @@ def _frame(prediction: Prediction, units: Mapping[str, str]) -> Any:
         if name in ("energy", "dipole"):
             standard[name] = value if value.shape else float(value)
             continue
-        shown, unit = _in_unit(name, value, units)
+        shown, unit = in_unit(name, value, units)
         frame.info[name] = shown if value.shape else float(shown)
         frame.info[f"{name}_unit"] = unit
     frame.calc = SinglePointCalculator(frame, **standard)
@@ -163,7 +163,8 @@ WRITERS: dict[str, Callable[[Sequence[Prediction], Mapping[str, str]], str]] = {
 """Every kind of output by its ending."""
 
 
-def _in_unit(name: str, value: NDArray[np.float64], units: Mapping[str, str]) -> tuple[NDArray[np.float64], str]:
+def in_unit(name: str, value: NDArray[np.float64], units: Mapping[str, str]) -> tuple[NDArray[np.float64], str]:
+    """A property in its customary unit and the name of that; as it is where no unit is known."""
     if name not in units:
         return value, "internal units"
     unit = internal_unit(units[name])

@@ -9,6 +9,7 @@ from ase.data import chemical_symbols
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.data.sources import DataConfig
+from neural_polarization.heads.density import DensityConfig
 from neural_polarization.models import HeadConfig, PolarizationConfig, check_head_names
 from neural_polarization.units import factor
 
@@ -22,15 +23,17 @@ class ModelSection:
         backbone: The network that is polarized.
         polarization: How the network is polarized.
         elements: Chemical symbols of the elements that the model is for. Left out: those that occur in the data.
+        density: How the electron density is predicted; it needs `data.densities`. Left out: it is not.
     """
 
-    heads: Mapping[str, HeadConfig]
+    heads: Mapping[str, HeadConfig] = field(default_factory=dict[str, HeadConfig])
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     polarization: PolarizationConfig = field(default_factory=PolarizationConfig)
     elements: tuple[str, ...] | None = None
+    density: DensityConfig | None = None
 
     def __post_init__(self) -> None:
-        if not self.heads:
+        if not self.heads and self.density is None:
             raise ValueError("heads: a model needs at least one, for instance energy: {kind: extensive}")
         check_head_names(self.heads)
 
@@ -156,6 +159,7 @@ class TrainingConfig:
         losses: How the error of each property, and of "forces", enters the loss. A property that is not listed has the
             default loss. Forces that are not listed are left out where the data have none; every loss that is listed
             with a weight needs labels.
+        density_points: Number of points of each density that a step looks at, drawn anew in every step.
         references: Known values of free atoms, per property that is a sum over atoms. Reference values of the other
             elements are those of isolated atoms among the data, or else a least-squares fit to the training labels,
             which leaves them undetermined where compositions do not differ enough.
@@ -182,6 +186,7 @@ class TrainingConfig:
     validate_every: int = 1
     checkpoint_seconds: float = 30.0
     losses: Mapping[str, LossConfig] = field(default_factory=dict[str, LossConfig])
+    density_points: int = 500
     references: Mapping[str, ReferenceConfig] = field(default_factory=dict[str, ReferenceConfig])
     isolated_atoms: Literal["references", "both", "train"] = "references"
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -197,6 +202,7 @@ class TrainingConfig:
             batch_size=self.batch_size,
             evaluation_batch_size=self.evaluation_batch_size,
             validate_every=self.validate_every,
+            density_points=self.density_points,
             learning_rate=self.learning_rate,
         )
         _at_least(

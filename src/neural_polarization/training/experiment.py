@@ -6,7 +6,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from neural_polarization.models import Model
 from neural_polarization.settings import ConfigError, plain
 from neural_polarization.training.batches import BatchOrder, batch_loader, largest_batch
 from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.densities import DENSITY, PERCENT, DensityErrors, density_errors
 from neural_polarization.training.directory import RunDirectory
 from neural_polarization.training.learned import fingerprint
 from neural_polarization.training.summary import summary
@@ -123,7 +124,7 @@ def _prepare(config: ExperimentConfig, directory: RunDirectory, resuming: bool, 
     if training.compile:
         order = BatchOrder(len(train), training.batch_size, training.seed)
         example = largest_batch(train, order, epochs, dtype)
-    learner = Learner(task.model, training, epochs * steps_per_epoch, example)
+    learner = Learner(task.model, training, epochs * steps_per_epoch, example, _errors_of_densities(config, task))
     best, history = KeepBest(training.early_stopping, epochs), History(directory.metrics, task.units)
     callbacks: list[Callback] = [
         best,
@@ -233,10 +234,31 @@ def _finish(session: _Session) -> dict[str, Any]:
         "seconds_of_last_session": time.perf_counter() - session.started,
         "peak_memory_MB": peak_memory(),
         "units": {name: unit for name, (_, unit) in task.units.items()},
-        **{part: in_units(of_part, task.dataset.properties) for part, of_part in errors.items()},
+        **{part: _in_units(task, part, model, of_part) for part, of_part in errors.items()},
     }
     _save_best(config, task, best, directory, {part: result[part] for part in errors})
     write_json(directory.result, result)
+    return result
+
+
+def _errors_of_densities(config: ExperimentConfig, task: Task) -> "tuple[DensityErrors, DensityErrors] | None":
+    """Errors of densities in the batches that train, at some points, and in those that validate, at all points."""
+    if not task.densities:
+        return None
+    train, validation = (task.densities[part] for part in ("train", "validation"))
+    return (
+        DensityErrors(train, len(task.parts["train"]), config.training.density_points, config.training.seed),
+        DensityErrors(validation, len(task.parts["validation"])),
+    )
+
+
+def _in_units(task: Task, part: str, model: Model, errors: Mapping[str, Error]) -> dict[str, dict[str, float | None]]:
+    """Errors of a part in customary units, with that of the density where there is one."""
+    result = in_units(errors, task.dataset.properties)
+    if part in task.densities and len(task.densities[part]):
+        of_density = density_errors(model, task.parts[part], task.densities[part]) / PERCENT
+        mean, square = float(of_density.mean()), float((of_density**2).mean() ** 0.5)
+        result[DENSITY] = asdict(Error(mean, square, len(of_density)))
     return result
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from neural_polarization.models import FORCES, Model, predicted_names
 from neural_polarization.training.config import LossConfig
+from neural_polarization.training.densities import DENSITY, PERCENT
 
 
 def _absolute(errors: Tensor, delta: float) -> Tensor:
@@ -37,16 +38,17 @@ class Losses:
     """
 
     def __init__(self, settings: Mapping[str, LossConfig], model: Model) -> None:
-        names = predicted_names(model)
+        names = (*predicted_names(model), *([] if model.density_head is None else [DENSITY]))
         for name in settings:
             if name not in names:
                 raise ValueError(
                     f"training.losses: {name!r} is not predicted by this model (it predicts {', '.join(names)}); "
                     "remove it or add a head"
                 )
-        chosen = {name: settings.get(name, LossConfig()) for name in names}
+        default = {DENSITY: LossConfig(kind="mae")}
+        chosen = {name: settings.get(name, default.get(name, LossConfig())) for name in names}
         self.settings = {name: loss for name, loss in chosen.items() if loss.weight > 0}
-        self.scales = {name: model.scale_of(name) for name in self.settings}
+        self.scales = {name: PERCENT if name == DENSITY else model.scale_of(name) for name in self.settings}
         if not self.settings:
             raise ValueError("training.losses: every weight is zero; give one property a positive weight")
 

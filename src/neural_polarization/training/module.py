@@ -9,9 +9,10 @@ from torch import Tensor
 
 from neural_polarization.data.batching import Batch
 from neural_polarization.metrics import Error, ErrorSums
-from neural_polarization.models import Model, predicted_names
+from neural_polarization.models import Model
 from neural_polarization.training.compiled import CompiledModel, compile_training
 from neural_polarization.training.config import TrainingConfig
+from neural_polarization.training.densities import DensityErrors
 from neural_polarization.training.losses import Losses
 from neural_polarization.training.schedule import Schedule
 
@@ -23,6 +24,8 @@ class Learner(lightning.LightningModule):
         model: with its scales set.
         config: how it is trained.
         total_steps: number of steps of the whole training.
+        densities: errors of densities in the batches that train, and in those that validate; None where the model has
+            no density.
         example: the largest batch, and the fraction by which others may have more atoms, for a training that is to
             be compiled; None for one that is not.
 
@@ -34,7 +37,12 @@ class Learner(lightning.LightningModule):
     """
 
     def __init__(
-        self, model: Model, config: TrainingConfig, total_steps: int, example: tuple[Batch, float] | None = None
+        self,
+        model: Model,
+        config: TrainingConfig,
+        total_steps: int,
+        example: tuple[Batch, float] | None = None,
+        densities: tuple[DensityErrors, DensityErrors] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -45,6 +53,7 @@ class Learner(lightning.LightningModule):
         self.validation_loss = float("nan")
         self.validation_errors: dict[str, Error] = {}
         self._example = example
+        self._densities = densities
         self._compiled: CompiledModel | None = None
         self._loss_sum: Tensor | None = None
         self._loss_count = 0
@@ -84,11 +93,15 @@ class Learner(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        if self._compiled is None:
-            predictions = self.model(batch.molecules, forces=self.losses.needs_forces(batch.labels))
-        else:
+        labels = batch.labels
+        if self._compiled is not None:
             predictions = self._compiled(batch.molecules)
-        loss = self._total(self.losses.sums(predictions, batch.labels))
+        elif self._densities is not None:
+            needs_forces = self.losses.needs_forces(labels)
+            predictions, labels = self._densities[0](self.model, batch, needs_forces, self.global_step)
+        else:
+            predictions = self.model(batch.molecules, forces=self.losses.needs_forces(labels))
+        loss = self._total(self.losses.sums(predictions, labels))
         # Added up without a look at the value: on a GPU that would wait for it in every step.
         self._loss_sum = loss.detach() if self._loss_sum is None else self._loss_sum + loss.detach()
         self._loss_count += 1
@@ -118,13 +131,17 @@ class Learner(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds a batch to the sums; forces need the gradient here too, which the model sees to."""
-        predictions = self.model(batch.molecules)
-        for name, (loss, count) in self.losses.sums(predictions, batch.labels).items():
+        labels = batch.labels
+        if self._densities is None:
+            predictions = self.model(batch.molecules)
+        else:
+            predictions, labels = self._densities[1](self.model, batch)
+        for name, (loss, count) in self.losses.sums(predictions, labels).items():
             before = self._validation_sums.get(name)
             self._validation_sums[name] = (
                 (loss.detach(), count) if before is None else (before[0] + loss.detach(), before[1] + count)
             )
-        self._error_sums.add({name: predictions[name] for name in predicted_names(self.model)}, batch.labels)
+        self._error_sums.add(predictions, labels)
 
     def on_validation_epoch_end(self) -> None:
         """Loss and errors over the whole validation set."""

@@ -3,7 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,10 +11,12 @@ from jaxtyping import Bool, Int
 
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.dataset import Dataset
+from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import Split
 from neural_polarization.models import FORCES, Model, ModelConfig, predicted_names
 from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.densities import DENSITY, PERCENT
 from neural_polarization.training.learned import check_elements, completed, inherited
 from neural_polarization.training.losses import Losses
 from neural_polarization.training.references import given_references, isolated_atoms, split_without, values_of_atoms
@@ -32,6 +34,7 @@ class Task:
         model: with references and scales from the training part.
         parts: "train", "validation" and "test", prepared for batches.
         left_out: what is in the data and not in the parts, and why, in a sentence each.
+        densities: reference densities of each part, their structures counted in it; empty where none are learned.
         taken_over: what the model has from the checkpoint that it starts from, and what is new, as lines.
     """
 
@@ -41,16 +44,18 @@ class Task:
     parts: Mapping[str, PreparedDataset]
     left_out: tuple[str, ...] = ()
     taken_over: tuple[str, ...] = ()
+    densities: Mapping[str, DensityPoints] = field(default_factory=dict[str, DensityPoints])
 
     @property
     def units(self) -> dict[str, tuple[float, str]]:
         """Per predicted property, the factor from the customary unit to the internal one, and the former's name."""
         properties = self.dataset.properties
-        return {
+        units = {
             name: (factor(properties[name].unit), properties[name].unit)
             for name in predicted_names(self.model)
             if name in properties
         }
+        return {**units, DENSITY: (PERCENT, "%")} if self.densities else units
 
 
 def prepare(config: ExperimentConfig) -> Task:
@@ -75,7 +80,9 @@ def prepare(config: ExperimentConfig) -> Task:
             )
     elements = config.model.elements or dataset.subset(np.flatnonzero(~left_out)).elements
     torch.manual_seed(training.seed)
-    model = Model(ModelConfig(elements, dict(config.model.heads), config.model.backbone, config.model.polarization))
+    section = config.model
+    model = Model(ModelConfig(elements, dict(section.heads), section.backbone, section.polarization, section.density))
+    densities = _densities(config, dataset, split)
     _check_shapes(model, dataset)
     model.fit_scales(
         dataset.labels_of(split.train),
@@ -98,7 +105,7 @@ def prepare(config: ExperimentConfig) -> Task:
     if config.start_from is not None:
         taken_over = start_from(model, config.start_from, parts["train"])
         model.knowledge = inherited(model.knowledge, model, config.start_from)
-    return Task(dataset, split, model, parts, tuple(_left_out(dataset, split, left_out)), taken_over)
+    return Task(dataset, split, model, parts, tuple(_left_out(dataset, split, left_out)), taken_over, densities)
 
 
 def _left_out(dataset: Dataset, split: Split, isolated: Bool[np.ndarray, " molecules"]) -> list[str]:
@@ -115,6 +122,27 @@ def _left_out(dataset: Dataset, split: Split, isolated: Bool[np.ndarray, " molec
     if rest > 0:
         lines.append(f"{rest:,} structures that the split does not use")
     return lines
+
+
+def _densities(config: ExperimentConfig, dataset: Dataset, split: Split) -> dict[str, DensityPoints]:
+    """Reference densities of every part, where the model has a density."""
+    path = config.data.densities
+    if config.model.density is None:
+        if path is not None:
+            raise ValueError("data.densities: the model has no density; give `model.density`, or leave the file out")
+        return {}
+    if path is None or config.data.format != "packed":
+        raise ValueError(
+            "model.density: it is trained on densities beside a packed data set; give their file as `data.densities`"
+        )
+    if config.training.compile:
+        raise ValueError("training.compile: steps with densities are not compiled; set compile to false")
+    points = read_density_points(path, dataset.molecules, seed=config.training.seed)
+    found = {name: points.of_part(part) for name, part in split.parts.items()}
+    empty = [name for name in ("train", "validation") if not len(found[name])]
+    if empty:
+        raise ValueError(f"data.densities: {path} has no density of the {empty[0]} part; take another split")
+    return found
 
 
 def _check_shapes(model: Model, dataset: Dataset) -> None:
@@ -143,6 +171,8 @@ def _check_shapes(model: Model, dataset: Dataset) -> None:
 def _check_labels(config: ExperimentConfig, trained: tuple[str, ...], dataset: Dataset, split: Split) -> None:
     """Every loss that somebody asked for needs labels that train; what chooses the best epoch, labels that validate."""
     has = {part: _labelled(dataset, split.parts[part]) for part in ("train", "validation")}
+    if config.model.density is not None:
+        has = {part: names | {DENSITY} for part, names in has.items()}
     for name in trained:
         if name in config.training.losses and name not in has["train"]:
             where = "the training part has no label of it" if name in dataset.properties else "it is not among the data"

@@ -56,10 +56,7 @@ def write_page(scenes: Sequence[Scene], path: str | Path, title: str = "", overw
         OSError: where the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"{path}: a page is written as HTML; the ending must be .html or .htm")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; give another path, or overwrite it on purpose")
+    check_page(path, overwrite)
     text = page(scenes, title)
     try:
         write_text(path, text)
@@ -67,6 +64,20 @@ def write_page(scenes: Sequence[Scene], path: str | Path, title: str = "", overw
         raise type(error)(
             error.errno, f"the page cannot be written ({error.strerror}); give a folder that you may write", str(path)
         ) from error
+
+
+def check_page(path: str | Path, overwrite: bool = False) -> None:
+    """Makes sure that a page can have this name, before its scenes are made.
+
+    Raises:
+        ValueError: for another ending than .html or .htm.
+        FileExistsError: if the file is there and `overwrite` is not set.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{path}: a page is written as HTML; the ending must be .html or .htm")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; give another path, or overwrite it on purpose")
 
 
 def page(scenes: Sequence[Scene], title: str = "") -> str:

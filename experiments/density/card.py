@@ -1,0 +1,94 @@
+"""The card of a model with a density: its data, its errors by size and element, and what it is not for."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase.data import atomic_numbers
+from sources import Data
+
+from neural_polarization.models import Model
+from neural_polarization.training.densities import by_molecule, density_errors
+from neural_polarization.units import DEBYE
+
+TEMPLATE = Path(__file__).with_suffix(".md")
+
+
+def write_card(path: Path, model: Model, data: Data, arguments: dict[str, Any], command: str) -> None:
+    """Measures a model on unseen molecules and writes its card.
+
+    Args:
+        path: of the card, with the ending ".md".
+        model: with a density.
+        data: that it was trained on.
+        arguments: settings of the training.
+        command: that made it.
+    """
+    config = model.config
+    assert config.density is not None and model.density_head is not None
+    train, unseen = data.parts["train"], np.concatenate([data.parts["validation"], data.parts["test"]])
+    of_training = data.points.of_structures(train)
+    heavy = _heavy_atoms(data)
+    sizes = np.unique(heavy[of_training.structures]).tolist()
+    text = TEMPLATE.read_text(encoding="utf-8").format(
+        name=path.stem,
+        elements=", ".join(config.elements),
+        backbone=config.backbone.name,
+        channels=config.backbone.size.channels,
+        layers=config.backbone.size.num_layers,
+        cutoff=config.backbone.size.cutoff,
+        messages=config.polarization.messages.value,
+        functions=model.density_head.on_atoms.size.num_functions,
+        centres=config.density.centres,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        files=", ".join(f"`{file}`" for file in arguments["data"]),
+        densities=len(of_training),
+        molecules=len(np.unique(data.dataset.groups[of_training.structures])),
+        structures=len(train),
+        sizes=f"{sizes[0]} to {sizes[-1]}",
+        command=command,
+        rows="\n".join(_rows(model, data, data.points.of_structures(unseen).structures, heavy)),
+        largest=sizes[-1],
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def _rows(model: Model, data: Data, structures: np.ndarray[Any, Any], heavy: np.ndarray[Any, Any]) -> list[str]:
+    """Rows of the table: all unseen molecules, those of each size, and those with each element."""
+    points = data.points.of_structures(structures)
+    errors, free, groups = density_errors(model, data.prepared, points), points.free_atoms, data.dataset.groups
+    dipoles = _dipole_errors(model, data, points.structures)
+    composition = data.dataset.composition(model.config.elements, points.structures)
+
+    def row(name: str, chosen: np.ndarray[Any, Any]) -> str:
+        which = groups[points.structures[chosen]]
+        of = [np.array(list(by_molecule(value[chosen], which).values())) for value in (free, errors, dipoles)]
+        return (
+            f"| {name} | {len(of[0])} | {100 * of[0].mean():.1f} % | {100 * of[1].mean():.2f} % | "
+            f"{100 * of[1].max():.2f} % | {of[2].mean():.3f} D |"
+        )
+
+    rows = [row("all", np.ones(len(points), bool))]
+    sizes = np.unique(heavy[points.structures]).tolist()
+    rows += [row(f"{size} atoms other than hydrogen", heavy[points.structures] == size) for size in sizes]
+    counts = zip(model.config.elements, composition.T, strict=True)
+    return rows + [row(f"with {symbol}", count > 0) for symbol, count in counts if symbol != "H" and count.any()]
+
+
+def _dipole_errors(model: Model, data: Data, structures: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Length of the difference of the density's dipole and the label, D."""
+    differences: list[np.ndarray[Any, Any]] = []
+    with torch.no_grad():
+        for start in range(0, len(structures), 16):
+            batch = data.prepared.batch(structures[start : start + 16])
+            difference = model.density(batch.molecules).dipole - batch.labels["dipole"].double()
+            differences.append(difference.norm(dim=-1).numpy() / DEBYE)
+    return np.concatenate(differences)
+
+
+def _heavy_atoms(data: Data) -> np.ndarray[Any, Any]:
+    """Atoms other than hydrogen of every structure."""
+    molecules = data.dataset.molecules
+    heavy = (molecules.atomic_numbers != atomic_numbers["H"]).astype(np.int64)
+    return np.add.reduceat(heavy, molecules.starts)

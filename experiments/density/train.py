@@ -1,0 +1,186 @@
+"""Trains a network on electron densities, alone or with other properties, and measures it on unseen molecules.
+
+    python experiments/density/train.py --centres moving --size small --seed 0 -o runs/density/moving_small_0
+    python experiments/density/train.py --heads dipole --channels 48 --steps 2200 --card \\
+        -o src/neural_polarization/pretrained/small
+
+It writes OUTPUT.safetensors, OUTPUT.json with the errors, and with --card OUTPUT.md. Weights are the averaged ones of
+the last step: neither the validation nor the test molecules choose anything, and both count as unseen.
+"""
+
+import argparse
+import copy
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from card import write_card
+from sources import Data, read
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from neural_polarization.architectures import BackboneConfig
+from neural_polarization.checkpoints import save_model
+from neural_polarization.files import write_json
+from neural_polarization.heads.density import DensityConfig
+from neural_polarization.messages import Messages
+from neural_polarization.metrics import in_units
+from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig, predicted_names
+from neural_polarization.settings import plain
+from neural_polarization.training.config import LossConfig
+from neural_polarization.training.densities import DensityBatch, by_molecule, density_errors
+from neural_polarization.training.experiment import errors_of
+from neural_polarization.training.learned import completed
+from neural_polarization.training.losses import Losses
+
+ELEMENTS = ("H", "C", "N", "O", "F")
+HEADS = {"energy": HeadConfig("extensive", forces=True), "dipole": HeadConfig("dipole")}
+LOSSES = {
+    "energy": LossConfig(weight=0.05),
+    "forces": LossConfig(weight=1.0),
+    "dipole": LossConfig(weight=0.3),
+}
+UNSAID = ("output", "report", "card")
+
+DENSITY_WEIGHT = 50.0
+"""Weight of the normalized error, 0.02 of which is what the other terms are at the end of a training."""
+
+
+def build(arguments: argparse.Namespace, data: Data) -> Model:
+    """The untrained model, with references and scales of the training molecules."""
+    torch.manual_seed(arguments.seed)
+    config = ModelConfig(
+        ELEMENTS,
+        {name: HEADS[name] for name in arguments.heads},
+        BackboneConfig(arguments.backbone, arguments.channels, 3, arguments.cutoff, 20),
+        PolarizationConfig(Messages(arguments.messages)),
+        DensityConfig(arguments.centres, arguments.size),
+    )
+    model = Model(config)
+    train = data.parts["train"]
+    model.fit_scales(data.dataset.labels_of(train), torch.from_numpy(data.dataset.composition(ELEMENTS, train)))
+    assert model.knowledge is not None
+    of_training = data.dataset.subset(train).prepare(model.cutoff)
+    model.knowledge = completed(model.knowledge, model, data.dataset, of_training)
+    return model
+
+
+def train(model: Model, data: Data, arguments: argparse.Namespace) -> Model:
+    """The model with the average of its weights over the last steps."""
+    generator = np.random.default_rng(arguments.seed)
+    of_training = data.points.of_structures(data.parts["train"])
+    losses = Losses({n: LOSSES[n] for n in predicted_names(model)}, model) if arguments.heads else None
+    optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.learning_rate, weight_decay=1e-4, fused=True)
+    averaged = copy.deepcopy(model)
+    started, of_epoch = time.perf_counter(), []
+    order = np.array([], np.int64)
+    for step in range(arguments.steps):
+        rate = min(1.0, (step + 1) / 100) * max(0.01, 0.5 * (1 + math.cos(math.pi * step / arguments.steps)))
+        optimizer.param_groups[0]["lr"] = arguments.learning_rate * rate
+        if len(order) < arguments.batch_size:
+            order = np.concatenate([order, generator.permutation(len(of_training))])
+        chosen, order = order[: arguments.batch_size], order[arguments.batch_size :]
+        batch = DensityBatch.of(data.prepared, of_training.subset(chosen).drawn(arguments.points, generator))
+        assert model.density_head is not None
+        learned = model.density_head.deformation(model.represent(batch.molecules), batch.molecules)
+        error = batch.errors(learned).mean()
+        loss = DENSITY_WEIGHT * error
+        if losses is not None:
+            rows = generator.choice(data.parts["train"], arguments.batch_size, replace=False)
+            labelled = data.prepared.batch(rows)
+            sums = losses.sums(model(labelled.molecules), labelled.labels)
+            loss = loss + sum((total / count.clamp(min=1) for total, count in sums.values()), torch.zeros(()))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
+        decay = min(arguments.decay, (1 + step) / (10 + step))
+        get_ema_multi_avg_fn(decay)(list(averaged.parameters()), list(model.parameters()), step)
+        of_epoch.append(float(error.detach()))
+        if (step + 1) % arguments.report == 0:
+            seconds = (time.perf_counter() - started) / (step + 1)
+            print(
+                f"step {step + 1}: training error {100 * np.mean(of_epoch):.2f} %, {seconds:.2f} s a step", flush=True
+            )
+            of_epoch.clear()
+    return averaged
+
+
+def measure(model: Model, data: Data) -> dict[str, Any]:
+    """Errors on the validation and test molecules, which training has not seen, and on those of the training."""
+    result: dict[str, Any] = {"parameters": sum(weight.numel() for weight in model.parameters())}
+    model.eval()
+    for part, rows in data.parts.items():
+        points = data.points.of_structures(rows)
+        errors = density_errors(model, data.prepared, points)
+        groups = data.dataset.groups[points.structures]
+        result[part] = {
+            "densities": len(points),
+            "molecules": len(np.unique(groups)),
+            "density_nmae_percent": 100 * float(np.mean(list(by_molecule(errors, groups).values()))),
+            "density_nmae_percent_of_structures": 100 * float(errors.mean()),
+            "free_atoms_percent": 100 * float(points.free_atoms.mean()),
+        }
+        if model.config.heads:
+            of_part = errors_of(model, data.dataset.subset(rows).prepare(model.cutoff))
+            result[part] |= in_units(of_part, data.dataset.properties)
+    return result
+
+
+def finish(model: Model, data: Data, arguments: argparse.Namespace, seconds: float, command: str) -> None:
+    """Measures a trained model and writes it, its errors, and its card where that is asked for.
+
+    Args:
+        model: as it was trained.
+        data: that it was trained on.
+        arguments: of the command.
+        seconds: that the training took.
+        command: that is named on the card.
+    """
+    settings = {name: value for name, value in vars(arguments).items() if name not in UNSAID}
+    result = measure(model, data) | {"seconds": seconds, "settings": settings}
+    output = Path(arguments.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"name": output.name, "properties": plain(data.dataset.properties), **result}
+    save_model(model, output.with_suffix(".safetensors"), metadata)
+    write_json(output.with_suffix(".json"), result)
+    if arguments.card:
+        write_card(output.with_suffix(".md"), model, data, settings, command)
+    print(json.dumps(result, indent=1))
+
+
+def main() -> None:
+    """Reads the arguments, trains, measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", default=["data/small_molecules.npz"])
+    parser.add_argument("--densities", nargs="+", default=["data/small_molecules_densities.npz"], help="one of each")
+    parser.add_argument("--centres", default="moving")
+    parser.add_argument("--size", default="full")
+    parser.add_argument("--backbone", default="painn")
+    parser.add_argument("--messages", default="riding")
+    parser.add_argument("--channels", type=int, default=32)
+    parser.add_argument("--cutoff", type=float, default=5.0)
+    parser.add_argument("--heads", nargs="*", default=[], choices=list(HEADS), help="what is learned beside densities")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--points", type=int, default=500, help="of each density in a step")
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--decay", type=float, default=0.995, help="of the average of the weights")
+    parser.add_argument("--report", type=int, default=100, help="steps between two lines")
+    parser.add_argument("--card", action="store_true", help="write OUTPUT.md with errors by size and element")
+    parser.add_argument("-o", "--output", required=True, help="without an ending")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    data = read(arguments.data, arguments.densities, arguments.cutoff)
+    model = train(build(arguments, data), data, arguments)
+    finish(model, data, arguments, time.perf_counter() - started, " ".join(["python", *sys.argv]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Which model and which structures a command is about: options that `npol density` and `npol view` share."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import ase
+
+from neural_polarization.checkpoints import Checkpoint, load_model
+from neural_polarization.interfaces.devices import checked_device
+from neural_polarization.interfaces.prediction import from_smiles
+from neural_polarization.models import Predictor
+from neural_polarization.pretrained import load_pretrained
+from neural_polarization.structures import read_structures
+from neural_polarization.user_networks import look_beside
+
+
+def checkpoint_and_files(known: argparse.Namespace, rest: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The checkpoint, None for a model of the package, and the files of structures.
+
+    Args:
+        known: with `checkpoint`, `structures`, `smiles` and `pretrained`.
+        rest: words that the parser did not know; those that are no options are files.
+
+    Raises:
+        ValueError: for an unknown option, no model, or no structure.
+    """
+    options = [word for word in rest if word.startswith("-")]
+    if options:
+        raise ValueError(f"unknown argument {options[0]!r}; `npol COMMAND --help` lists what there is")
+    words = [str(word) for word in (known.checkpoint, *known.structures, *rest) if word is not None]
+    checkpoint = None
+    if known.pretrained is None:
+        if not words:
+            raise ValueError("no model: give the .safetensors file of one, or --pretrained small")
+        checkpoint, *words = words
+    elif words and Path(words[0]).suffix == ".safetensors":
+        raise ValueError(f"{words[0]} and --pretrained {known.pretrained} are two models; give one of them")
+    if not words and not known.smiles:
+        raise ValueError("no structure: give a file of structures, or --smiles 'CCO'")
+    return checkpoint, words
+
+
+def chosen_model(known: argparse.Namespace, checkpoint: str | None) -> tuple[Predictor, Checkpoint]:
+    """The model that was chosen, on the device that was chosen."""
+    device = checked_device(known.device)
+    if known.trust:
+        look_beside(Path.cwd())
+    model, stored = load_pretrained(known.pretrained) if checkpoint is None else load_model(checkpoint, known.trust)
+    return model.to(device), stored
+
+
+def chosen_structures(known: argparse.Namespace, files: Sequence[str]) -> tuple[list[ase.Atoms], list[str]]:
+    """Structures of SMILES, then those of files, and what errors call each of them."""
+    structures = [from_smiles(smiles) for smiles in known.smiles]
+    names = [f"--smiles {smiles}" for smiles in known.smiles]
+    for file in files:
+        of_file = read_structures(file)
+        structures += of_file
+        names += [f"{file}: structure {k}" for k in range(len(of_file))]
+    return structures, names

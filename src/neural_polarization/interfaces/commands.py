@@ -1,0 +1,74 @@
+"""The command `npol density`, and the choice of model and structures. Nothing heavy is imported before it runs."""
+
+import argparse
+import sys
+from typing import Any
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Registers the command.
+
+    Args:
+        subparsers: what `ArgumentParser.add_subparsers` returns. The command sets `run`, a function of the parsed
+            arguments and of the words that the parser did not know, which returns the exit code.
+    """
+    density = subparsers.add_parser(
+        "density", help="electron density or potential of molecules, as cube files", allow_abbrev=False
+    )
+    add_choice(density)
+    density.add_argument("-o", "--output", required=True, metavar="FILE", help=".cube or .npz; numbered for several")
+    density.add_argument(
+        "--kind",
+        choices=("total", "deformation", "valence", "potential"),
+        default="total",
+        help="all electrons; less those of free atoms; less the cores; or the electrostatic potential",
+    )
+    density.add_argument("--spacing", type=float, default=0.1, metavar="ANGSTROM", help="of the grid; default 0.1")
+    density.add_argument(
+        "--margin", type=float, metavar="ANGSTROM", help="around the nuclei; default: 0.002 e/bohr^3 is inside"
+    )
+    density.set_defaults(run=_density)
+
+
+def add_choice(command: argparse.ArgumentParser) -> None:
+    """Adds the model and the structures that a command is about, as `chosen` understands them."""
+    command.add_argument("checkpoint", metavar="MODEL.safetensors", nargs="?")
+    command.add_argument("structures", metavar="FILE", nargs="*", help=".xyz, .sdf, .smi, or what ASE reads")
+    command.add_argument("--pretrained", metavar="NAME", help="a model of the package instead of a file: small")
+    command.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="a molecule; may be repeated")
+    command.add_argument("--device", default="cpu", help="cpu or cuda")
+    command.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    command.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import this module for a network of your own; the current directory is searched too. May be repeated",
+    )
+
+
+def _density(known: argparse.Namespace, rest: list[str]) -> int:
+    from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
+    from neural_polarization.interfaces.electrons import write_density
+    from neural_polarization.interfaces.prediction import check_elements
+
+    checkpoint, files = checkpoint_and_files(known, rest)
+    model, _ = chosen_model(known, checkpoint)
+    structures, names = chosen_structures(known, files)
+    check_elements(model, structures, names)
+    written = write_density(
+        model,
+        structures,
+        known.output,
+        known.kind,
+        known.spacing,
+        known.margin,
+        known.overwrite,
+        _progress if sys.stderr.isatty() else None,
+    )
+    sys.stdout.write(f"written: {', '.join(str(path) for path in written)}\n")
+    return 0
+
+
+def _progress(done: int, of: int) -> None:
+    sys.stderr.write(f"\r{100 * done // of:3d} % of {of:,} points" + ("\n" if done == of else ""))

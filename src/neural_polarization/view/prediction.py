@@ -1,0 +1,110 @@
+"""Scenes of what a model predicts: a molecule, its moving points layer by layer, and its electrons."""
+
+from collections.abc import Mapping, Sequence
+
+import ase
+import numpy as np
+import torch
+
+from ..density.density import Density
+from ..density.grids import Grid as DensityGrid
+from ..density.grids import grid_around
+from ..interfaces.electrons import KINDS, predict_density
+from ..interfaces.outputs import in_unit
+from ..interfaces.prediction import Prediction, predict
+from ..models import Model, Predictor
+from ..molecules import Molecules
+from ..units import DEBYE
+from .scene import Array, Grid, Scene
+
+STILL = 1e-6
+"""Displacements (Angstrom) of which none is longer are not drawn: the network is not polarized."""
+
+
+def scenes_of(
+    model: Predictor, structures: Sequence[ase.Atoms], units: Mapping[str, str], spacing: float = 0.15
+) -> list[Scene]:
+    """A scene of each structure, from one model.
+
+    Density, deformation density and potential are there where the model predicts a density and the structure is a
+    molecule; a model without one gets balls, sticks and moving points.
+
+    Args:
+        model: on any device.
+        structures: molecules or periodic systems, of which the atoms are shown.
+        units: customary unit of each property, as `Checkpoint.units` gives them.
+        spacing: of the grids, Angstrom.
+
+    Raises:
+        ValueError: for an element that the model was not made for, or a grid of too many points.
+    """
+    predictions = predict(model, structures)
+    return [_scene(model, prediction, units, spacing) for prediction in predictions]
+
+
+def _scene(model: Predictor, prediction: Prediction, units: Mapping[str, str], spacing: float) -> Scene:
+    atoms = prediction.atoms
+    density = None
+    if isinstance(model, Model) and model.density_head is not None and not atoms.pbc.any():
+        density = predict_density(model, atoms)
+    dipole = prediction.properties.get("dipole") if density is None else density.dipole[0].numpy()
+    grids = {} if density is None else _grids(density, spacing)
+    return Scene(
+        title=str(atoms.info.get("name") or atoms.info.get("smiles") or atoms.get_chemical_formula()),
+        atomic_numbers=atoms.numbers,
+        positions=atoms.positions,
+        charge=round(float(atoms.info.get("charge", 0))),
+        moving_points=_moving_points(model, prediction),
+        dipole=None if dipole is None or dipole.shape != (3,) else dipole,
+        density=grids.get("total"),
+        deformation=grids.get("deformation"),
+        potential=grids.get("potential"),
+        properties=_shown(prediction, units, density),
+    )
+
+
+def _moving_points(model: Predictor, prediction: Prediction) -> Array | None:
+    """Positions after every layer, (layers, atoms, 3); after the last one where a model does not tell the others."""
+    if np.abs(prediction.displacement).max() < STILL:
+        return None
+    trajectory = prediction.displacement[None]
+    if isinstance(model, Model):
+        weight = next(model.parameters())
+        molecules = Molecules.from_ase(prediction.atoms, model.cutoff, weight.dtype).to(weight.device)
+        with torch.no_grad():
+            trajectory = model.represent(molecules).trajectory[1:].cpu().double().numpy()
+    return prediction.atoms.positions + trajectory
+
+
+def _grids(density: Density, spacing: float) -> dict[str, Grid]:
+    """Density, deformation density and potential around a molecule, by the names of `KINDS`."""
+    around = grid_around(density, spacing)
+    points = around.points()
+    shown = ("total", "deformation", "potential")
+    return {kind: _on_grid(around, KINDS[kind].values(density, points).numpy()) for kind in shown}
+
+
+def _on_grid(grid: DensityGrid, values: Array) -> Grid:
+    return Grid(np.array(grid.origin), grid.spacing * np.eye(3), values.astype(np.float64).reshape(grid.shape))
+
+
+def _shown(prediction: Prediction, units: Mapping[str, str], density: Density | None) -> dict[str, str]:
+    """Numbers of a page's table: a value as it is, the length of a vector, a third of the trace of a tensor."""
+    shown: dict[str, str] = {}
+    for name, value in prediction.properties.items():
+        number, unit = in_unit(name, value, units)
+        match number.shape:
+            case ():
+                shown[name] = f"{float(number):.6g} {unit}"
+            case (3,):
+                shown[f"{name}, length"] = f"{float(np.linalg.norm(number)):.4g} {unit}"
+            case (3, 3):
+                shown[f"{name}, isotropic"] = f"{float(np.trace(number)) / 3:.4g} {unit}"
+            case _:
+                pass
+    if prediction.forces is not None:
+        shown["largest force"] = f"{np.linalg.norm(prediction.forces, axis=-1).max():.3g} eV/Angstrom"
+    if density is not None:
+        shown["electrons"] = f"{density.electrons.item():.6f}"
+        shown["dipole of the density, length"] = f"{density.dipole[0].norm().item() / DEBYE:.4g} D"
+    return shown

@@ -1,0 +1,59 @@
+"""Pages of what a model predicts, with a density and without one."""
+
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+from density_models import density_model, shaken
+from neural_polarization.checkpoints import save_model
+from neural_polarization.cli import main
+from neural_polarization.messages import Messages
+from neural_polarization.models import HeadConfig
+from neural_polarization.units import BOHR
+from neural_polarization.view.prediction import scenes_of
+
+HEADS = {"energy": HeadConfig("extensive", forces=True), "dipole": HeadConfig("dipole")}
+UNITS = {"energy": "meV", "dipole": "D"}
+
+
+def test_a_scene_of_a_model_with_a_density() -> None:
+    model, water = density_model(**HEADS), shaken("H2O")
+    water.info["name"] = "water"
+    [scene] = scenes_of(model, [water], UNITS, spacing=0.25)
+    assert scene.title == "water"
+    assert scene.density is not None and scene.deformation is not None and scene.potential is not None
+    electrons = scene.density.values.sum() * scene.density.cell_volume
+    assert electrons == pytest.approx(10.0, rel=0.1)
+    assert scene.density.values[[0, -1]].max() < 0.002 / BOHR**3
+    assert scene.moving_points is not None and scene.moving_points.shape == (2, 3, 3)
+    assert np.abs(scene.moving_points[-1] - water.positions).max() > 1e-3
+    assert scene.properties["electrons"] == "10.000000"
+    assert scene.properties["energy"].endswith(" eV")
+    assert "dipole of the density, length" in scene.properties
+    assert scene.dipole is not None and scene.dipole.shape == (3,)
+
+
+def test_a_scene_of_a_model_without_a_density() -> None:
+    [scene] = scenes_of(density_model(density=None, **HEADS), [shaken("CH3OH")], UNITS)
+    assert scene.density is None and scene.potential is None
+    assert scene.moving_points is not None
+    assert scene.dipole is not None
+    [plain] = scenes_of(density_model(Messages.PLAIN, None, **HEADS), [shaken("CH3OH")], UNITS)
+    assert plain.moving_points is None
+
+
+def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, frames, page = tmp_path / "model.safetensors", tmp_path / "two.extxyz", tmp_path / "page.html"
+    save_model(density_model(**HEADS), model)
+    ase.io.write(frames, [shaken("H2O"), shaken("CH4")])
+    words = ["view", str(model), str(frames), "-o", str(page), "--spacing", "0.4", "--title", "Two molecules"]
+    assert main(words) == 0
+    assert "(2 structures)" in capsys.readouterr().out
+    text = page.read_text(encoding="utf-8")
+    assert "<title>Two molecules" in text and "CH4" in text
+    assert main(words) == 2
+    assert "exists; give another path" in capsys.readouterr().err
+    assert main(["view", str(model), "-o", str(tmp_path / "other.html")]) == 2
+    assert "no structure" in capsys.readouterr().err
