@@ -45,8 +45,6 @@ class DataConfig:
         format: Format of the file: "packed", "qm9", "rmd17", "md17", "extxyz" or "ase".
         path: File of the data set. For QM9 it can be a folder, into which the published archive is downloaded if it is
             not there.
-        densities: For packed files only: file of `npol pack --densities` with electron densities of some of the
-            structures, which `model.density` is trained on.
         properties: Labels that are read, by the name that they get. Left out: all that the format knows.
         label_source: For packed QM9 files only: bits of the array `label_source`; molecules with at least one of them
             are kept. Left out: all molecules.
@@ -60,11 +58,12 @@ class DataConfig:
             `split` takes the validation part from `path`.
         test: File of the test part, in the same format. Left out: `split` takes the test part from `path`, unless there
             is a file for validation: then there is a test part only if `split.test` asks for one.
+        densities: For packed files only: file of `npol pack --densities` with electron densities of some of the
+            structures, which `model.density` is trained on.
     """
 
     format: str = "packed"
     path: str = ""
-    densities: str | None = None
     properties: dict[str, PropertyConfig] | None = None
     label_source: int | None = None
     exclude: str | None = None
@@ -74,3 +73,4 @@ class DataConfig:
     cache_directory: str | None = None
     validation: str | None = None
     test: str | None = None
+    densities: str | None = None
