@@ -85,4 +85,5 @@ def _joined_points(points: Sequence[DensityPoints], first: np.ndarray[Any, np.dt
         np.concatenate([some.weights for some in points]),
         np.concatenate([some.deformation for some in points]),
         np.concatenate([some.electrons for some in points]),
+        np.concatenate([some.anchors for some in points]),
     )

@@ -140,3 +140,17 @@ def test_models_and_elements_that_do_not_fit(
     crystal.pbc = True
     with pytest.raises(ValueError, match="densities of periodic systems are not supported"):
         predict_density(density_model(), crystal)
+
+
+def test_a_density_is_where_the_structure_is() -> None:
+    """Far from the origin too, though networks see molecules about their centre."""
+    model, near = density_model(), shaken("H2O")
+    far = near.copy()
+    far.positions += [30.0, -20.0, 10.0]
+    one, other = predict_density(model, near), predict_density(model, far)
+    points = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    away = points + torch.tensor([30.0, -20.0, 10.0], dtype=torch.float64)
+    torch.testing.assert_close(other.evaluate(away), one.evaluate(points), rtol=1e-4, atol=1e-5)
+    peak = one.evaluate(torch.from_numpy(near.positions))
+    assert peak[0] > 1000.0, "the nucleus of oxygen"
+    np.testing.assert_allclose(one.nuclei.positions.numpy(), near.positions)

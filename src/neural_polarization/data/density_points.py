@@ -13,6 +13,7 @@ from neural_polarization.data.npz import ArrayFile
 from neural_polarization.density.density import Nuclei
 from neural_polarization.density.free_atoms import free_atom_density
 from neural_polarization.errors import DataError
+from neural_polarization.molecules import Molecules
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class DensityPoints:
         weights: Angstrom^3.
         deformation: the density less that of free atoms, e/Angstrom^3.
         electrons: integral of each density, e.
+        anchors: position of the first atom of each structure in the frame of the points, Angstrom; batches in single
+            precision move molecules about their centres.
         free_atoms: integral of the absolute value of the deformation over that of the density: the normalized error
             of free atoms, which every model has to beat.
     """
@@ -34,6 +37,7 @@ class DensityPoints:
     weights: Float[np.ndarray, "densities points"]
     deformation: Float[np.ndarray, "densities points"]
     electrons: Float[np.ndarray, " densities"]
+    anchors: Float[np.ndarray, "densities 3"]
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -51,6 +55,7 @@ class DensityPoints:
             self.weights[chosen],
             self.deformation[chosen],
             self.electrons[chosen],
+            self.anchors[chosen],
         )
 
     def of_structures(self, structures: Int[np.ndarray, " some"]) -> "DensityPoints":
@@ -62,7 +67,16 @@ class DensityPoints:
         here = self.of_structures(part)
         order = np.argsort(part)
         rows = order[np.searchsorted(part, here.structures, sorter=order)]
-        return DensityPoints(rows, here.points, here.weights, here.deformation, here.electrons)
+        return DensityPoints(rows, here.points, here.weights, here.deformation, here.electrons, here.anchors)
+
+    def in_frame_of(self, molecules: Molecules) -> Float[np.ndarray, "densities points 3"]:
+        """The points where these molecules are: density k is that of molecule k."""
+        first = np.searchsorted(molecules.molecule_index.cpu().numpy(), np.arange(molecules.num_molecules))
+        return self.moved_to(molecules.positions.detach().cpu().double().numpy()[first])
+
+    def moved_to(self, anchors: Float[np.ndarray, "densities 3"]) -> Float[np.ndarray, "densities points 3"]:
+        """The points after a shift that puts the first atom of each structure there, Angstrom."""
+        return (self.points + (anchors - self.anchors)[:, None]).astype(np.float32)
 
     def drawn(self, number: int, generator: np.random.Generator) -> "DensityPoints":
         """Some of the points of every density, the same number of each, without repetition.
@@ -83,6 +97,7 @@ class DensityPoints:
             self.weights[rows, columns] * np.float32(available / number),
             self.deformation[rows, columns],
             self.electrons,
+            self.anchors,
         )
 
 
@@ -162,7 +177,8 @@ def _points_of_expansions(densities: Densities, molecules: FlatMolecules, number
         found.append((points, weights, values - _of_free_atoms(molecules, structure, points)))
         electrons.append(total)
     points, weights, deformation = (np.stack(arrays).astype(np.float32) for arrays in zip(*found, strict=True))
-    return DensityPoints(densities.structures, points, weights, deformation, np.array(electrons))
+    anchors = molecules.positions[molecules.starts[densities.structures]]
+    return DensityPoints(densities.structures, points, weights, deformation, np.array(electrons), anchors)
 
 
 def _samples(file: ArrayFile, molecules: FlatMolecules) -> DensityPoints:
@@ -186,7 +202,8 @@ def _samples(file: ArrayFile, molecules: FlatMolecules) -> DensityPoints:
     deformation = density - np.stack(
         [_of_free_atoms(molecules, int(row), points[k]) for k, row in enumerate(structures)]
     )
-    return DensityPoints(structures, points, weights, deformation.astype(np.float32), electrons)
+    anchors = molecules.positions[molecules.starts[structures]]
+    return DensityPoints(structures, points, weights, deformation.astype(np.float32), electrons, anchors)
 
 
 def _of_free_atoms(

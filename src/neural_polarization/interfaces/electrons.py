@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import ase
@@ -153,12 +154,20 @@ def predict_density(model: Predictor, structure: ase.Atoms, watch: Watch | None 
     model.eval()
     try:
         with torch.no_grad():
-            density = model.density(molecules).to("cpu")
+            density = _put_on(model.density(molecules).to("cpu"), structure)
     finally:
         model.train(training)
     if watch is not None and model.knowledge is not None:
         watch.tell(model.knowledge, model.knowledge.outside(molecules).values())
     return density
+
+
+def _put_on(density: Density, structure: ase.Atoms) -> Density:
+    """The density on the nuclei of a structure: in single precision, a batch is about its own centre."""
+    positions = torch.from_numpy(structure.positions.astype("float64"))
+    shift = positions[0] - density.nuclei.positions[0].double()
+    parts = tuple(replace(part, centres=part.centres.double() + shift) for part in density.parts)
+    return Density(parts, replace(density.nuclei, positions=positions))
 
 
 def output_paths(output: str | Path, number: int, overwrite: bool = False) -> list[Path]:

@@ -50,9 +50,10 @@ class DensityBatch:
             points: of the densities.
             dtype: floating-point type.
         """
+        molecules = prepared.batch(points.structures, dtype).molecules
         return cls(
-            prepared.batch(points.structures, dtype).molecules,
-            torch.from_numpy(points.points).to(dtype),
+            molecules,
+            torch.from_numpy(points.in_frame_of(molecules)).to(dtype),
             torch.from_numpy(points.weights).to(dtype),
             torch.from_numpy(points.deformation).to(dtype),
             torch.from_numpy(points.electrons).to(dtype),
@@ -134,13 +135,17 @@ class DensityErrors:
             points = self._points.subset(rows[rows >= 0])
             if self._number is not None:
                 points = points.drawn(self._number, np.random.default_rng([self._seed, step]))
-            errors = errors.index_put((known,), self._errors(learned, points, known))
+            errors = errors.index_put((known,), self._errors(learned, points, known, batch.molecules))
         label = torch.where(known, 0.0, float("nan"))
         return {**predicted, DENSITY: errors}, {**batch.labels, DENSITY: label}
 
     @staticmethod
-    def _errors(learned: Sequence[Gaussians], points: DensityPoints, known: Bool[Tensor, " molecules"]) -> Tensor:
+    def _errors(
+        learned: Sequence[Gaussians], points: DensityPoints, known: Bool[Tensor, " molecules"], molecules: Molecules
+    ) -> Tensor:
         """Errors of the molecules with a density."""
+        first = torch.searchsorted(molecules.molecule_index, torch.arange(len(known), device=known.device))[known]
+        anchors = molecules.positions.detach()[first].cpu().double().numpy()
         number = known.cumsum(0) - 1
         parts = [part.select(known[part.molecule_index].nonzero()[:, 0]) for part in learned]
         parts = [dataclasses.replace(part, molecule_index=number[part.molecule_index]) for part in parts]
@@ -148,5 +153,5 @@ class DensityErrors:
         def tensor(values: Float[np.ndarray, "..."]) -> Tensor:
             return torch.from_numpy(values).to(parts[0].centres)
 
-        difference = values_in_batch(parts, tensor(points.points)) - tensor(points.deformation)
+        difference = values_in_batch(parts, tensor(points.moved_to(anchors))) - tensor(points.deformation)
         return (tensor(points.weights) * difference.abs()).sum(-1) / tensor(points.electrons)

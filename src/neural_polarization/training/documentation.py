@@ -161,6 +161,9 @@ def _yaml(config: Any, depth: int) -> list[str]:
         lines += _wrapped(f"{meanings[field.name]}{words}", f"{pad}# ")
         if inner is None:
             lines.append(f"{pad}{field.name}: {_flow(value)}")
+        elif value is None:
+            keys = ", ".join(f"{one.name}: {_default(one)}" for one in dataclasses.fields(inner))
+            lines += [f"{pad}# For instance {field.name}: {{{keys}}}", f"{pad}{field.name}: {_flow(value)}"]
         elif not many:
             lines += [f"{pad}{field.name}:", *_yaml(value, depth + 1)]
         elif value:
