@@ -86,7 +86,7 @@ def test_the_convention_of_functions(degree: int, place: int, harmonic: Callable
     squared = 4 * np.pi / (2 * degree + 1) * radial / (2 * exponent) ** (degree + 1.5)
     expected = harmonic(x, y, z) * np.exp(-exponent * (x**2 + y**2 + z**2)) / np.sqrt(squared)
     found = expansion_on_points(molecule, coefficients, points / BOHR) / BOHR**3
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-10)
 
 
 def test_heavy_elements_are_refused() -> None:

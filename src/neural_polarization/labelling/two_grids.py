@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from pyscf.dft import numint
 
-_ROUNDS = 2
-"""How often the correction is computed anew; the error after two is far below any convergence that is asked for."""
+_MOST_ROUNDS = 8
+"""How often the correction is computed anew, at most; two or three times as a rule."""
 
 
 class CorrectedIntegration(numint.NumInt):
@@ -17,17 +17,16 @@ class CorrectedIntegration(numint.NumInt):
     and times the small difference of the grids.
 
     Args:
-        scf: a Kohn-Sham object whose `grids` are the coarse ones.
+        scf: a restricted Kohn-Sham object whose `grids` are the coarse ones.
         fine: PySCF's fine grid.
-        density_matrix: P0, (functions, functions), or one for either spin.
+        density_matrix: P0, (functions, functions).
     """
 
     def __init__(self, scf: Any, fine: Any, density_matrix: Any) -> None:
         super().__init__()
         plain = numint.NumInt()
-        integrate = plain.nr_rks if np.ndim(density_matrix) == 2 else plain.nr_uks
-        at_fine = integrate(scf.mol, fine, scf.xc, density_matrix)
-        at_coarse = integrate(scf.mol, scf.grids, scf.xc, density_matrix)
+        at_fine = plain.nr_rks(scf.mol, fine, scf.xc, density_matrix)
+        at_coarse = plain.nr_rks(scf.mol, scf.grids, scf.xc, density_matrix)
         self._electrons, self._energy, self._potential = (
             np.asarray(better - worse) for better, worse in zip(at_fine, at_coarse, strict=True)
         )
@@ -36,10 +35,6 @@ class CorrectedIntegration(numint.NumInt):
     def nr_rks(self, mol: Any, grids: Any, xc_code: str, dms: Any, *arguments: Any, **options: Any) -> Any:
         """Electrons, energy and potential of a restricted calculation."""
         return self._corrected(dms, super().nr_rks(mol, grids, xc_code, dms, *arguments, **options))
-
-    def nr_uks(self, mol: Any, grids: Any, xc_code: str, dms: Any, *arguments: Any, **options: Any) -> Any:
-        """Electrons, energy and potential of an unrestricted calculation."""
-        return self._corrected(dms, super().nr_uks(mol, grids, xc_code, dms, *arguments, **options))
 
     def _corrected(self, density_matrix: Any, coarse: Any) -> Any:
         electrons, energy, potential = coarse
@@ -50,6 +45,8 @@ class CorrectedIntegration(numint.NumInt):
 def solve_on_two_grids(scf: Any, coarse: Any, guess: Any) -> None:
     """Bring a Kohn-Sham object to self-consistency on its own grid, with nearly all iterations on a coarser one.
 
+    Unrestricted calculations are begun on the coarse grid and finished on the fine one, without a correction.
+
     Args:
         scf: with the fine grid, and with the convergence that is wanted; left converged, or not (`scf.converged`).
         coarse: PySCF's coarse grid.
@@ -59,11 +56,18 @@ def solve_on_two_grids(scf: Any, coarse: Any, guess: Any) -> None:
     fine.build(with_non0tab=True)
     plain = scf._numint
     scf.grids = coarse
-    scf.conv_tol, scf.conv_tol_grad = 1e-2, None
+    scf.conv_tol, scf.conv_tol_grad = 1e-5 if scf.mol.spin else 1e-2, None
     scf.kernel(dm0=guess)
     scf.conv_tol, scf.conv_tol_grad = energy_tolerance, gradient_tolerance
-    for _ in range(_ROUNDS):
+    if scf.mol.spin:
+        scf.grids = fine
+        scf.kernel(dm0=scf.make_rdm1())
+        return
+    for _ in range(_MOST_ROUNDS):
         density_matrix = scf.make_rdm1()
         scf._numint = CorrectedIntegration(scf, fine, density_matrix)
         scf.kernel(dm0=density_matrix)
+        # The correction is exact where it was computed: there one iteration that changes nothing ends the search.
+        if not scf.converged or scf.cycles <= 1:
+            break
     scf.grids, scf._numint = fine, plain
