@@ -109,7 +109,7 @@ def test_failures_of_a_comparison_are_told_and_code_1(
     [
         (["train", "none.yaml"], "none.yaml: there is no such file"),
         (["info", "none.safetensors"], "none.safetensors: there is no such checkpoint"),
-        (["predict", "none.safetensors"], "nothing to predict"),
+        (["predict", "none.safetensors"], "no structure: give a file of structures"),
         (["predict", "none.safetensors", "a.xyz", "--output", "a.pdf"], "unknown kind of output"),
         (["predict", "none.safetensors", "a.xyz", "--colour"], "unknown argument '--colour'"),
         (["predict", "none.safetensors", "a.xyz", "--device", "tpu"], "device 'tpu' is not known"),

@@ -156,8 +156,11 @@ def test_every_key_can_be_overridden(tmp_path: Path) -> None:
             continue
         value = config
         for name in key.split("."):
+            if value is None:
+                break  # a section that is left out
             value = value[name]
-        values[key] = value
+        else:
+            values[key] = value
     assert "training.schedule.decay" in values
     # The last part of each key first, so that what stands above it does not hide it.
     overrides = dict(sorted(values.items(), key=lambda item: -item[0].count(".")))
