@@ -31,7 +31,7 @@ def hydrogen(distance: float = 0.75) -> ase.Atoms:
 
 
 def labels(atoms: ase.Atoms) -> Labels:
-    return {"energy": np.array(-31.0), "forces": np.full((len(atoms), 3), 0.25), "density_points": np.zeros((500, 3))}
+    return {"energy": np.array(-31.0), "forces": np.full((len(atoms), 3), 0.25), "density_matrix": np.zeros((3, 3))}
 
 
 def fill(store: LabelStore, number: int, start: int = 0) -> None:
