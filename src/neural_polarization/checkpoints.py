@@ -19,6 +19,7 @@ from neural_polarization.architectures import BackboneConfig
 from neural_polarization.files import replacing
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.response import Response
 from neural_polarization.user_networks import check_trusted
 
 FORMAT = 4
@@ -180,4 +181,5 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
         heads={name: HeadConfig(**head) for name, head in values["heads"].items()},
         backbone=BackboneConfig(**values["backbone"]),
         polarization=PolarizationConfig(**polarization),
+        response=Response(values.get("response", Response.NONE)),  # checkpoints of 0.1 know of none
     )

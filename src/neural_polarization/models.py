@@ -11,11 +11,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neural_polarization.architectures import BackboneConfig, look_up
-from neural_polarization.heads import HEADS, Head, Widths
+from neural_polarization.heads import DIPOLES, HEADS, FieldNames, Head, Widths
+from neural_polarization.heads.in_field import respond, values_in_field
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
 from neural_polarization.polarization import NeuralPolarization, Polarized
+from neural_polarization.response import InField, Response, make_response
 
 FORCES = "forces"
 """Name of the predictions, and of the labels, that are minus the gradient of the energy."""
@@ -47,8 +49,9 @@ class HeadConfig:
     """How a property is predicted.
 
     Attributes:
-        kind: Kind of head: "extensive" sums over atoms, "intensive" averages; others are "dipole", "dipole_magnitude",
-            "polarizability" and "spatial_extent".
+        kind: Kind of head: "extensive" sums over atoms, "intensive" averages; others are "dipole", "dipole_flow",
+            "dipole_magnitude", "polarizability", "polarizability_bonds" and "spatial_extent". Dipoles of kind
+            "dipole_flow" and polarizabilities of kind "polarizability_bonds" add up for molecules far apart.
         forces: Whether the property is an energy whose negative gradient is predicted as "forces". Data without forces
             can train such a model too, on energies alone.
     """
@@ -66,18 +69,33 @@ class ModelConfig:
         heads: How each property is predicted, by its name (see `check_head_names`).
         backbone: The network that is polarized.
         polarization: How the network is polarized.
+        response: How the model responds to an electric field: "none", "quadratic", "push" or "push_dual" (see
+            docs/response.md). A response needs an energy with forces, a dipole and a polarizability among the heads.
 
     Raises:
-        ValueError: for a name that no head can have.
+        ValueError: for a name that no head can have, or a response without the heads that it needs.
     """
 
     elements: tuple[str, ...]
     heads: Mapping[str, HeadConfig]
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     polarization: PolarizationConfig = field(default_factory=PolarizationConfig)
+    response: Response = Response.NONE
 
     def __post_init__(self) -> None:
         check_head_names(self.heads)
+        if self.response is not Response.NONE:
+            self.field_names  # noqa: B018 (it raises)
+
+    @property
+    def field_names(self) -> FieldNames:
+        """Names of the properties that a response is made of.
+
+        Raises:
+            ValueError: if one of them is not there, or more than one.
+        """
+        kinds = {name: head.kind for name, head in self.heads.items()}
+        return FieldNames.among(kinds, [name for name, head in self.heads.items() if head.forces])
 
 
 def check_head_names(names: Iterable[str]) -> None:
@@ -160,6 +178,11 @@ class Predictor(nn.Module, ABC):
     def predictions(self) -> Mapping[str, PredictedProperty]:
         """What it predicts, by name; "forces" come with the property that has them."""
 
+    @property
+    def sees_field(self) -> bool:
+        """Whether it understands `Molecules.external_field`."""
+        return False
+
     @abstractmethod
     def compute(
         self, molecules: Molecules, names: Collection[str]
@@ -184,7 +207,8 @@ class Predictor(nn.Module, ABC):
             Under `torch.no_grad` and `torch.inference_mode` none of them keeps a graph.
 
         Raises:
-            ValueError: for a property that it does not predict, or one that is not defined for these molecules.
+            ValueError: for a property that it does not predict, one that is not defined for these molecules, or a
+                field that it would not see.
         """
         return self.with_displacement(molecules, forces, properties)[0]
 
@@ -198,6 +222,11 @@ class Predictor(nn.Module, ABC):
         """
         known = self.predictions
         wanted = tuple(known) if properties is None else tuple(properties)
+        if molecules.external_field is not None and not self.sees_field:
+            raise ValueError(
+                "external_field: this model has no response to a field, and would answer as if there were none; leave "
+                "the field out, or train a model with `response: quadratic` or `response: push_dual`"
+            )
         energies = [name for name in wanted if look_up(known, name, "properties").forces]
         if not energies or not forces:
             return self.compute(molecules, wanted)
@@ -270,7 +299,7 @@ class Model(Predictor):
         self.config = config
         messages = Messages(config.polarization.messages)
         species = len(config.elements) * messages.points
-        backbone = config.backbone.build(species)
+        backbone = config.backbone.build(species, smooth=config.response is not Response.NONE)
         self.representation: NeuralPolarization[Any] = NeuralPolarization(
             backbone,
             config.elements,
@@ -279,6 +308,7 @@ class Model(Predictor):
             look_up(MOVES, config.polarization.move, "polarization.move"),
             config.polarization.lengths,
         )
+        self.response = make_response(Response(config.response), self.representation)
         copies = messages.points
         widths = Widths(copies * backbone.scalar_channels, copies * backbone.vector_channels)
         self.heads = nn.ModuleDict(
@@ -324,10 +354,15 @@ class Model(Predictor):
                 forces=config.forces,
                 periodic=self.head(name).periodic,
                 sees_charge=self.head(name).sees_charge,
-                dipole=config.kind == "dipole",
+                dipole=config.kind in DIPOLES,
             )
             for name, config in self.config.heads.items()
         }
+
+    @property
+    def sees_field(self) -> bool:
+        """Whether it understands `Molecules.external_field`: with a response."""
+        return self.response is not None
 
     def head(self, name: str) -> Head:
         """The head of a property."""
@@ -341,8 +376,28 @@ class Model(Predictor):
         self, molecules: Molecules, names: Collection[str]
     ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
         """Some of the properties, without forces, and the displacement of each moving point, Angstrom."""
-        atoms = self.representation(molecules)
-        return {name: self.head(name)(atoms, molecules) for name in names}, atoms.displacement
+        values: dict[str, Tensor] = {}
+        if self.response is None:
+            atoms = self.representation(molecules)
+        else:
+            field = self.config.field_names
+            found = self._respond(molecules, 2 if field.polarizability in names else int(field.dipole in names))
+            atoms, values = found.points, values_in_field(found, field, molecules)
+        values |= {name: self.head(name)(atoms, molecules) for name in names if name not in values}
+        return {name: values[name] for name in names}, atoms.displacement
+
+    def energy(self, molecules: Molecules) -> Float[Tensor, " molecules"]:
+        """Energy of each molecule in its field, eV, float64: what `response.born_charges` differentiates.
+
+        Raises:
+            ValueError: if the model has no response.
+        """
+        return self._respond(molecules, 0).energy
+
+    def _respond(self, molecules: Molecules, order: int) -> InField:
+        field = self.config.field_names
+        heads = self.head(field.energy), self.head(field.dipole), self.head(field.polarizability)
+        return respond(self.response, self.representation, heads, molecules, order)
 
     def fit_scales(self, labels: Mapping[str, Tensor], composition: Float[Tensor, "molecules elements"]) -> None:
         """Sets reference values and scales of every head from training labels.
@@ -353,12 +408,15 @@ class Model(Predictor):
             composition: count of each of the configuration's elements in each molecule.
 
         Raises:
-            ValueError: if a head has no label at all.
+            ValueError: if a head has no label at all, except the dipole and the polarizability of a response, which
+                learn from energies and forces in fields.
         """
         for name in self.heads:
             values = labels.get(name)
             known = None if values is None else ~values.reshape(len(values), -1).isnan().any(-1)
             if values is None or known is None or not known.any():
+                if name in self._learned_in_fields():
+                    continue  # from energies and forces in fields; its scale stays one
                 raise ValueError(
                     f"property {name!r} has no label in the training data (there are: {', '.join(labels)}); give "
                     "labels or remove its head"
@@ -370,6 +428,12 @@ class Model(Predictor):
             # times one Angstrom, far above the spread of total energies divided by anything.
             self.head(self._energy).baseline.set_scale(forces[~forces.isnan()].double())
             self.force_scale.copy_(self.head(self._energy).baseline.scale)
+
+    def _learned_in_fields(self) -> tuple[str, ...]:
+        """Properties that need no labels of their own."""
+        if self.response is None:
+            return ()
+        return self.config.field_names.dipole, self.config.field_names.polarizability
 
     def scale_of(self, name: str) -> float:
         """Size of a property's residual in the training data, its internal unit; "forces" eV/Angstrom."""

@@ -86,6 +86,7 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
                 quantity="forces",
             ),
             Definition("dipole", "e*Angstrom", f"from negative to positive, {_ORIGIN}", "mD", shape=(3,)),
+            Definition("external_field", "V/Angstrom", "uniform field that all labels are in", shape=(3,)),
             Definition("quadrupole", "e*Angstrom^2", f"sum of q (3 r r - r^2) / 2 {_ORIGIN}, traceless", shape=(3, 3)),
             Definition(
                 "polarizability",

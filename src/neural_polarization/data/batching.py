@@ -18,6 +18,10 @@ from neural_polarization.molecules import CLASH, MANY_ATOMS, Molecules, neighbou
 from neural_polarization.properties import Property
 
 
+FIELD = "external_field"
+"""Label whose values are the fields that molecules are in (V/Angstrom), not something to predict; none is zero."""
+
+
 @final
 @dataclass(frozen=True)
 class Batch:
@@ -142,6 +146,7 @@ class PreparedDataset:
             kind = self.properties[name]
             rows = torch.from_numpy(values[atoms if kind.per_atom else chosen])
             labels[name] = rows if not kind.per_atom and not kind.shape else rows.to(dtype)
+        field = labels.pop(FIELD, None)
         shifts, charges = neighbours.shifts, molecules.charges
         return Batch(
             molecules=Molecules(
@@ -152,6 +157,7 @@ class PreparedDataset:
                 num_molecules=len(chosen),
                 shifts=None if shifts is None else torch.from_numpy(shifts[edges]).to(dtype),
                 charge=None if charges is None else torch.from_numpy(charges[chosen]).to(dtype),
+                external_field=None if field is None else field.nan_to_num(),
             ),
             labels=labels,
             indices=torch.from_numpy(chosen.copy()),

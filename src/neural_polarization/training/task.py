@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from neural_polarization.data.batching import PreparedDataset
+from neural_polarization.data.batching import FIELD, PreparedDataset
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.sources import make_split, open_dataset
 from neural_polarization.data.splits import Split
@@ -67,7 +67,11 @@ def prepare(config: ExperimentConfig) -> Task:
             )
     elements = config.model.elements or dataset.elements
     torch.manual_seed(config.training.seed)
-    model = Model(ModelConfig(elements, dict(config.model.heads), config.model.backbone, config.model.polarization))
+    chosen = config.model
+    model = Model(
+        ModelConfig(elements, dict(chosen.heads), chosen.backbone, chosen.polarization, chosen.response)
+    )
+    _check_fields(model, dataset, config.training.compile)
     _check_shapes(model, dataset)
     model.fit_scales(dataset.labels_of(split.train), torch.from_numpy(dataset.composition(elements, split.train)))
     trained = tuple(Losses(config.training.losses, model).settings)
@@ -123,6 +127,18 @@ def _check_labels(config: ExperimentConfig, trained: tuple[str, ...], dataset: D
         warnings.warn(
             f"data.split: the validation part has no label of {', '.join(unseen)}; the best epoch is chosen without",
             stacklevel=3,
+        )
+
+
+def _check_fields(model: Model, dataset: Dataset, compiled: bool) -> None:
+    if FIELD in dataset.properties and not model.sees_field:
+        raise ValueError(
+            f"data.properties.{FIELD}: the structures are in electric fields, which this model would not see; set "
+            "model.response to 'quadratic' or 'push_dual', or leave out the structures in fields"
+        )
+    if compiled and model.sees_field:
+        raise ValueError(
+            "training.compile: steps of models with a response to fields do not run compiled yet; set compile to false"
         )
 
 
