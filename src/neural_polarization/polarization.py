@@ -28,7 +28,6 @@ from neural_polarization.messages import CONNECTIONS, VIEWS, Lengths, Messages
 from neural_polarization.molecules import Molecules, element_table
 from neural_polarization.moves import Move, default_move
 
-
 Step = Callable[[PointFeatures, Edges], Tensor]
 """How far each point goes in one layer, Angstrom: a `Move`, or a move and what else pushes."""
 

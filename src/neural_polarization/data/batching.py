@@ -17,7 +17,6 @@ from neural_polarization.geometry import all_pairs
 from neural_polarization.molecules import CLASH, MANY_ATOMS, Molecules, neighbours
 from neural_polarization.properties import Property
 
-
 FIELD = "external_field"
 """Label whose values are the fields that molecules are in (V/Angstrom), not something to predict; none is zero."""
 

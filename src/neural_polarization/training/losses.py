@@ -58,7 +58,9 @@ class Losses:
     def needed(self, labels: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Properties, forces aside, that have to be predicted for the loss of these labels."""
         energies = [name for name, kind in self._predictions.items() if kind.forces and self.needs_forces(labels)]
-        return tuple(name for name in self._predictions if name in energies or (name in self.settings and name in labels))
+        return tuple(
+            name for name in self._predictions if name in energies or (name in self.settings and name in labels)
+        )
 
     def sums(self, predictions: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Per property, the weighted sum over the labels that exist and their number."""

@@ -68,9 +68,7 @@ def prepare(config: ExperimentConfig) -> Task:
     elements = config.model.elements or dataset.elements
     torch.manual_seed(config.training.seed)
     chosen = config.model
-    model = Model(
-        ModelConfig(elements, dict(chosen.heads), chosen.backbone, chosen.polarization, chosen.response)
-    )
+    model = Model(ModelConfig(elements, dict(chosen.heads), chosen.backbone, chosen.polarization, chosen.response))
     _check_fields(model, dataset, config.training.compile)
     _check_shapes(model, dataset)
     model.fit_scales(dataset.labels_of(split.train), torch.from_numpy(dataset.composition(elements, split.train)))
