@@ -11,6 +11,7 @@ from ase.build import bulk, molecule
 from torch import Tensor
 
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.backbones.painn import PaiNNUpdate
 from neural_polarization.checkpoints import load_model, save_model
 from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
@@ -161,10 +162,10 @@ def test_checkpoints_keep_the_response(tmp_path: Path, response: Response) -> No
 
 
 def test_norms_are_smoother_where_a_field_is_seen() -> None:
-    free = make_model(Response.NONE).representation.backbone
-    seen = make_model(Response.QUADRATIC).representation.backbone
-    assert free.layers[0].update.norm_epsilon == 1e-4  # as in every checkpoint of 0.1
-    assert seen.layers[0].update.norm_epsilon == 0.01
+    expected = {Response.NONE: 1e-4, Response.QUADRATIC: 0.01, Response.PUSH: 0.01}  # none: every checkpoint of 0.1
+    for response, epsilon in expected.items():
+        updates = [part for part in make_model(response).modules() if isinstance(part, PaiNNUpdate)]
+        assert [update.norm_epsilon for update in updates] == [epsilon, epsilon]
 
 
 def test_a_model_without_response_refuses_fields() -> None:
@@ -184,7 +185,7 @@ def test_a_response_needs_its_heads(missing: str, message: str) -> None:
     heads = {name: head for name, head in HEADS.items() if name != missing}
     with pytest.raises(ValueError, match=f"response: .*{message}"):
         make_model(Response.QUADRATIC, heads=heads)
-    with pytest.raises(ValueError, match="one dipole .*found dipole, other"):
+    with pytest.raises(ValueError, match=r"one dipole .*found dipole, other"):
         make_model(Response.PUSH, heads={**HEADS, "other": HeadConfig("dipole")})
 
 
@@ -207,7 +208,7 @@ def test_crystals_have_energies_and_refuse_fields(response: Response) -> None:
 def test_fields_that_are_none_name_the_structure(field: object) -> None:
     frames = [molecule("H2O"), molecule("CH4")]
     frames[1].info["external_field"] = field
-    with pytest.raises(ValueError, match="structure 1: external_field is .*expected three finite numbers"):
+    with pytest.raises(ValueError, match=r"structure 1: external_field is .*expected three finite numbers"):
         Molecules.from_ase(frames, 4.0)
 
 

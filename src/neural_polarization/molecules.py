@@ -135,8 +135,8 @@ class Molecules:
         """Molecules, or periodic systems, from ASE.
 
         Args:
-            structures: one or several; `info["charge"]` is taken as the total charge and `info["external_field"]` as the
-                field (V/Angstrom) where they stand.
+            structures: one or several; `info["charge"]` is taken as the total charge and `info["external_field"]` as
+                the field (V/Angstrom) where they stand.
             cutoff: Angstrom.
             dtype: floating-point type; torch's default if left out.
 

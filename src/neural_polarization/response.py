@@ -12,7 +12,7 @@ network without one, bit for bit.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -86,7 +86,9 @@ class FieldResponse(nn.Module, ABC):
     """One energy in a field, and its derivatives by the field."""
 
     @abstractmethod
-    def forward(self, network: NeuralPolarization, readouts: Readouts, molecules: Molecules, order: int = 0) -> InField:
+    def forward(
+        self, network: NeuralPolarization[Any], readouts: Readouts, molecules: Molecules, order: int = 0
+    ) -> InField:
         """The energy of a batch in its field.
 
         Args:
@@ -100,7 +102,9 @@ class FieldResponse(nn.Module, ABC):
 class Quadratic(FieldResponse):
     """E = E_net - F.mu - 1/2 F.alpha.F: forces in a field are exact, the dipole is mu + alpha F."""
 
-    def forward(self, network: NeuralPolarization, readouts: Readouts, molecules: Molecules, order: int = 0) -> InField:
+    def forward(
+        self, network: NeuralPolarization[Any], readouts: Readouts, molecules: Molecules, order: int = 0
+    ) -> InField:
         """The energy of a batch in its field, and the derivatives, which the formula gives."""
         points = network(molecules)
         energy, field = readouts.energy(points, molecules), molecules.external_field
@@ -172,7 +176,7 @@ class Pushed(FieldResponse, ABC):
         ValueError: if nothing moves in the network.
     """
 
-    def __init__(self, network: NeuralPolarization) -> None:
+    def __init__(self, network: NeuralPolarization[Any]) -> None:
         super().__init__()
         if network.messages is Messages.PLAIN:
             raise ValueError(
@@ -186,10 +190,10 @@ class Pushed(FieldResponse, ABC):
         )
 
     @abstractmethod
-    def points(self, network: NeuralPolarization, molecules: Molecules) -> tuple[Polarized, Polarized]:
+    def points(self, network: NeuralPolarization[Any], molecules: Molecules) -> tuple[Polarized, Polarized]:
         """What the energy is read from, and what all other properties are read from, in a field."""
 
-    def pushed(self, network: NeuralPolarization, molecules: Molecules) -> Polarized:
+    def pushed(self, network: NeuralPolarization[Any], molecules: Molecules) -> Polarized:
         """The network with its moving points pushed by the field of each molecule."""
         assert molecules.external_field is not None
         field = molecules.external_field[molecules.molecule_index]
@@ -200,7 +204,9 @@ class Pushed(FieldResponse, ABC):
         ]
         return network(molecules, bound(STEP * first * field, network.limit), moves)
 
-    def forward(self, network: NeuralPolarization, readouts: Readouts, molecules: Molecules, order: int = 0) -> InField:
+    def forward(
+        self, network: NeuralPolarization[Any], readouts: Readouts, molecules: Molecules, order: int = 0
+    ) -> InField:
         """The energy of a batch in its field, and its derivatives by autograd."""
         if molecules.external_field is None and order == 0:
             points = network(molecules)
@@ -219,7 +225,7 @@ class Pushed(FieldResponse, ABC):
         found = replace(found, dipole=dipole.to(torch.float64), polarizability=polarizability)
         return found if keep else _detached(found)
 
-    def _energy(self, network: NeuralPolarization, readouts: Readouts, molecules: Molecules) -> InField:
+    def _energy(self, network: NeuralPolarization[Any], readouts: Readouts, molecules: Molecules) -> InField:
         assert molecules.external_field is not None
         of_energy, points = self.points(network, molecules)
         dipole, polarizability = readouts.dipole(points, molecules), readouts.polarizability(points, molecules)
@@ -245,7 +251,7 @@ class Pushed(FieldResponse, ABC):
 class Push(Pushed):
     """Everything is read from the points in the field, the energy too."""
 
-    def points(self, network: NeuralPolarization, molecules: Molecules) -> tuple[Polarized, Polarized]:
+    def points(self, network: NeuralPolarization[Any], molecules: Molecules) -> tuple[Polarized, Polarized]:
         """The same points twice."""
         points = self.pushed(network, molecules)
         return points, points
@@ -254,12 +260,12 @@ class Push(Pushed):
 class PushDual(Pushed):
     """The energy is read from points without a field; dipole and polarizability from points in it."""
 
-    def points(self, network: NeuralPolarization, molecules: Molecules) -> tuple[Polarized, Polarized]:
+    def points(self, network: NeuralPolarization[Any], molecules: Molecules) -> tuple[Polarized, Polarized]:
         """Points without a field, and in it."""
         return network(molecules), self.pushed(network, molecules)
 
 
-def make_response(response: Response, network: NeuralPolarization) -> FieldResponse | None:
+def make_response(response: Response, network: NeuralPolarization[Any]) -> FieldResponse | None:
     """The response of a network; None where it has none.
 
     Raises:

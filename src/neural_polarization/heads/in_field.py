@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -61,7 +62,7 @@ class FieldNames:
 
 def respond(
     response: FieldResponse | None,
-    network: NeuralPolarization,
+    network: NeuralPolarization[Any],
     heads: tuple[Callable[..., Tensor], Callable[..., Tensor], Callable[..., Tensor]],
     molecules: Molecules,
     order: int,

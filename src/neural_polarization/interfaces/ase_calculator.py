@@ -24,7 +24,8 @@ class NeuralPolarizationCalculator(Calculator):
     periodic systems are understood; there is no stress, and no dipole of what is periodic. The total charge is
     `atoms.info["charge"]`, e; only dipoles, and energies in a field, depend on it.
 
-    A model with a response gives energies, forces and dipoles in a uniform electric field: `atoms.info["external_field"]`
+    A model with a response gives energies, forces and dipoles in a uniform electric field:
+    `atoms.info["external_field"]`
     or, where that is not set, the calculator's own. The energy is that of molecule and field; for an ion it refers to
     the origin of the coordinates, and its dipole to the centre of nuclear charge.
 
@@ -137,7 +138,7 @@ class NeuralPolarizationCalculator(Calculator):
         if not self.model.sees_field:
             return None
         known, periodic = self.model.predictions, bool(atoms.pbc.any())
-        names = [name for name in (self.energy, self.dipole) if name in known]
+        names = [name for name in (self.energy, self.dipole) if name is not None and name in known]
         return [name for name in names if not periodic or known[name].periodic]
 
 

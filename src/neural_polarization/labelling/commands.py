@@ -200,7 +200,8 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
             check_electrons(atoms, f"{name}: structure {index}")
             structures.append(atoms)
     if arguments.random_fields is not None:
-        structures = in_random_fields(structures, *arguments.random_fields, arguments.per_structure, arguments.seed)
+        low, high = arguments.random_fields
+        structures = in_random_fields(structures, low, high, arguments.per_structure, arguments.seed)
     elements = {symbol for atoms in structures for symbol in atoms.get_chemical_symbols()}
     request.level.check(elements)
     accuracy.check(elements)
