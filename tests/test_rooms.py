@@ -31,6 +31,7 @@ ROOMS = [
     "electronic",
     "density",
     "heads",
+    "predictor",
     "models",
     "checkpoints",
     "finetuning",

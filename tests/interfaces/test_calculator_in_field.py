@@ -94,12 +94,13 @@ def test_infrared_intensities_are_those_of_born_charges(tmp_path: Path, monkeypa
     """ASE's finite differences of dipoles give d mu/dQ, which Born charges and the modes give too."""
     monkeypatch.chdir(tmp_path)
     model = make_model()
-    atoms = water(NeuralPolarizationCalculator(model, double=True, external_field=FIELD))
+    calculator = NeuralPolarizationCalculator(model, double=True, external_field=FIELD)
+    atoms = water(calculator)
     infrared = Infrared(atoms, delta=1e-3)
     infrared.run()
     infrared.get_frequencies()
     modes = np.array([infrared.get_mode(k) for k in range(9)])
-    batch = Molecules.from_ase(water(atoms.calc, external_field=FIELD), model.cutoff, torch.float64)
+    batch = Molecules.from_ase(water(calculator, external_field=FIELD), model.cutoff, torch.float64)
     charges = born_charges(model, batch).numpy()
     # In (D/Angstrom)^2/amu: get_mode has the mode in units of Angstrom sqrt(amu) already divided by sqrt(mass).
     slopes = np.einsum("kax,axy->ky", modes, charges) / units.Debye

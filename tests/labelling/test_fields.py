@@ -85,7 +85,9 @@ def test_the_command_stores_and_packs_fields(tmp_path: Path) -> None:
     fields = ["--random-fields", "0.2", "0.5", "--per-structure", "2"]
     assert main(["label", str(structures), "-o", str(labels), *level, *fields]) == 0
     with h5py.File(labels) as file:
-        assert len(file["structures"]) == 3
+        structure_group = file["structures"]
+        assert isinstance(structure_group, h5py.Group)
+        assert len(structure_group) == 3
     assert main(["pack", str(labels), "-o", str(data)]) == 0
     dataset = read_packed(data)
     found = dataset.labels["external_field"]

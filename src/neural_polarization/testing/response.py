@@ -47,7 +47,7 @@ class ResponseContract(Contract):
     """
 
     messages: ClassVar[Messages] = Messages.RIDING
-    smoothness: ClassVar[float] = 0.02
+    smoothness: ClassVar[float] = 0.05
 
     def field_model(self, response: Response, messages: Messages | None = None) -> TinyFieldModel:
         """The backbone with a response, in double precision; the same weights whatever the response."""

@@ -134,6 +134,14 @@ def _check_fields(model: Model, dataset: Dataset, compiled: bool) -> None:
             f"data.properties.{FIELD}: the structures are in electric fields, which this model would not see; set "
             "model.response to 'quadratic' or 'push_dual', or leave out the structures in fields"
         )
+    charges = dataset.molecules.charges
+    if FIELD in dataset.properties and charges is not None:
+        inside = np.nan_to_num(dataset.labels[FIELD]).any(-1) & (charges != 0)
+        if inside.any():
+            raise ValueError(
+                f"data: {int(inside.sum())} structures are ions in a field, whose energies depend on an origin that "
+                "data sets do not keep yet; leave them out"
+            )
     if compiled and model.sees_field:
         raise ValueError(
             "training.compile: steps of models with a response to fields do not run compiled yet; set compile to false"
