@@ -21,6 +21,7 @@ from neural_polarization.files import replacing
 from neural_polarization.knowledge import TrainingKnowledge
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.response import Response
 from neural_polarization.settings import Source, build, plain
 from neural_polarization.user_networks import check_trusted
 
@@ -311,4 +312,5 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
         heads={name: HeadConfig(**head) for name, head in values["heads"].items()},
         backbone=BackboneConfig(**values["backbone"]),
         polarization=PolarizationConfig(**polarization),
+        response=Response(values.get("response", Response.NONE)),  # checkpoints of 0.1 know of none
     )

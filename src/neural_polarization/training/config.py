@@ -10,6 +10,7 @@ from ase.data import chemical_symbols
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.data.sources import DataConfig
 from neural_polarization.models import HeadConfig, PolarizationConfig, check_head_names
+from neural_polarization.response import Response
 from neural_polarization.units import factor
 
 
@@ -22,12 +23,16 @@ class ModelSection:
         backbone: The network that is polarized.
         polarization: How the network is polarized.
         elements: Chemical symbols of the elements that the model is for. Left out: those that occur in the data.
+        response: How the model responds to an electric field: "none" refuses fields; "quadratic" takes E - F.mu - 1/2
+            F.alpha.F; with "push" the field also displaces the moving points; "push_dual" is the same with the energy
+            from points without a field. It needs an energy with forces, a dipole and a polarizability.
     """
 
     heads: Mapping[str, HeadConfig]
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     polarization: PolarizationConfig = field(default_factory=PolarizationConfig)
     elements: tuple[str, ...] | None = None
+    response: Response = Response.NONE
 
     def __post_init__(self) -> None:
         if not self.heads:

@@ -85,7 +85,9 @@ class Learner(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
         if self._compiled is None:
-            predictions = self.model(batch.molecules, forces=self.losses.needs_forces(batch.labels))
+            # Derivatives by a field take long: a model with a response predicts only what has labels.
+            names = self.losses.needed(batch.labels) if self.model.sees_field else None
+            predictions = self.model(batch.molecules, self.losses.needs_forces(batch.labels), names)
         else:
             predictions = self._compiled(batch.molecules)
         loss = self._total(self.losses.sums(predictions, batch.labels))

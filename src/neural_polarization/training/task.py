@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from neural_polarization.data.batching import PreparedDataset
+from neural_polarization.data.batching import FIELD, PreparedDataset
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import Split
@@ -76,7 +76,9 @@ def prepare(config: ExperimentConfig) -> Task:
             )
     elements = config.model.elements or dataset.subset(np.flatnonzero(~left_out)).elements
     torch.manual_seed(training.seed)
-    model = Model(ModelConfig(elements, dict(config.model.heads), config.model.backbone, config.model.polarization))
+    chosen = config.model
+    model = Model(ModelConfig(elements, dict(chosen.heads), chosen.backbone, chosen.polarization, chosen.response))
+    _check_fields(model, dataset, training.compile)
     _check_shapes(model, dataset)
     model.fit_scales(
         dataset.labels_of(split.train),
@@ -161,6 +163,26 @@ def _check_labels(config: ExperimentConfig, trained: tuple[str, ...], dataset: D
         warnings.warn(
             f"data.split: the validation part has no label of {', '.join(unseen)}; the best epoch is chosen without",
             stacklevel=3,
+        )
+
+
+def _check_fields(model: Model, dataset: Dataset, compiled: bool) -> None:
+    if FIELD in dataset.properties and not model.sees_field:
+        raise ValueError(
+            f"data.properties.{FIELD}: the structures are in electric fields, which this model would not see; set "
+            "model.response to 'quadratic' or 'push_dual', or leave out the structures in fields"
+        )
+    charges = dataset.molecules.charges
+    if FIELD in dataset.properties and charges is not None:
+        inside = np.nan_to_num(dataset.labels[FIELD]).any(-1) & (charges != 0)
+        if inside.any():
+            raise ValueError(
+                f"data: {int(inside.sum())} structures are ions in a field, whose energies depend on an origin that "
+                "data sets do not keep yet; leave them out"
+            )
+    if compiled and model.sees_field:
+        raise ValueError(
+            "training.compile: steps of models with a response to fields do not run compiled yet; set compile to false"
         )
 
 
