@@ -35,11 +35,11 @@ class Molecules:
         positions: nuclear positions, Angstrom.
         molecule_index: molecule of each atom, ascending from 0.
         edge_index: (senders, receivers), both directions of every pair of nuclei below the cutoff.
-        num_molecules: number of molecules.
-        shifts: translation (Angstrom) added to each sender in periodic systems, else None.
-        charge: total charge of each molecule, e, or None where all are neutral.
-        spin: number of unpaired electrons of each molecule, NaN where one is not known, or None where none is.
-        external_field: uniform electric field at each molecule, V/Angstrom, or None.
+        num_molecules: Number of molecules.
+        shifts: Translation (Angstrom) added to each sender in periodic systems, else None.
+        charge: Total charge of each molecule, e; None if all are neutral.
+        spin: Number of unpaired electrons of each molecule; NaN if it is unknown for one, None if it is for all.
+        external_field: Uniform electric field at each molecule, V/Angstrom; None without a field.
     """
 
     atomic_numbers: Int[Tensor, " atoms"]
@@ -149,10 +149,10 @@ class Molecules:
         """Molecules, or periodic systems, from ASE.
 
         Args:
-            structures: one or several, with total charge and unpaired electrons as `charges` finds them, and
+            structures: One or several, with total charge and unpaired electrons as `charges` finds them, and
                 `info["external_field"]` as the field (V/Angstrom).
-            cutoff: Angstrom.
-            dtype: floating-point type; torch's default if left out. In single precision each structure is about its
+            cutoff: Cutoff distance, Angstrom.
+            dtype: Floating-point type; torch's default if left out. In single precision each structure is about its
                 own centre, so that one far from the origin is as exact as any other.
 
         Raises:
@@ -288,8 +288,8 @@ def centred(
 
     Args:
         positions: Angstrom, in double precision.
-        molecule_index: molecule of each atom.
-        num_molecules: number of molecules.
+        molecule_index: Molecule of each atom.
+        num_molecules: Number of molecules.
     """
     totals = positions.new_zeros(num_molecules, 3).index_add(0, molecule_index, positions.detach())
     counts = torch.bincount(molecule_index, minlength=num_molecules).clamp(min=1)

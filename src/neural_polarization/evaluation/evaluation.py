@@ -40,9 +40,9 @@ class Parity:
     """Predictions beside labels, flat, without missing ones, in the property's customary unit.
 
     Attributes:
-        predicted: predictions.
-        label: labels.
-        baseline: what the references of the elements alone give; zeros for what has none.
+        predicted: Predictions.
+        label: Labels.
+        baseline: Predictions of the element references alone; zero for properties without references.
     """
 
     predicted: NDArray[np.float64]
@@ -55,12 +55,12 @@ class Evaluation:
     """Errors of a model.
 
     Attributes:
-        units: customary unit per property.
-        errors: per part and property, as in `result.json`.
-        parities: per part and property.
-        displacements: lengths of the displacements by element, over all parts, Angstrom.
-        outside: per part, structures that lie outside of what the model was trained on.
-        history: the table of the training's epochs, if it is beside the checkpoint.
+        units: Customary unit of each property.
+        errors: Errors of each part and property, as in `result.json`.
+        parities: Predictions and labels of each part and property.
+        displacements: Lengths of the displacements by element, over all parts, Angstrom.
+        outside: Number of structures of each part that lie outside of the training data.
+        history: File of the training's epochs, if it is beside the checkpoint.
     """
 
     units: Mapping[str, str]
@@ -87,13 +87,13 @@ def evaluate(
     """Errors of a checkpoint on the validation and test parts of its split.
 
     Args:
-        checkpoint: the file, or the directory of its run.
-        data: settings of the data by dotted key that replace the stored ones, for instance where the file is now;
+        checkpoint: File of the checkpoint, or directory of its run.
+        data: Settings of the data by dotted key that replace the stored ones, for instance where the file is now;
             if the molecules are not those that the split belongs to, all of them are evaluated.
-        batch_size: molecules per batch.
-        device: where to compute.
-        trust: modules of networks of one's own that may be imported (see `load_model`).
-        watch: says what lies outside of the training; by default a new one.
+        batch_size: Number of molecules per batch.
+        device: Device to compute on.
+        trust: Modules of the user's networks that may be imported (see `load_model`).
+        watch: Reports structures outside of the training data; by default a new one.
 
     Raises:
         ValueError: for a checkpoint without data, data without labels of what the model predicts, or predictions that

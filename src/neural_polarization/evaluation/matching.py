@@ -37,10 +37,10 @@ def step_seconds(
     the same round.
 
     Args:
-        configs: experiments by name.
-        training_set: molecules that train.
-        elements: symbols that the models are for.
-        rounds: steps of each that count, after one that does not.
+        configs: Experiments by name.
+        training_set: Molecules of the training set.
+        elements: Chemical symbols of the models' elements.
+        rounds: Number of steps of each experiment that count; one step before them does not.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

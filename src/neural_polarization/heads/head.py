@@ -28,9 +28,9 @@ class Baseline(nn.Module):
     would have an error as large as the model's. So casts of the model do not change these numbers.
 
     Attributes:
-        references: value per atom of each element, in the property's internal unit.
-        scale: size of the residual, in the property's internal unit.
-        given: values of elements that are known, as of isolated atoms; `fit` determines those of the others.
+        references: Reference value of one atom of each element, in the property's internal unit.
+        scale: Root mean square of the residual, in the property's internal unit.
+        given: Values of elements that are known, as of isolated atoms; `fit` determines those of the others.
     """
 
     references: Tensor
