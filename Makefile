@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Each package that has an adapter goes into an environment of its own: mace and nequip want other releases of e3nn.
 EXTRA ?= schnetpack torchmd mace nequip pyg
 
-.PHONY: help demo demo-full docs test test-adapters test-compiler test-gpu test-page fuzz lint types format clean
+.PHONY: help demo demo-full docs test test-adapters test-compiler test-response test-gpu test-page fuzz lint types format clean
 
 help:
 	@echo "make demo   train plain, wider and polarized PaiNN side by side on the repository's own DFT data: 4 minutes"
@@ -24,6 +24,7 @@ help:
 	@echo "make docs   the documentation site, in site/"
 	@echo "make test   lint, types, documents and all tests"
 	@echo "make test-adapters  the adapters beside the packages they adapt; EXTRA=mace for one of them"
+	@echo "make test-response  the contract of responses to electric fields for all fifteen networks"
 	@echo "make test-gpu    what a graphics processor computes, against the CPU"
 	@echo "make test-page   the page of molecules in a headless Chromium (Debian: chromium)"
 	@echo "make fuzz        ten thousand damaged files of every format, and a table of what came of them"
@@ -79,6 +80,10 @@ test-adapter-%: .venv-%/.ready
 # Compiled training against eager through the C++ compiler: several minutes, so not part of `make test`.
 test-compiler: $(READY)
 	NPOL_TEST_COMPILER=1 $(BIN)/python -m pytest tests/training/test_compiled.py
+
+# Every network in electric fields: about ten minutes; `make test` has four of the fifteen.
+test-response: $(READY)
+	NPOL_TEST_RESPONSE=1 $(BIN)/python -m pytest -n 2 tests/backbones/test_response_contract.py
 
 # A graphics processor against the CPU, every network; needs the PyTorch that fits the GPU in .venv. Two minutes.
 test-gpu: $(READY)

@@ -1,6 +1,5 @@
 """The method itself: who exchanges messages with whom, where points go, and what a network learns to see by it."""
 
-from dataclasses import replace
 from typing import Any
 
 import ase
@@ -273,15 +272,6 @@ def test_the_spring_is_of_the_displacement_in_units_of_its_limit() -> None:
     after, _ = couple(points, points, displacement)
     expected = scalars + torch.tensor([[0.25], [1.0]], dtype=torch.float64) * couple.spring(scalars)
     torch.testing.assert_close(after.scalars, expected)
-
-
-def test_an_external_field_is_not_overlooked() -> None:
-    molecules = replace(
-        Molecules.from_ase(molecule("H2O"), CUTOFF, torch.float64),
-        external_field=torch.tensor([[0.0, 0.0, 0.1]], dtype=torch.float64),
-    )
-    with pytest.raises(ValueError, match="external_field: networks do not see fields yet"):
-        _network(PaiNN, Messages.MOVING_VIEW)(molecules)
 
 
 def _trained(network: NeuralPolarization[Any]) -> NeuralPolarization[Any]:

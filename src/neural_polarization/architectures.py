@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from neural_polarization.backbones import CGCNN, EGNN, GVP, Backbone, DimeNetPP, PaiNN, SchNet, TorchMDET
+from neural_polarization.geometry import FEATURE_EPSILON, FIELD_EPSILON
 from neural_polarization.user_networks import complete_sizes, is_users, make_network
 
 Value = TypeVar("Value")
@@ -25,6 +26,7 @@ class Size:
         num_basis: Number of radial functions; networks without them ignore it.
         lmax: Highest degree of its features or harmonics; None for networks without a choice of degrees.
         most_heads: Largest number of attention heads; one for networks without attention.
+        norm_epsilon: Norm below which norms of vector features turn smooth; networks that take none ignore it.
     """
 
     channels: int
@@ -33,6 +35,7 @@ class Size:
     num_basis: int = 20
     lmax: int | None = None
     most_heads: int = 1
+    norm_epsilon: float = FEATURE_EPSILON
 
     @property
     def num_heads(self) -> int:
@@ -71,7 +74,7 @@ class Architecture:
 
 
 def _painn(size: Size, num_species: int) -> Backbone[Any]:
-    return PaiNN(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis)
+    return PaiNN(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, size.norm_epsilon)
 
 
 def _schnet(size: Size, num_species: int) -> Backbone[Any]:
@@ -96,7 +99,7 @@ def _torchmd_et(size: Size, num_species: int) -> Backbone[Any]:
 
 def _gvp(size: Size, num_species: int) -> Backbone[Any]:
     vectors = max(2, round(0.16 * size.channels))  # the paper's proportion
-    return GVP(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, vectors)
+    return GVP(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, vectors, size.norm_epsilon)
 
 
 # Networks of irreducible representations need e3nn, which is an extra and takes a second to import. So it is imported
@@ -106,7 +109,9 @@ def _gvp(size: Size, num_species: int) -> Backbone[Any]:
 def _tfn(size: Size, num_species: int) -> Backbone[Any]:
     from neural_polarization.backbones.tfn import TFN
 
-    return TFN(num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size))
+    return TFN(
+        num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size), size.norm_epsilon
+    )
 
 
 def _nequip(size: Size, num_species: int) -> Backbone[Any]:
@@ -148,7 +153,14 @@ def _se3_transformer(size: Size, num_species: int) -> Backbone[Any]:
     from neural_polarization.backbones.se3_transformer import SE3Transformer
 
     return SE3Transformer(
-        num_species, size.channels, size.num_layers, size.cutoff, size.num_basis, _degree(size), size.num_heads
+        num_species,
+        size.channels,
+        size.num_layers,
+        size.cutoff,
+        size.num_basis,
+        _degree(size),
+        size.num_heads,
+        size.norm_epsilon,
     )
 
 
@@ -239,8 +251,13 @@ class BackboneConfig:
             lmax=size.lmax,
         )
 
-    def build(self, num_species: int) -> Backbone[Any]:
+    def build(self, num_species: int, smooth: bool = False) -> Backbone[Any]:
         """A new network that embeds this number of species.
+
+        Args:
+            num_species: number of species.
+            smooth: whether second derivatives by a field are taken, for which norms of features have to be smoother;
+                a network of one's own sees to that itself.
 
         Raises:
             ValueError: as for `size`, and for a class of the user that cannot be imported or is no network.
@@ -248,7 +265,8 @@ class BackboneConfig:
         if is_users(self.name):
             self._users_size()
             return make_network(self.name, complete_sizes(self.name, self._given()), num_species)
-        return look_up(ARCHITECTURES, self.name, "backbone.name").build(self.size, num_species)
+        size = replace(self.size, norm_epsilon=FIELD_EPSILON) if smooth else self.size
+        return look_up(ARCHITECTURES, self.name, "backbone.name").build(size, num_species)
 
     def _given(self) -> dict[str, int | float | None]:
         return {

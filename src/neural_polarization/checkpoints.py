@@ -22,6 +22,7 @@ from neural_polarization.heads.density import DensityConfig
 from neural_polarization.knowledge import TrainingKnowledge
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.response import Response
 from neural_polarization.settings import Source, build, plain
 from neural_polarization.user_networks import check_trusted
 
@@ -315,4 +316,5 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
         backbone=BackboneConfig(**values["backbone"]),
         polarization=PolarizationConfig(**polarization),
         density=None if values.get("density") is None else DensityConfig(**values["density"]),
+        response=Response(values.get("response", Response.NONE)),  # checkpoints of 0.1 know of none
     )

@@ -15,6 +15,15 @@ NORM_EPSILON = 1e-5
 """Length (Angstrom) below which `safe_norm` turns smooth; at 1 Angstrom it changes the norm by 5e-11."""
 
 
+FEATURE_EPSILON = 1e-4
+"""Norm below which norms of vector features, whose size is about one, turn smooth in networks whose original has such
+norms (PaiNN's square root of 1e-8)."""
+
+FIELD_EPSILON = 0.01
+"""The same where second derivatives by a field are taken: a kink that is far narrower than what a field changes would
+decide them at symmetric geometries."""
+
+
 @dataclass(frozen=True)
 class Edges:
     """Messages of one layer: the senders, the receivers, and the geometry that this layer sees.

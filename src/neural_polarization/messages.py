@@ -14,7 +14,7 @@ from neural_polarization.molecules import Molecules
 from neural_polarization.moves import Couple, PairCouple, SelfCouple
 
 
-class _Choice(StrEnum):
+class Choice(StrEnum):
     """A named choice; an unknown name is an error that lists the known ones."""
 
     @classmethod
@@ -23,7 +23,7 @@ class _Choice(StrEnum):
         raise ValueError(f"{cls.__name__.lower()}: {value!r} is not known; choose one of {known}")
 
 
-class Messages(_Choice):
+class Messages(Choice):
     """Which points exchange messages: the first choice of the method.
 
     Nuclei closer than the cutoff are connected. In `PLAIN` and `RIDING` an atom has one set of features. In the other
@@ -50,7 +50,7 @@ class Messages(_Choice):
         return 2 if self.two_points else 1
 
 
-class Lengths(_Choice):
+class Lengths(Choice):
     """What of an edge follows the moving points: the second choice of the method, for networks that see directions."""
 
     MOVING = "moving"

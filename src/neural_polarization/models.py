@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from neural_polarization.architectures import BackboneConfig, look_up
 from neural_polarization.density import Density, Gaussians, Nuclei
 from neural_polarization.density.free_atoms import free_atoms
-from neural_polarization.heads import HEADS, Head, Widths
+from neural_polarization.heads import DIPOLES, HEADS, FieldNames, Head, Widths
 from neural_polarization.heads.density import SIZES, DensityConfig, DensityHead
+from neural_polarization.heads.in_field import respond, values_in_field
 from neural_polarization.knowledge import GIVEN, ISOLATED, References, TrainingKnowledge, references_of
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
 from neural_polarization.polarization import NeuralPolarization, Polarized
 from neural_polarization.predictor import FORCES, PredictedProperty, Predictor, predicted_names, with_forces
+from neural_polarization.response import InField, Response, make_response
 
 __all__ = [
     "FORCES",
@@ -66,8 +68,9 @@ class HeadConfig:
     """How a property is predicted.
 
     Attributes:
-        kind: Kind of head: "extensive" sums over atoms, "intensive" averages; others are "dipole", "dipole_magnitude",
-            "polarizability" and "spatial_extent".
+        kind: Kind of head: "extensive" sums over atoms, "intensive" averages; others are "dipole", "dipole_flow",
+            "dipole_magnitude", "polarizability", "polarizability_bonds" and "spatial_extent". Dipoles of kind
+            "dipole_flow" and polarizabilities of kind "polarizability_bonds" add up for molecules far apart.
         forces: Whether the property is an energy whose negative gradient is predicted as "forces". Data without forces
             can train such a model too, on energies alone.
     """
@@ -86,9 +89,11 @@ class ModelConfig:
         backbone: The network that is polarized.
         polarization: How the network is polarized.
         density: How the electron density is predicted; none if left out.
+        response: How the model responds to an electric field: "none", "quadratic", "push" or "push_dual" (see
+            docs/response.md). A response needs an energy with forces, a dipole and a polarizability among the heads.
 
     Raises:
-        ValueError: for a name that no head can have.
+        ValueError: for a name that no head can have, or a response without the heads that it needs.
     """
 
     elements: tuple[str, ...]
@@ -96,9 +101,27 @@ class ModelConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     polarization: PolarizationConfig = field(default_factory=PolarizationConfig)
     density: DensityConfig | None = None
+    response: Response = Response.NONE
 
     def __post_init__(self) -> None:
         check_head_names(self.heads)
+        if self.response is not Response.NONE:
+            self.field_names  # noqa: B018 (it raises)
+            if self.density is not None:
+                raise ValueError(
+                    "response: a model with an electron density does not respond to fields yet; leave out `density`, or "
+                    "train two models"
+                )
+
+    @property
+    def field_names(self) -> FieldNames:
+        """Names of the properties that a response is made of.
+
+        Raises:
+            ValueError: if one of them is not there, or more than one.
+        """
+        kinds = {name: head.kind for name, head in self.heads.items()}
+        return FieldNames.among(kinds, [name for name, head in self.heads.items() if head.forces])
 
 
 def check_head_names(names: Iterable[str]) -> None:
@@ -169,7 +192,7 @@ class Model(Predictor):
         self.config = config
         messages = Messages(config.polarization.messages)
         species = len(config.elements) * messages.points
-        backbone = config.backbone.build(species)
+        backbone = config.backbone.build(species, smooth=config.response is not Response.NONE)
         self.representation: NeuralPolarization[Any] = NeuralPolarization(
             backbone,
             config.elements,
@@ -178,6 +201,7 @@ class Model(Predictor):
             look_up(MOVES, config.polarization.move, "polarization.move"),
             config.polarization.lengths,
         )
+        self.response = make_response(Response(config.response), self.representation)
         copies = messages.points
         widths = Widths(copies * backbone.scalar_channels, copies * backbone.vector_channels)
         self.heads = nn.ModuleDict(
@@ -232,10 +256,15 @@ class Model(Predictor):
                 forces=config.forces,
                 periodic=self.head(name).periodic,
                 sees_charge=self.head(name).sees_charge,
-                dipole=config.kind == "dipole",
+                dipole=config.kind in DIPOLES,
             )
             for name, config in self.config.heads.items()
         }
+
+    @property
+    def sees_field(self) -> bool:
+        """Whether it understands `Molecules.external_field`: with a response."""
+        return self.response is not None
 
     def head(self, name: str) -> Head:
         """The head of a property."""
@@ -257,8 +286,28 @@ class Model(Predictor):
         self, molecules: Molecules, names: Collection[str]
     ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
         """Some of the properties, without forces, and the displacement of each moving point, Angstrom."""
-        atoms = self.representation(molecules)
-        return {name: self.head(name)(atoms, molecules) for name in names}, atoms.displacement
+        values: dict[str, Tensor] = {}
+        if self.response is None:
+            atoms = self.representation(molecules)
+        else:
+            field = self.config.field_names
+            found = self._respond(molecules, 2 if field.polarizability in names else int(field.dipole in names))
+            atoms, values = found.points, values_in_field(found, field, molecules)
+        values |= {name: self.head(name)(atoms, molecules) for name in names if name not in values}
+        return {name: values[name] for name in names}, atoms.displacement
+
+    def energy(self, molecules: Molecules) -> Float[Tensor, " molecules"]:
+        """Energy of each molecule in its field, eV, float64: what `response.born_charges` differentiates.
+
+        Raises:
+            ValueError: if the model has no response.
+        """
+        return self._respond(molecules, 0).energy
+
+    def _respond(self, molecules: Molecules, order: int) -> InField:
+        field = self.config.field_names
+        heads = self.head(field.energy), self.head(field.dipole), self.head(field.polarizability)
+        return respond(self.response, self.representation, heads, molecules, order)
 
     def density(self, molecules: Molecules) -> Density:
         """The electron density of every molecule of a batch.
@@ -354,8 +403,9 @@ class Model(Predictor):
             isolated_atoms: the same from isolated atoms among the data, for elements that are not under `references`.
 
         Raises:
-            ValueError: if a head has no label at all, or references are given for a property that is no sum over atoms
-                or for an element that the model does not have.
+            ValueError: if a head has no label at all, except the dipole and the polarizability of a response, which
+                learn from energies and forces in fields; or references are given for a property that is no sum over
+                atoms or for an element that the model does not have.
         """
         given, isolated = references or {}, isolated_atoms or {}
         self._check_references(given)
@@ -365,6 +415,8 @@ class Model(Predictor):
             values = labels.get(name)
             known = None if values is None else ~values.reshape(len(values), -1).isnan().any(-1)
             if values is None or known is None or not known.any():
+                if name in self._learned_in_fields():
+                    continue  # from energies and forces in fields; its scale stays one
                 raise ValueError(
                     f"property {name!r} has no label in the training data (there are: {', '.join(labels)}); give "
                     "labels or remove its head"
@@ -406,6 +458,12 @@ class Model(Predictor):
                     f"references.{name}: {', '.join(strange)} is not among the elements of the model "
                     f"({', '.join(self.config.elements)}); leave it out"
                 )
+
+    def _learned_in_fields(self) -> tuple[str, ...]:
+        """Properties that need no labels of their own."""
+        if self.response is None:
+            return ()
+        return self.config.field_names.dipole, self.config.field_names.polarizability
 
     def scale_of(self, name: str) -> float:
         """Size of a property's residual in the training data, its internal unit; "forces" eV/Angstrom."""

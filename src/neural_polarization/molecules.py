@@ -149,7 +149,8 @@ class Molecules:
         """Molecules, or periodic systems, from ASE.
 
         Args:
-            structures: One or several, with total charge and unpaired electrons as `charges` finds them.
+            structures: One or several, with total charge and unpaired electrons as `charges` finds them, and
+                `info["external_field"]` as the field (V/Angstrom).
             cutoff: Cutoff distance, Angstrom.
             dtype: Floating-point type; torch's default if left out. In single precision each structure is about its
                 own centre, so that one far from the origin is as exact as any other.
@@ -181,6 +182,10 @@ class Molecules:
         index = torch.repeat_interleave(torch.tensor([len(frame) for frame in frames]))
         if dtype != torch.float64:
             positions = centred(positions, index, len(frames))
+        field = None
+        if any("external_field" in frame.info for frame in frames):
+            fields = [frame_field(frame, f"structure {k}") for k, frame in enumerate(frames)]
+            field = torch.tensor(np.stack(fields), dtype=dtype)
         return cls(
             atomic_numbers=torch.cat([part.atomic_numbers for part in parts]),
             positions=positions.to(dtype),
@@ -192,6 +197,7 @@ class Molecules:
             spin=None
             if set(spins) == {None}
             else torch.tensor([math.nan if s is None else s for s in spins], dtype=dtype),
+            external_field=field,
         )
 
     def to_ase(self) -> list[ase.Atoms]:
@@ -223,6 +229,19 @@ class Molecules:
             positions = molecules.positions
             if not positions.requires_grad:
                 molecules = molecules.with_positions(positions.detach().requires_grad_())
+            yield molecules
+
+    @contextlib.contextmanager
+    def in_differentiable_field(self) -> Generator["Molecules"]:
+        """The same molecules in a field that a gradient can be taken by: theirs, or zero where they have none."""
+        inference = torch.is_inference_mode_enabled()
+        with torch.inference_mode(False) if inference else contextlib.nullcontext(), torch.enable_grad():
+            molecules = self._clone() if inference else self
+            field = molecules.external_field
+            if field is None:
+                field = molecules.positions.new_zeros(molecules.num_molecules, 3)
+            if not field.requires_grad:
+                molecules = dataclasses.replace(molecules, external_field=field.detach().requires_grad_())
             yield molecules
 
     def _clone(self) -> "Molecules":
@@ -296,6 +315,25 @@ def neighbours(
     owner = torch.zeros(len(positions), dtype=torch.long, device=positions.device)
     edge_index = all_pairs(positions, owner, cutoff)
     return edge_index, positions.new_zeros(edge_index.shape[1], 3)
+
+
+def frame_field(frame: ase.Atoms, where: str) -> np.ndarray:
+    """Field of a structure, `info["external_field"]`, V/Angstrom; zero where there is none.
+
+    Raises:
+        ValueError: for anything but three finite numbers.
+    """
+    value = frame.info.get("external_field", (0.0, 0.0, 0.0))
+    try:
+        field = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        field = np.empty(0)
+    if field.shape != (3,) or not np.isfinite(field).all():
+        raise ValueError(
+            f"{where}: external_field is {value!r}; expected three finite numbers, the field along x, y and z in "
+            "V/Angstrom"
+        )
+    return field
 
 
 def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:

@@ -12,7 +12,7 @@ References:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic
 
@@ -28,6 +28,9 @@ from neural_polarization.messages import CONNECTIONS, VIEWS, Lengths, Messages
 from neural_polarization.molecules import Molecules, element_table
 from neural_polarization.moves import Move, default_move
 
+Step = Callable[[PointFeatures, Edges], Tensor]
+"""How far each point goes in one layer, Angstrom: a `Move`, or a move and what else pushes."""
+
 
 @dataclass(frozen=True)
 class Polarized:
@@ -37,11 +40,13 @@ class Polarized:
         fixed: Features of the fixed points.
         moving: Features of the moving points; the same object as `fixed` if an atom has one set of features.
         trajectory: Displacement of the moving points before the first and after every layer, Angstrom.
+        edges: Neighbours among the nuclei, with their smooth cutoff.
     """
 
     fixed: PointFeatures
     moving: PointFeatures
     trajectory: Float[Tensor, "steps atoms 3"]
+    edges: Edges
 
     @property
     def displacement(self) -> Float[Tensor, "atoms 3"]:
@@ -145,32 +150,38 @@ class NeuralPolarization(nn.Module, Generic[Features]):
             )
         return species
 
-    def forward(self, molecules: Molecules) -> Polarized:
+    def forward(
+        self,
+        molecules: Molecules,
+        start: Float[Tensor, "atoms 3"] | None = None,
+        moves: Sequence[Step] | None = None,
+    ) -> Polarized:
         """Features and displacements of a batch of molecules.
 
+        Args:
+            molecules: the batch. Of a field it sees only what `start` and `moves` make of it.
+            start: displacement before the first layer, Angstrom; by default zero.
+            moves: what displaces the points, layer by layer; by default the network's own.
+
         Raises:
-            ValueError: for an element that the network does not know, or an external field, which it would not see.
+            ValueError: for an element that the network does not know.
         """
-        if molecules.external_field is not None:
-            raise ValueError(
-                "external_field: networks do not see fields yet, and would answer as if there were none; leave it out"
-            )
         species = self.species(molecules.atomic_numbers)
         connect = CONNECTIONS[self.lengths](molecules, self.backbone.cutoff)
-        displacement = torch.zeros_like(molecules.positions)
+        displacement = torch.zeros_like(molecules.positions) if start is None else start
         if self.messages is Messages.PLAIN:
             return self._plain(species, connect.nuclear, displacement)
         fixed = moving = self.backbone.embed(species)
         if self.messages.two_points:
             moving = self.backbone.embed(species + len(self.elements))
         trajectory = [displacement]
-        for layer, move, couple in zip(self.backbone.layers, self.moves, self.couples, strict=True):
+        for layer, move, couple in zip(self.backbone.layers, moves or self.moves, self.couples, strict=True):
             edges = connect(displacement)
             fixed, moving = self.view.pass_messages(layer, fixed, moving, connect.nuclear, edges)
             displacement = bound(displacement + move(self.backbone.split(moving), edges), self.limit)
             fixed, moving = self._coupled(couple, fixed, moving, displacement)
             trajectory.append(displacement)
-        return self._polarized(fixed, moving, trajectory)
+        return self._polarized(fixed, moving, trajectory, connect.nuclear)
 
     def _plain(self, species: Int[Tensor, " atoms"], edges: Edges, displacement: Float[Tensor, "atoms 3"]) -> Polarized:
         """The backbone as it is, with displacements of zero."""
@@ -179,7 +190,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         for layer in self.backbone.layers:
             features = layer(features, edges)
             trajectory.append(displacement)
-        return self._polarized(features, features, trajectory)
+        return self._polarized(features, features, trajectory, edges)
 
     def _coupled(
         self, couple: nn.Module, fixed: Features, moving: Features, displacement: Float[Tensor, "atoms 3"]
@@ -190,10 +201,10 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         coupled = backbone.join(moving, of_moving)
         return (coupled if fixed is moving else backbone.join(fixed, of_fixed)), coupled
 
-    def _polarized(self, fixed: Features, moving: Features, trajectory: list[Tensor]) -> Polarized:
+    def _polarized(self, fixed: Features, moving: Features, trajectory: list[Tensor], nuclear: Edges) -> Polarized:
         of_moving = self.backbone.split(moving)
         of_fixed = of_moving if fixed is moving else self.backbone.split(fixed)
-        return Polarized(of_fixed, of_moving, torch.stack(trajectory))
+        return Polarized(of_fixed, of_moving, torch.stack(trajectory), nuclear)
 
     def hold_still(self) -> None:
         """Sets every move to zero, so that training starts from the backbone and lets the moves grow."""

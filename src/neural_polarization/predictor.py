@@ -61,6 +61,11 @@ class Predictor(nn.Module, ABC):
     def predictions(self) -> Mapping[str, PredictedProperty]:
         """What it predicts, by name; "forces" come with the property that has them."""
 
+    @property
+    def sees_field(self) -> bool:
+        """Whether it understands `Molecules.external_field`."""
+        return False
+
     @abstractmethod
     def compute(
         self, molecules: Molecules, names: Collection[str]
@@ -85,7 +90,8 @@ class Predictor(nn.Module, ABC):
             Under `torch.no_grad` and `torch.inference_mode` none of them keeps a graph.
 
         Raises:
-            ValueError: for a property that it does not predict, or one that is not defined for these molecules.
+            ValueError: for a property that it does not predict, one that is not defined for these molecules, or a
+                field that it would not see.
         """
         return self.with_displacement(molecules, forces, properties)[0]
 
@@ -99,6 +105,11 @@ class Predictor(nn.Module, ABC):
         """
         known = self.predictions
         wanted = tuple(known) if properties is None else tuple(properties)
+        if molecules.external_field is not None and not self.sees_field:
+            raise ValueError(
+                "external_field: this model has no response to a field, and would answer as if there were none; leave "
+                "the field out, or train a model with `response: quadratic` or `response: push_dual`"
+            )
         energies = [name for name in wanted if look_up(known, name, "properties").forces]
         if not energies or not forces:
             return self.compute(molecules, wanted)

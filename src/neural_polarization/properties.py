@@ -75,7 +75,8 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
             Definition(
                 "energy",
                 "eV",
-                "total electronic energy with nuclear repulsion; in a field, of molecule and field",
+                "total electronic energy with nuclear repulsion; in a field, of molecule and field, of ions about the "
+                "centre of nuclear charge",
                 "meV",
                 synonyms=("REF_energy",),
             ),
@@ -105,6 +106,7 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
                 shape=(3,),
                 synonyms=("REF_dipole", "dipole_moment"),
             ),
+            Definition("external_field", "V/Angstrom", "uniform electric field in which the labels are", shape=(3,)),
             Definition("quadrupole", "e*Angstrom^2", f"sum of q (3 r r - r^2) / 2 {_ORIGIN}, traceless", shape=(3, 3)),
             Definition(
                 "polarizability",

@@ -22,6 +22,9 @@ HARTREE = 27.211386245988
 BOHR = 0.529177210903
 """One bohr in Angstrom (CODATA 2018)."""
 
+COULOMB = HARTREE * BOHR
+"""e^2 / (4 pi epsilon_0) in eV*Angstrom: a polarizability of one Angstrom^3 is e*Angstrom^2/V divided by it."""
+
 _PER_PARTICLE = ("atom", "atoms", "molecule", "molecules", "cell")
 _LARGEST_POWER = 12  # far above any quantity; 9**9**9 would keep the machine busy
 _LONGEST = 200  # letters of a unit
@@ -90,6 +93,7 @@ UNITS: Mapping[str, Unit] = MappingProxyType(
         "a0": Unit(BOHR, _LENGTH),
         "nm": Unit(10.0, _LENGTH),
         "e": Unit(1.0, _CHARGE),
+        "V": Unit(1.0, (1, 0, -1, 0, 0)),
         "D": Unit(DEBYE, _DIPOLE),
         "debye": Unit(DEBYE, _DIPOLE),
         "mD": Unit(DEBYE * 1e-3, _DIPOLE),

@@ -13,7 +13,7 @@ from torch import Tensor
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.heads import HEADS, Dipole, Extensive, Head, Intensive, Polarizability, SpatialExtent, Widths
-from neural_polarization.messages import Messages
+from neural_polarization.messages import CONNECTIONS, Lengths, Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import Polarized
@@ -50,7 +50,9 @@ def features(molecules: Molecules) -> Polarized:
     """Random ones of every atom: four scalars, two vectors, and a displacement."""
     n = molecules.num_atoms
     points = PointFeatures(torch.randn(n, 4, dtype=torch.float64), torch.randn(n, 3, 2, dtype=torch.float64))
-    return Polarized(points, points, torch.randn(1, n, 3, dtype=torch.float64))
+    return Polarized(
+        points, points, torch.randn(1, n, 3, dtype=torch.float64), CONNECTIONS[Lengths.MOVING](molecules, 4.0).nuclear
+    )
 
 
 def arms_of(frame: ase.Atoms) -> np.ndarray:

@@ -1,15 +1,16 @@
 """GVP-GNN: geometric vector perceptrons compute messages of scalars and vectors, and the update of each point."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.backbones.scalars_vectors import ScalarsVectors
-from neural_polarization.geometry import Edges, safe_norm
+from neural_polarization.geometry import FEATURE_EPSILON, Edges, safe_norm
 from neural_polarization.layers import GaussianBasis, sum_by_index
 
-_NORM_EPSILON = 1e-4  # the original's smallest norm of a vector channel
 _EDGE_CHANNELS = 32
 
 
@@ -27,14 +28,22 @@ class GeometricVectorPerceptron(nn.Module):
         scalars_out: Number of scalar channels after the layer.
         vectors_out: Number of vector channels after the layer.
         activate: Whether the activation is applied to the scalars; the last perceptron of a sequence has none.
+        norm_epsilon: Norm of a vector channel below which the norm turns smooth.
     """
 
     def __init__(
-        self, scalars_in: int, vectors_in: int, scalars_out: int, vectors_out: int, activate: bool = True
+        self,
+        scalars_in: int,
+        vectors_in: int,
+        scalars_out: int,
+        vectors_out: int,
+        activate: bool = True,
+        norm_epsilon: float = FEATURE_EPSILON,
     ) -> None:
         super().__init__()
         hidden = max(vectors_in, vectors_out)
         self.activate = activate
+        self.norm_epsilon = norm_epsilon
         self.hidden = nn.Linear(vectors_in, hidden, bias=False)
         self.of_scalars = nn.Linear(scalars_in + hidden, scalars_out)
         self.of_vectors = nn.Linear(hidden, vectors_out, bias=False)
@@ -47,7 +56,7 @@ class GeometricVectorPerceptron(nn.Module):
         """Scalars and vectors, of points or of edges."""
         assert features.vectors is not None
         hidden = self.hidden(features.vectors)
-        scalars = self.of_scalars(torch.cat([features.scalars, safe_norm(hidden, _NORM_EPSILON, dim=1)], -1))
+        scalars = self.of_scalars(torch.cat([features.scalars, safe_norm(hidden, self.norm_epsilon, dim=1)], -1))
         vectors = self.of_vectors(hidden) * torch.sigmoid(self.gate(scalars)).unsqueeze(1)
         return PointFeatures(F.silu(scalars) if self.activate else scalars, vectors)
 
@@ -77,21 +86,30 @@ class GVPLayer(nn.Module):
     of the receiver, as in the authors' code. Before the first layer points have no vectors.
     """
 
-    def __init__(self, channels: int, vector_channels: int, basis: GaussianBasis, num_basis: int, first: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        vector_channels: int,
+        basis: GaussianBasis,
+        num_basis: int,
+        first: bool,
+        norm_epsilon: float,
+    ) -> None:
         super().__init__()
         self.basis = basis
         self.first = first
         known = 0 if first else 2 * vector_channels
-        self.edge = GeometricVectorPerceptron(num_basis, 1, _EDGE_CHANNELS, 1, activate=False)
+        perceptron = partial(GeometricVectorPerceptron, norm_epsilon=norm_epsilon)
+        self.edge = perceptron(num_basis, 1, _EDGE_CHANNELS, 1, activate=False)
         self.message = nn.Sequential(
-            GeometricVectorPerceptron(2 * channels + _EDGE_CHANNELS, known + 1, channels, vector_channels),
-            GeometricVectorPerceptron(channels, vector_channels, channels, vector_channels),
-            GeometricVectorPerceptron(channels, vector_channels, channels, vector_channels, activate=False),
+            perceptron(2 * channels + _EDGE_CHANNELS, known + 1, channels, vector_channels),
+            perceptron(channels, vector_channels, channels, vector_channels),
+            perceptron(channels, vector_channels, channels, vector_channels, activate=False),
         )
         self.norm = VectorLayerNorm(channels)
         self.feed_forward = nn.Sequential(
-            GeometricVectorPerceptron(channels, vector_channels, 4 * channels, 2 * vector_channels),
-            GeometricVectorPerceptron(4 * channels, 2 * vector_channels, channels, vector_channels, activate=False),
+            perceptron(channels, vector_channels, 4 * channels, 2 * vector_channels),
+            perceptron(4 * channels, 2 * vector_channels, channels, vector_channels, activate=False),
         )
         self.last_norm = VectorLayerNorm(channels)
 
@@ -140,6 +158,7 @@ class GVP(ScalarsVectors):
         cutoff: Cutoff distance, Angstrom.
         num_basis: Number of Gaussians.
         vector_channels: Number of vector channels.
+        norm_epsilon: Norm below which norms of vectors turn smooth; larger for a model with a response to fields.
 
     References:
         B. Jing, S. Eismann, P. Suriana, R. J. L. Townshend, R. Dror, "Learning from protein structure with geometric
@@ -155,11 +174,12 @@ class GVP(ScalarsVectors):
         cutoff: float = 4.5,
         num_basis: int = 16,
         vector_channels: int = 16,
+        norm_epsilon: float = FEATURE_EPSILON,
     ) -> None:
         super().__init__(num_species, channels, vector_channels=vector_channels, cutoff=cutoff)
         basis = GaussianBasis(num_basis, cutoff)
         self.layers = nn.ModuleList(
-            GVPLayer(channels, vector_channels, basis, num_basis, first=k == 0) for k in range(num_layers)
+            GVPLayer(channels, vector_channels, basis, num_basis, k == 0, norm_epsilon) for k in range(num_layers)
         )
 
 

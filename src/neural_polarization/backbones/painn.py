@@ -5,10 +5,8 @@ from torch import nn
 
 from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.backbones.scalars_vectors import ScalarsVectors
-from neural_polarization.geometry import Edges, safe_norm
+from neural_polarization.geometry import FEATURE_EPSILON, Edges, safe_norm
 from neural_polarization.layers import BesselBasis, mlp
-
-_NORM_EPSILON = 1e-4  # the original's square root of 1e-8 under the norm of its vector channels
 
 
 class PaiNNMessage(nn.Module):
@@ -50,8 +48,9 @@ class PaiNNMessage(nn.Module):
 class PaiNNUpdate(nn.Module):
     """Update within a point (Schütt et al. 2021, eqs. 9 and 10)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm_epsilon: float) -> None:
         super().__init__()
+        self.norm_epsilon = norm_epsilon
         self.mix = nn.Linear(channels, 2 * channels, bias=False)
         self.context = mlp([2 * channels, channels, 3 * channels])
 
@@ -60,7 +59,7 @@ class PaiNNUpdate(nn.Module):
         scalars, vectors = features.scalars, features.vectors
         assert vectors is not None
         v, w = self.mix(vectors).chunk(2, -1)
-        context = self.context(torch.cat([scalars, safe_norm(v, _NORM_EPSILON, dim=1)], -1))
+        context = self.context(torch.cat([scalars, safe_norm(v, self.norm_epsilon, dim=1)], -1))
         to_scalars, to_vectors, gate = context.chunk(3, -1)
         return PointFeatures(
             scalars + to_scalars + gate * (v * w).sum(1),
@@ -71,10 +70,10 @@ class PaiNNUpdate(nn.Module):
 class PaiNNLayer(nn.Module):
     """One interaction: a message followed by an update."""
 
-    def __init__(self, channels: int, basis: BesselBasis, num_basis: int) -> None:
+    def __init__(self, channels: int, basis: BesselBasis, num_basis: int, norm_epsilon: float) -> None:
         super().__init__()
         self.message = PaiNNMessage(channels, basis, num_basis)
-        self.update = PaiNNUpdate(channels)
+        self.update = PaiNNUpdate(channels, norm_epsilon)
 
     def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
         """Features after message and update."""
@@ -90,6 +89,7 @@ class PaiNN(ScalarsVectors):
         num_layers: Number of interactions.
         cutoff: Cutoff distance, Angstrom.
         num_basis: Number of radial functions.
+        norm_epsilon: Norm below which norms of vectors turn smooth; larger for a model with a response to fields.
 
     References:
         K. T. Schütt, O. T. Unke, M. Gastegger, "Equivariant message passing for the prediction of tensorial
@@ -103,7 +103,8 @@ class PaiNN(ScalarsVectors):
         num_layers: int = 3,
         cutoff: float = 5.0,
         num_basis: int = 20,
+        norm_epsilon: float = FEATURE_EPSILON,
     ) -> None:
         super().__init__(num_species, channels, vector_channels=channels, cutoff=cutoff)
         basis = BesselBasis(num_basis, cutoff)
-        self.layers = nn.ModuleList(PaiNNLayer(channels, basis, num_basis) for _ in range(num_layers))
+        self.layers = nn.ModuleList(PaiNNLayer(channels, basis, num_basis, norm_epsilon) for _ in range(num_layers))

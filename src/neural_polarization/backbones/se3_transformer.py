@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neural_polarization.backbones.irreps import IrrepsBackbone
-from neural_polarization.geometry import Edges
+from neural_polarization.geometry import FEATURE_EPSILON, Edges
 from neural_polarization.layers import GaussianBasis, mlp, sum_by_index
 from neural_polarization.layers.irreps import (
     SCALAR,
@@ -105,18 +105,19 @@ class NormNonlinearity(nn.Module):
         irreps: Irreps of the features, scalars first.
         epsilon: Size below which vectors fade instead of being scaled up, so that vectors that symmetry makes zero
             stay zero.
+        norm_epsilon: Norm below which the norms in gates turn smooth.
     """
 
     channel_of: Tensor
 
-    def __init__(self, irreps: o3.Irreps, epsilon: float = 0.1) -> None:
+    def __init__(self, irreps: o3.Irreps, epsilon: float = 0.1, norm_epsilon: float = FEATURE_EPSILON) -> None:
         super().__init__()
         self.epsilon = epsilon
         self.num_scalars = irreps.count(SCALAR)
         self.layer_norm = nn.LayerNorm(self.num_scalars)
         others = make_irreps(irreps[1:])
         self.blocks = [(channels, irrep.dim) for channels, irrep in others]
-        self.norm = IrrepsNorm(others)
+        self.norm = IrrepsNorm(others, norm_epsilon)
         self.weight = nn.Parameter(torch.ones(others.num_irreps))
         self.bias = nn.Parameter(torch.ones(others.num_irreps))
         sizes = torch.tensor([irrep.dim for channels, irrep in others for _ in range(channels)])
@@ -146,13 +147,14 @@ class SE3TransformerLayer(nn.Module):
         num_basis: int,
         num_heads: int,
         last: bool,
+        norm_epsilon: float,
     ) -> None:
         super().__init__()
         self.irreps_in = irreps_in
         self.harmonics = harmonics
         self.basis = basis
         self.attention = SE3Attention(irreps_in, irreps_out, harmonics.irreps, num_basis, num_heads)
-        self.nonlinearity = None if last else NormNonlinearity(irreps_out)
+        self.nonlinearity = None if last else NormNonlinearity(irreps_out, norm_epsilon=norm_epsilon)
 
     def forward(self, features: Float[Tensor, "points irreps_in"], edges: Edges) -> Float[Tensor, "points irreps_out"]:
         """Features after the messages."""
@@ -172,6 +174,7 @@ class SE3Transformer(IrrepsBackbone):
         num_basis: Number of radial functions.
         lmax: Highest degree, at least 1. The last layer makes scalars and vectors only.
         num_heads: Number of heads; divides `channels`.
+        norm_epsilon: Norm below which norms of vectors turn smooth; larger for a model with a response to fields.
 
     References:
         F. B. Fuchs, D. E. Worrall, V. Fischer, M. Welling, "SE(3)-Transformers: 3D roto-translation equivariant
@@ -193,11 +196,14 @@ class SE3Transformer(IrrepsBackbone):
         num_basis: int = 20,
         lmax: int = 3,
         num_heads: int = 8,
+        norm_epsilon: float = FEATURE_EPSILON,
     ) -> None:
         super().__init__(num_species, channels, cutoff)
         basis, harmonics = GaussianBasis(num_basis, cutoff), Harmonics(lmax)
         irreps = irreps_of_layers(channels, lmax, num_layers)
         self.layers = nn.ModuleList(
-            SE3TransformerLayer(before, after, harmonics, basis, num_basis, num_heads, last=layer == num_layers)
+            SE3TransformerLayer(
+                before, after, harmonics, basis, num_basis, num_heads, layer == num_layers, norm_epsilon
+            )
             for layer, (before, after) in enumerate(itertools.pairwise(irreps), start=1)
         )

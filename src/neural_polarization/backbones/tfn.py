@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neural_polarization.backbones.irreps import IrrepsBackbone
-from neural_polarization.geometry import Edges
+from neural_polarization.geometry import FEATURE_EPSILON, Edges
 from neural_polarization.layers import GaussianBasis, ShiftedSoftplus
 from neural_polarization.layers.irreps import SCALAR, Convolution, Harmonics, IrrepsNorm, irreps_of_layers, make_irreps
 
@@ -19,11 +19,12 @@ class NormNonlinearity(nn.Module):
 
     Args:
         irreps: Irreps of the features, scalars first.
+        norm_epsilon: Norm below which norms turn smooth.
     """
 
     channel_of: Tensor
 
-    def __init__(self, irreps: o3.Irreps) -> None:
+    def __init__(self, irreps: o3.Irreps, norm_epsilon: float) -> None:
         super().__init__()
         self.activation = ShiftedSoftplus()
         self.num_scalars = irreps.count(SCALAR)
@@ -31,7 +32,7 @@ class NormNonlinearity(nn.Module):
         one = math.log(2.0 * math.e - 1.0)
         self.bias = nn.Parameter(torch.full((irreps.num_irreps,), one))
         nn.init.zeros_(self.bias[: self.num_scalars])
-        self.norm = IrrepsNorm(make_irreps(irreps[1:]))
+        self.norm = IrrepsNorm(make_irreps(irreps[1:]), norm_epsilon)
         sizes = torch.tensor([irrep.dim for channels, irrep in irreps[1:] for _ in range(channels)])
         self.register_buffer("channel_of", torch.repeat_interleave(sizes), persistent=False)
 
@@ -53,7 +54,13 @@ class TFNLayer(nn.Module):
     """
 
     def __init__(
-        self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, harmonics: Harmonics, basis: GaussianBasis, num_basis: int
+        self,
+        irreps_in: o3.Irreps,
+        irreps_out: o3.Irreps,
+        harmonics: Harmonics,
+        basis: GaussianBasis,
+        num_basis: int,
+        norm_epsilon: float,
     ) -> None:
         super().__init__()
         self.basis = basis
@@ -62,7 +69,7 @@ class TFNLayer(nn.Module):
         self.before = o3.Linear(irreps_in, irreps_in)
         self.own = o3.Linear(irreps_in, irreps_out)
         self.convolution = Convolution(irreps_in, harmonics.irreps, irreps_out, (num_basis, num_basis))
-        self.nonlinearity = NormNonlinearity(irreps_out)
+        self.nonlinearity = NormNonlinearity(irreps_out, norm_epsilon)
 
     def forward(self, features: Float[Tensor, "points irreps_in"], edges: Edges) -> Float[Tensor, "points irreps_out"]:
         """Features after the messages."""
@@ -81,6 +88,7 @@ class TFN(IrrepsBackbone):
         cutoff: Cutoff distance, Angstrom.
         num_basis: Number of radial functions, and width of the perceptron that reads them.
         lmax: Highest degree, at least 1. The last layer makes scalars and vectors only.
+        norm_epsilon: Norm below which norms of vectors turn smooth; larger for a model with a response to fields.
 
     References:
         N. Thomas et al., "Tensor field networks: rotation- and translation-equivariant neural networks for 3D point
@@ -97,10 +105,12 @@ class TFN(IrrepsBackbone):
         cutoff: float = 5.0,
         num_basis: int = 20,
         lmax: int = 1,
+        norm_epsilon: float = FEATURE_EPSILON,
     ) -> None:
         super().__init__(num_species, channels, cutoff)
         basis, harmonics = GaussianBasis(num_basis, cutoff), Harmonics(lmax)
         irreps = irreps_of_layers(channels, lmax, num_layers)
         self.layers = nn.ModuleList(
-            TFNLayer(before, after, harmonics, basis, num_basis) for before, after in itertools.pairwise(irreps)
+            TFNLayer(before, after, harmonics, basis, num_basis, norm_epsilon)
+            for before, after in itertools.pairwise(irreps)
         )

@@ -18,6 +18,9 @@ from neural_polarization.molecules import MANY_ATOMS, Molecules, centred, neighb
 from neural_polarization.plausibility import CLOSEST, check_positions, crowded
 from neural_polarization.properties import Property
 
+FIELD = "external_field"
+"""Label whose values are the fields that molecules are in (V/Angstrom), not something to predict; none is zero."""
+
 
 @final
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class PreparedDataset:
             kind = self.properties[name]
             rows = torch.from_numpy(values[atoms if kind.per_atom else chosen])
             labels[name] = rows if not kind.per_atom and not kind.shape else rows.to(dtype)
+        field = labels.pop(FIELD, None)
         shifts = neighbours.shifts
         owner = torch.from_numpy(np.repeat(np.arange(len(chosen)), sizes))
         positions = torch.from_numpy(molecules.positions[atoms])
@@ -162,6 +166,7 @@ class PreparedDataset:
                 shifts=None if shifts is None else torch.from_numpy(shifts[edges]).to(dtype),
                 charge=of_chosen(molecules.charges),
                 spin=of_chosen(molecules.spins),
+                external_field=None if field is None else field.nan_to_num(),
             ),
             labels=labels,
             indices=torch.from_numpy(chosen.copy()),

@@ -2,8 +2,11 @@
 
 from neural_polarization.heads.density import DensityHead
 from neural_polarization.heads.dipole import Dipole, DipoleMagnitude
+from neural_polarization.heads.dipole_flow import FlowDipole
 from neural_polarization.heads.head import Head, Widths
+from neural_polarization.heads.in_field import DIPOLES, FieldNames
 from neural_polarization.heads.polarizability import Polarizability
+from neural_polarization.heads.polarizability_bonds import BondPolarizability
 from neural_polarization.heads.scalar import Extensive, Intensive
 from neural_polarization.heads.spatial_extent import SpatialExtent
 
@@ -11,18 +14,24 @@ HEADS: dict[str, type[Head]] = {
     "extensive": Extensive,
     "intensive": Intensive,
     "dipole": Dipole,
+    "dipole_flow": FlowDipole,
     "dipole_magnitude": DipoleMagnitude,
     "polarizability": Polarizability,
+    "polarizability_bonds": BondPolarizability,
     "spatial_extent": SpatialExtent,
 }
 """Every kind of head, by its name in configurations and checkpoints."""
 
 __all__ = [
+    "DIPOLES",
     "HEADS",
+    "BondPolarizability",
     "DensityHead",
     "Dipole",
     "DipoleMagnitude",
     "Extensive",
+    "FieldNames",
+    "FlowDipole",
     "Head",
     "Intensive",
     "Polarizability",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import ase
+import numpy as np
 import torch
 from ase.calculators.calculator import Calculator, all_changes
 
@@ -23,7 +24,12 @@ class NeuralPolarizationCalculator(Calculator):
     Results are in ASE's units: eV, eV/Angstrom, e*Angstrom. Beside ASE's own properties `results` has
     `displacement`, (atoms, 3), Angstrom: where the electron clouds are relative to their nuclei. Molecules and fully
     periodic systems are understood; there is no stress, and no dipole of what is periodic. The total charge is
-    `atoms.info["charge"]`, e, or the sum of the initial charges (`charges.total_charge`); only dipoles depend on it.
+    `atoms.info["charge"]`, e, or the sum of the initial charges (`charges.total_charge`); only dipoles, and energies in
+    a field, depend on it.
+
+    A model with a response gives energies, forces and dipoles in a uniform electric field:
+    `atoms.info["external_field"]` or, where that is not set, the calculator's own. The energy is that of molecule and
+    field. For an ion it refers to the origin of the coordinates, and its dipole to the centre of nuclear charge.
 
     Args:
         model: a model, which is copied, or its checkpoint; a model of another package that was polarized serves too, if
@@ -33,10 +39,12 @@ class NeuralPolarizationCalculator(Calculator):
         double: whether to compute in double precision, which smooth vibrations and conserved energies need.
         strict: whether structures outside of the model's training are errors. Otherwise each departure (a composition,
             a charge, periodicity, size, atoms nearer than any in training) is warned of once.
+        external_field: uniform electric field, V/Angstrom, for structures that have none of their own.
         trust: modules of networks of one's own that a checkpoint may import (see `load_model`).
 
     Raises:
-        ValueError: if the model has no such energy, it is not one number per molecule, or there is no such device.
+        ValueError: if the model has no such energy, it is not one number per molecule, there is no such device, or
+            it has no response to a field that is given.
 
     Example:
         >>> from ase.build import molecule
@@ -54,6 +62,7 @@ class NeuralPolarizationCalculator(Calculator):
         device: torch.device | str = "cpu",
         double: bool = False,
         strict: bool = False,
+        external_field: Sequence[float] | None = None,
         trust: Collection[str] = (),
     ) -> None:
         super().__init__()
@@ -61,6 +70,12 @@ class NeuralPolarizationCalculator(Calculator):
         # A copy: whoever gave the model may go on training it, in its own precision.
         loaded = copy.deepcopy(model) if isinstance(model, Predictor) else load_model(model, trust)[0]
         self.model = loaded.to(checked_device(device), torch.float64 if double else None).eval()
+        self.external_field, self.double = external_field, double
+        if external_field is not None and not self.model.sees_field:
+            raise ValueError(
+                "external_field: this model has no response to a field; leave it out, or train a model with `response: "
+                "quadratic` or `response: push_dual`"
+            )
         known = self.model.predictions
         with_forces = [name for name, kind in known.items() if kind.forces]
         named = energy is not None
@@ -84,10 +99,12 @@ class NeuralPolarizationCalculator(Calculator):
         ]
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; ASE itself does not look at the total charge."""
+        """What has changed since the last calculation; ASE itself does not look at charges and fields."""
         changes: list[str] = list(super().check_state(atoms, tol))
         if isinstance(self.atoms, ase.Atoms) and total_charge(self.atoms) != total_charge(atoms):
             changes.append("charge")
+        if isinstance(self.atoms, ase.Atoms) and not np.array_equal(_field_of(self.atoms), _field_of(atoms)):
+            changes.append("external_field")
         return changes
 
     def calculate(
@@ -99,7 +116,9 @@ class NeuralPolarizationCalculator(Calculator):
         """Called by ASE when something is asked for and the atoms have changed."""
         super().calculate(atoms, list(properties), list(system_changes))
         assert isinstance(self.atoms, ase.Atoms)
-        (prediction,) = predict(self.model, [self.atoms], watch=self._watch)
+        (prediction,) = predict(
+            self.model, [self._in_field(self.atoms)], properties=self._names(self.atoms), watch=self._watch
+        )
         results: dict[str, Any] = {DISPLACEMENT: prediction.displacement}
         if "energy" in self.implemented_properties:
             results["energy"] = results["free_energy"] = float(prediction.properties[self.energy])
@@ -108,3 +127,28 @@ class NeuralPolarizationCalculator(Calculator):
         if self.dipole is not None and self.dipole in prediction.properties:  # in a crystal it is not
             results["dipole"] = prediction.properties[self.dipole]
         self.results = results
+
+    def _in_field(self, atoms: ase.Atoms) -> ase.Atoms:
+        """The structure in its field, or in the calculator's where it has none."""
+        if self.external_field is not None and "external_field" not in atoms.info:
+            atoms = atoms.copy()
+            atoms.info["external_field"] = self.external_field
+        if "external_field" in atoms.info and total_charge(atoms) and not self.double:
+            # In single precision positions are about a centre of their own, and with it the energy of an ion.
+            raise ValueError(
+                "external_field: the energy of an ion in a field depends on the origin, which single precision does "
+                "not keep; make the calculator with double=True"
+            )
+        return atoms
+
+    def _names(self, atoms: ase.Atoms) -> list[str] | None:
+        """What is asked for: all there is, or, where that costs derivatives by a field, what ASE can ask for."""
+        if not self.model.sees_field:
+            return None
+        known, periodic = self.model.predictions, bool(atoms.pbc.any())
+        names = [name for name in (self.energy, self.dipole) if name is not None and name in known]
+        return [name for name in names if not periodic or known[name].periodic]
+
+
+def _field_of(atoms: ase.Atoms) -> Any:
+    return atoms.info.get("external_field", (0.0, 0.0, 0.0))

@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import ase
 import numpy as np
 
+from ..molecules import frame_field
 from ..properties import QUANTITIES
 from ..structures import check_isolated
 from ..units import BOHR, HARTREE
@@ -36,7 +37,8 @@ class Request:
         quantities: some of `properties.QUANTITIES`.
         fractions: for the expensive ones, the share of structures that get them, 0 to 1; which ones is
             drawn from the structure's key, so that a restart and a second machine draw the same.
-        field: homogeneous electric field, V/Angstrom.
+        field: homogeneous electric field, V/Angstrom, of structures that have none of their own in
+            `info["external_field"]`.
         gpu: whether energy and forces are computed on the graphics processor (gpu4pyscf); not in a field.
     """
 
@@ -56,6 +58,17 @@ class Request:
                 raise ValueError(f"fractions: {name}={share} is not between 0 and 1")
         if self.gpu and any(self.field):
             raise ValueError("field: not supported on the graphics processor; leave out one of field and gpu")
+
+    def at(self, atoms: ase.Atoms) -> "Request":
+        """The same in the field of a structure.
+
+        Raises:
+            ValueError: for a field that is no three finite numbers, or one on a graphics processor.
+        """
+        if "external_field" not in atoms.info:
+            return self
+        x, y, z = frame_field(atoms, atoms.get_chemical_formula()).tolist()
+        return replace(self, field=(x, y, z))
 
     def wanted(self, quantity: str, key: str) -> bool:
         """Whether the structure of this key gets this quantity."""
@@ -100,7 +113,8 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
     """Labels of one structure; their units and definitions are in `properties.DEFINITIONS`.
 
     Args:
-        atoms: positions in Angstrom; `atoms.info` may hold "charge" (e) and "spin" (unpaired electrons).
+        atoms: positions in Angstrom; `atoms.info` may hold "charge" (e), "spin" (unpaired electrons) and
+            "external_field" (V/Angstrom).
         request: what to compute, and how.
         key: identity of the structure, from which expensive quantities are drawn.
         warm: orbitals of earlier frames.
@@ -110,6 +124,7 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
         ValueError: where level and structure do not fit, and for a periodic structure.
     """
     check_isolated(atoms, atoms.get_chemical_formula())
+    request = request.at(atoms)
     external = np.asarray(request.field)
     molecule = build_molecule(atoms, request.level, request.accuracy)
     scf = converge(molecule, request, _identity(atoms), warm)
@@ -121,7 +136,7 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
         density_matrix = density_matrix.sum(axis=0)
     charge_moments, orbital_energies = moments(molecule, density_matrix), frontier(scf)
     labels: Labels = {
-        "energy": np.array(scf.e_tot * HARTREE),
+        "energy": np.array(scf.e_tot * HARTREE + _to_centre(atoms, external)),
         "dipole": charge_moments.dipole,
         "quadrupole": charge_moments.quadrupole,
         "spatial_extent": np.array(charge_moments.spatial_extent),
@@ -129,6 +144,8 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
         "lumo": np.array(orbital_energies.lumo),
         "gap": np.array(orbital_energies.gap),
     }
+    if "external_field" in atoms.info:
+        labels["external_field"] = external
     if forces is not None:
         labels["forces"] = forces
     if request.wanted("charges", key):
@@ -183,6 +200,15 @@ def converge(molecule: Any, request: Request, identity: tuple[Any, ...] = (), wa
     if warm is not None and not request.gpu:
         warm.remember(identity, scf)
     return scf
+
+
+def _to_centre(atoms: ase.Atoms, field: np.ndarray) -> float:
+    """What the energy of an ion in a field gains when its origin becomes the centre of nuclear charge, eV.
+
+    That is the origin of its dipole; the energy of a neutral molecule does not depend on it.
+    """
+    centre = atoms.numbers @ atoms.positions / atoms.numbers.sum()
+    return float(atoms.info.get("charge", 0)) * float(field @ centre)
 
 
 def _identity(atoms: ase.Atoms) -> tuple[Any, ...]:

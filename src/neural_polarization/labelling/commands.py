@@ -94,12 +94,22 @@ def _add_label(subparsers: Any) -> None:
     command.add_argument(
         "--field", nargs=3, type=float, default=(0.0, 0.0, 0.0), metavar=("X", "Y", "Z"), help="V/Angstrom"
     )
+    command.add_argument(
+        "--random-fields",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="label structures in random fields of this strength, V/Angstrom, for instance 0.2 1.0",
+    )
+    command.add_argument(
+        "--per-structure", type=int, default=1, metavar="N", help="random fields of each structure; default 1"
+    )
     command.add_argument("--charge", type=int, help="e, for structures that say nothing about it; default 0")
     command.add_argument("--spin", type=int, help="unpaired electrons, for structures that say nothing; default 0")
     command.add_argument("--workers", type=int, default=1, metavar="N", help="processes of one thread each")
     command.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, or 'local' for one on this machine")
     command.add_argument("--gpu", action="store_true", help="energy and forces on a graphics processor (gpu4pyscf)")
-    command.add_argument("--seed", type=int, default=0, help="of the embedding of SMILES")
+    command.add_argument("--seed", type=int, default=0, help="of the embedding of SMILES and of random fields")
     command.add_argument("--retry-failed", action="store_true", help="try structures again that failed before")
     command.set_defaults(run=_run_label)
 
@@ -172,6 +182,7 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     from ..structures import check_electrons, check_isolated, read_structures
     from . import gpu
     from .calculation import Request
+    from .fields import in_random_fields
     from .jobs import dask_cluster, processes, run
     from .level import Level
     from .mean_field import EXACT, FAST, Accuracy
@@ -199,6 +210,9 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
             check_isolated(atoms, f"{name}: structure {index}")
             check_electrons(atoms, f"{name}: structure {index}")
             structures.append(atoms)
+    if arguments.random_fields is not None:
+        low, high = arguments.random_fields
+        structures = in_random_fields(structures, low, high, arguments.per_structure, arguments.seed)
     elements = {symbol for atoms in structures for symbol in atoms.get_chemical_symbols()}
     request.level.check(elements)
     accuracy.check(elements)

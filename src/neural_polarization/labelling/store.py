@@ -73,7 +73,7 @@ def structure_key(atoms: ase.Atoms, request: Request) -> str:
     # Adding zero turns -0.0 into 0.0.
     digest.update((np.round(np.asarray(atoms.positions, dtype=np.float64), 6) + 0.0).tobytes())
     digest.update(repr((int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 0)))).encode())
-    digest.update(repr((str(request.level), tuple(float(value) for value in request.field))).encode())
+    digest.update(repr((str(request.level), tuple(float(value) for value in request.at(atoms).field))).encode())
     return digest.hexdigest()[:20]
 
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from neural_polarization.geometry import Edges, safe_norm
+from neural_polarization.geometry import FEATURE_EPSILON, Edges, safe_norm
 from neural_polarization.layers.mlp import mlp
 from neural_polarization.layers.scatter import sum_by_index
 
@@ -240,7 +240,7 @@ class IrrepsNorm(nn.Module):
         epsilon: Value at zero.
     """
 
-    def __init__(self, irreps: o3.Irreps, epsilon: float = 1e-4) -> None:
+    def __init__(self, irreps: o3.Irreps, epsilon: float = FEATURE_EPSILON) -> None:
         super().__init__()
         self.blocks = [(channels, irrep.dim) for channels, irrep in irreps]
         self.epsilon = epsilon

@@ -12,7 +12,7 @@ from neural_polarization.testing.model import TinyModel
 from neural_polarization.testing.structures import crystal, distorted, structure
 
 
-def _orthogonal(determinant: int) -> np.ndarray:
+def orthogonal(determinant: int) -> np.ndarray:
     """A rotation about a general axis (determinant 1), or a rotation with a reflection (-1)."""
     matrix, _ = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))
     return matrix * (np.linalg.det(matrix) * determinant)
@@ -31,7 +31,7 @@ class SymmetryContract(Contract):
     def test_turns_with_the_molecule(self, messages: Messages, dtype: torch.dtype, determinant: int) -> None:
         """Under rotations and reflections scalars do not change, and vectors and displacements turn."""
         model = self.model(messages, dtype)
-        atoms, matrix = distorted("CH3CH2OH"), _orthogonal(determinant)
+        atoms, matrix = distorted("CH3CH2OH"), orthogonal(determinant)
         turned = ase.Atoms(atoms.numbers, atoms.positions @ matrix.T)
         before, after = self._points(model, atoms, dtype), self._points(model, turned, dtype)
         turn = torch.as_tensor(matrix, dtype=dtype)
@@ -143,8 +143,8 @@ class SymmetryContract(Contract):
         atoms = structure("H2CO")
         spread = np.linalg.svd(atoms.positions - atoms.positions.mean(0))
         flat = np.random.default_rng(3).normal(0.0, 0.1, (len(atoms), 2)) @ spread[2][:2]  # within the plane
-        atoms.positions = (atoms.positions + flat) @ _orthogonal(1).T
-        normal = torch.as_tensor(_orthogonal(1) @ spread[2][2], dtype=dtype)
+        atoms.positions = (atoms.positions + flat) @ orthogonal(1).T
+        normal = torch.as_tensor(orthogonal(1) @ spread[2][2], dtype=dtype)
         points = self._points(model, atoms, dtype)
         height = points.trajectory @ normal
         self.assert_close(height, torch.zeros_like(height), "height above the plane", model.network.limit)

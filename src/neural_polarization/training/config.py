@@ -11,6 +11,7 @@ from neural_polarization.architectures import BackboneConfig
 from neural_polarization.data.sources import DataConfig
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.models import HeadConfig, PolarizationConfig, check_head_names
+from neural_polarization.response import Response
 from neural_polarization.units import factor
 
 
@@ -24,6 +25,9 @@ class ModelSection:
         polarization: How the network is polarized.
         elements: Chemical symbols of the elements that the model is for. Left out: those that occur in the data.
         density: How the electron density is predicted; it needs `data.densities`. Left out: it is not.
+        response: How the model responds to an electric field: "none" refuses fields; "quadratic" takes E - F.mu - 1/2
+            F.alpha.F; with "push" the field also displaces the moving points; "push_dual" is the same with the energy
+            from points without a field. It needs an energy with forces, a dipole and a polarizability.
     """
 
     heads: Mapping[str, HeadConfig] = field(default_factory=dict[str, HeadConfig])
@@ -31,6 +35,7 @@ class ModelSection:
     polarization: PolarizationConfig = field(default_factory=PolarizationConfig)
     elements: tuple[str, ...] | None = None
     density: DensityConfig | None = None
+    response: Response = Response.NONE
 
     def __post_init__(self) -> None:
         if not self.heads and self.density is None:

@@ -48,6 +48,7 @@ class Losses:
         default = {DENSITY: LossConfig(kind="mae")}
         chosen = {name: settings.get(name, default.get(name, LossConfig())) for name in names}
         self.settings = {name: loss for name, loss in chosen.items() if loss.weight > 0}
+        self._predictions = dict(model.predictions)
         self.scales = {name: PERCENT if name == DENSITY else model.scale_of(name) for name in self.settings}
         if not self.settings:
             raise ValueError("training.losses: every weight is zero; give one property a positive weight")
@@ -55,6 +56,13 @@ class Losses:
     def needs_forces(self, labels: Mapping[str, Tensor]) -> bool:
         """Whether forces have to be predicted for the loss of these labels."""
         return FORCES in self.settings and FORCES in labels
+
+    def needed(self, labels: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Properties, forces aside, that have to be predicted for the loss of these labels."""
+        energies = [name for name, kind in self._predictions.items() if kind.forces and self.needs_forces(labels)]
+        return tuple(
+            name for name in self._predictions if name in energies or (name in self.settings and name in labels)
+        )
 
     def sums(self, predictions: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Per property, the weighted sum over the labels that exist and their number."""

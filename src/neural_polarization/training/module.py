@@ -100,7 +100,9 @@ class Learner(lightning.LightningModule):
             needs_forces = self.losses.needs_forces(labels)
             predictions, labels = self._densities[0](self.model, batch, needs_forces, self.global_step)
         else:
-            predictions = self.model(batch.molecules, forces=self.losses.needs_forces(labels))
+            # Derivatives by a field take long: a model with a response predicts only what has labels.
+            names = self.losses.needed(labels) if self.model.sees_field else None
+            predictions = self.model(batch.molecules, self.losses.needs_forces(labels), names)
         loss = self._total(self.losses.sums(predictions, labels))
         # Added up without a look at the value: on a GPU that would wait for it in every step.
         self._loss_sum = loss.detach() if self._loss_sum is None else self._loss_sum + loss.detach()

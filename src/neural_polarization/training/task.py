@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from neural_polarization.data.batching import PreparedDataset
+from neural_polarization.data.batching import FIELD, PreparedDataset
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.sources import open_dataset
@@ -81,7 +81,17 @@ def prepare(config: ExperimentConfig) -> Task:
     elements = config.model.elements or dataset.subset(np.flatnonzero(~left_out)).elements
     torch.manual_seed(training.seed)
     section = config.model
-    model = Model(ModelConfig(elements, dict(section.heads), section.backbone, section.polarization, section.density))
+    model = Model(
+        ModelConfig(
+            elements,
+            dict(section.heads),
+            section.backbone,
+            section.polarization,
+            section.density,
+            section.response,
+        )
+    )
+    _check_fields(model, dataset, training.compile)
     densities = _densities(config, dataset, split)
     _check_shapes(model, dataset)
     model.fit_scales(
@@ -190,6 +200,26 @@ def _check_labels(config: ExperimentConfig, trained: tuple[str, ...], dataset: D
         warnings.warn(
             f"data.split: the validation part has no label of {', '.join(unseen)}; the best epoch is chosen without",
             stacklevel=3,
+        )
+
+
+def _check_fields(model: Model, dataset: Dataset, compiled: bool) -> None:
+    if FIELD in dataset.properties and not model.sees_field:
+        raise ValueError(
+            f"data.properties.{FIELD}: the structures are in electric fields, which this model would not see; set "
+            "model.response to 'quadratic' or 'push_dual', or leave out the structures in fields"
+        )
+    charges = dataset.molecules.charges
+    if FIELD in dataset.properties and charges is not None:
+        inside = np.nan_to_num(dataset.labels[FIELD]).any(-1) & (charges != 0)
+        if inside.any():
+            raise ValueError(
+                f"data: {int(inside.sum())} structures are ions in a field, whose energies depend on an origin that "
+                "data sets do not keep yet; leave them out"
+            )
+    if compiled and model.sees_field:
+        raise ValueError(
+            "training.compile: steps of models with a response to fields do not run compiled yet; set compile to false"
         )
 
 

@@ -1,0 +1,88 @@
+"""Training on structures in fields: what fields alone teach, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from neural_polarization.data.dataset import Dataset
+from neural_polarization.data.packed import write_packed
+from neural_polarization.properties import Property
+from neural_polarization.settings import Source, build
+from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.module import Learner
+from neural_polarization.training.task import prepare
+from waters import experiment, waters
+
+
+def in_fields(folder: Path, charge: float = 0.0) -> dict[str, Any]:
+    """The experiment on waters, every second of them in a field that pulls at their oxygens."""
+    free = waters()
+    rng = np.random.default_rng(3)
+    fields = rng.normal(0.0, 0.3, (len(free), 3))
+    fields[::2] = np.nan
+    labels = {name: free.labels[name] for name in ("energy", "forces")} | {"external_field": fields}
+    properties = {name: free.properties[name] for name in ("energy", "forces")}
+    properties["external_field"] = Property("external_field", "V/Angstrom", (3,))
+    molecules = free.molecules
+    if charge:
+        molecules = type(molecules).checked(
+            "waters", molecules.n_atoms, molecules.atomic_numbers, molecules.positions, np.full(len(free), charge)
+        )
+    write_packed(Dataset("waters", molecules, properties, labels), folder / "waters.npz")
+    values = experiment(folder)
+    values["model"]["response"] = "push_dual"
+    values["model"]["heads"] |= {"mu": {"kind": "dipole_flow"}, "alpha": {"kind": "polarizability_bonds"}}
+    return values
+
+
+def config(values: dict[str, Any]) -> ExperimentConfig:
+    return build(ExperimentConfig, values, Source("test"))
+
+
+def test_a_step_in_fields_asks_for_what_has_labels(tmp_path: Path) -> None:
+    task = prepare(config(in_fields(tmp_path)))
+    batch = task.parts["train"].batch([0, 1, 2, 3])
+    field = batch.molecules.external_field
+    assert field is not None and field.isfinite().all() and (field != 0.0).any()
+    asked: list[Any] = []
+    task.model.register_forward_pre_hook(lambda _, arguments: asked.append(arguments[2]))
+    learner = Learner(task.model.train(), config(in_fields(tmp_path)).training, 10)
+    learner.training_step(batch, 0).backward()
+    assert asked == [("energy",)]  # neither dipole nor polarizability has a label
+    for name in ("mu", "alpha"):
+        gradients = [weight.grad for weight in task.model.head(name).parameters() if weight.grad is not None]
+        assert any((gradient != 0.0).any() for gradient in gradients), f"fields do not train {name}"
+    assert task.model.scale_of("mu") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": {"response": "none"}}, r"data.properties.external_field: .*model.response to 'quadratic'"),
+        ({"training": {"compile": True}}, "training.compile: steps of models with a response"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    values = in_fields(tmp_path)
+    for section, settings in change.items():
+        values[section] |= settings
+    if values["model"]["response"] == "none":
+        values["model"]["heads"] = {"energy": {"kind": "extensive", "forces": True}}
+    with pytest.raises(ValueError, match=message):
+        prepare(config(values))
+
+
+def test_ions_in_fields_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="data: 20 structures are ions in a field"):
+        prepare(config(in_fields(tmp_path, charge=1.0)))
+
+
+def test_fields_of_structures_without_one_are_zero(tmp_path: Path) -> None:
+    task = prepare(config(in_fields(tmp_path)))
+    fields = task.dataset.labels["external_field"]
+    batch = task.dataset.prepare(task.model.cutoff).batch(np.arange(4), torch.float64)
+    assert batch.molecules.external_field is not None
+    np.testing.assert_array_equal(batch.molecules.external_field.numpy(), np.nan_to_num(fields[:4]))
