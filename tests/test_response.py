@@ -13,6 +13,7 @@ from torch import Tensor
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.backbones.painn import PaiNNUpdate
 from neural_polarization.checkpoints import load_model, save_model
+from neural_polarization.heads.density import DensityConfig
 from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
@@ -251,3 +252,8 @@ def test_the_sum_rule_is_measured() -> None:
     charges = torch.zeros(4, 3, 3, dtype=torch.float64)
     charges[0] = 3.0 * torch.eye(3)
     torch.testing.assert_close(broken_sum_rule(charges, molecules)[0], torch.eye(3, dtype=torch.float64))
+
+
+def test_a_model_with_a_density_has_no_response_yet() -> None:
+    with pytest.raises(ValueError, match="a model with an electron density does not respond to fields yet"):
+        ModelConfig(ELEMENTS, HEADS, density=DensityConfig(), response=Response.QUADRATIC)

@@ -109,8 +109,8 @@ class ModelConfig:
             self.field_names  # noqa: B018 (it raises)
             if self.density is not None:
                 raise ValueError(
-                    "response: a model with an electron density does not respond to fields yet; leave out `density`, or "
-                    "train two models"
+                    "response: a model with an electron density does not respond to fields yet; leave out `density`, "
+                    "or train two models"
                 )
 
     @property
