@@ -20,7 +20,7 @@ def density_model(
     """A PaiNN of 8 channels for H, C and O whose points move by some hundredths of an Angstrom."""
     torch.manual_seed(1)
     backbone = BackboneConfig("painn", channels=8, num_layers=2, cutoff=4.0, num_basis=6)
-    model = Model(ModelConfig(("H", "C", "O"), heads, backbone, PolarizationConfig(messages), density))
+    model = Model(ModelConfig(("H", "C", "O"), heads, backbone, PolarizationConfig(messages), density=density))
     for move in model.representation.moves:
         move.enlarge(20.0)
     return model.eval()

@@ -100,8 +100,8 @@ class ModelConfig:
     heads: Mapping[str, HeadConfig]
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     polarization: PolarizationConfig = field(default_factory=PolarizationConfig)
-    density: DensityConfig | None = None
     response: Response = Response.NONE
+    density: DensityConfig | None = None
 
     def __post_init__(self) -> None:
         check_head_names(self.heads)

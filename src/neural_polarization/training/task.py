@@ -87,8 +87,8 @@ def prepare(config: ExperimentConfig) -> Task:
             dict(section.heads),
             section.backbone,
             section.polarization,
-            section.density,
             section.response,
+            section.density,
         )
     )
     _check_fields(model, dataset, training.compile)
