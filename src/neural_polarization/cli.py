@@ -140,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
         "evaluate", help="errors of a model on its validation and test data", allow_abbrev=False
     )
     evaluate.add_argument("checkpoint", metavar="MODEL.safetensors")
-    _add_trust(evaluate)
+    interfaces.add_trust(evaluate)
     evaluate.add_argument(
         "-o", "--output", metavar="DIR", help="for evaluation.json and plots; default: beside the model"
     )
@@ -173,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", help="what a checkpoint is", allow_abbrev=False)
     info.add_argument("checkpoint", metavar="MODEL.safetensors")
-    _add_trust(info)
+    interfaces.add_trust(info)
     info.add_argument("--json", action="store_true", help="everything, for programs")
     info.set_defaults(run=_info)
     interfaces.add_parsers(commands)
@@ -207,16 +207,6 @@ class _Defaults(argparse.Action):
 
         sys.stdout.write(defaults_yaml())
         parser.exit()
-
-
-def _add_trust(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--trust",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="import this module for a network of your own; the current directory is searched too. May be repeated",
-    )
 
 
 def _trusted(known: argparse.Namespace) -> list[str]:

@@ -38,6 +38,11 @@ def add_choice(command: argparse.ArgumentParser) -> None:
     command.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="a molecule; may be repeated")
     command.add_argument("--device", default="cpu", help="cpu or cuda")
     command.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    add_trust(command)
+
+
+def add_trust(command: argparse.ArgumentParser) -> None:
+    """Adds the option by which a checkpoint may import networks of one's own."""
     command.add_argument(
         "--trust",
         action="append",
