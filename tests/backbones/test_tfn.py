@@ -6,7 +6,7 @@ import torch
 from e3nn import o3
 
 from neural_polarization.backbones.tfn import TFN, NormNonlinearity, TFNLayer
-from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
+from neural_polarization.geometry import FEATURE_EPSILON, Edges, cosine_envelope, safe_norm
 from neural_polarization.layers.irreps import NEIGHBOURS
 from neural_polarization.testing import BackboneContract
 
@@ -65,7 +65,7 @@ def test_convolution_is_the_papers_sum() -> None:
 def test_nonlinearity_is_the_papers() -> None:
     """eta(s + b) of scalars, eta(|V| + b) V of vectors and higher degrees, with eta the shifted softplus."""
     irreps = o3.Irreps("2x0e + 3x1o + 2x2e")
-    nonlinearity = NormNonlinearity(irreps).double()
+    nonlinearity = NormNonlinearity(irreps, FEATURE_EPSILON).double()
     nonlinearity.bias.normal_()
     features = torch.randn(4, irreps.dim, dtype=torch.float64)
     bias, got = nonlinearity.bias.tolist(), nonlinearity(features)
@@ -82,7 +82,7 @@ def test_nonlinearity_is_the_papers() -> None:
 
 @torch.no_grad()
 def test_small_vectors_pass_the_nonlinearity_unchanged_at_the_start() -> None:
-    nonlinearity = NormNonlinearity(o3.Irreps("2x0e + 3x1o")).double()
+    nonlinearity = NormNonlinearity(o3.Irreps("2x0e + 3x1o"), FEATURE_EPSILON).double()
     features = 1e-3 * torch.randn(4, 11, dtype=torch.float64)
     got = nonlinearity(features)
     assert torch.allclose(got[:, 2:], features[:, 2:], rtol=1e-2)
