@@ -36,6 +36,7 @@ ROOMS = [
     "electronic",
     "density",
     "heads",
+    "model_config",
     "models",
     "checkpoints",
     "finetuning",

@@ -10,7 +10,7 @@ from ase.data import chemical_symbols
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.data.sources import DataConfig
 from neural_polarization.heads.density import DensityConfig
-from neural_polarization.models import HeadConfig, PolarizationConfig, check_head_names
+from neural_polarization.model_config import HeadConfig, ModelConfig, PolarizationConfig, check_head_names
 from neural_polarization.response import Response
 from neural_polarization.units import factor
 
@@ -41,6 +41,17 @@ class ModelSection:
         if not self.heads and self.density is None:
             raise ValueError("heads: a model needs at least one, for instance energy: {kind: extensive}")
         check_head_names(self.heads)
+
+    def config(self, elements: tuple[str, ...]) -> ModelConfig:
+        """What the model is made of, with the elements of the data where no others are given."""
+        return ModelConfig(
+            self.elements or elements,
+            dict(self.heads),
+            self.backbone,
+            self.polarization,
+            self.response,
+            self.density,
+        )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import Split
-from neural_polarization.models import FORCES, Model, ModelConfig, predicted_names
+from neural_polarization.models import FORCES, Model, predicted_names
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.densities import DENSITY, PERCENT
 from neural_polarization.training.learned import check_elements, completed, inherited
@@ -78,25 +78,15 @@ def prepare(config: ExperimentConfig) -> Task:
                 f"data.split: the {name} part is empty; give it at least one molecule, for instance with "
                 f"data.split.{name}: 1"
             )
-    elements = config.model.elements or dataset.subset(np.flatnonzero(~left_out)).elements
+    elements = dataset.subset(np.flatnonzero(~left_out)).elements
     torch.manual_seed(training.seed)
-    section = config.model
-    model = Model(
-        ModelConfig(
-            elements,
-            dict(section.heads),
-            section.backbone,
-            section.polarization,
-            section.response,
-            section.density,
-        )
-    )
+    model = Model(config.model.config(elements))
     _check_fields(model, dataset, training.compile)
     densities = _densities(config, dataset, split)
     _check_shapes(model, dataset)
     model.fit_scales(
         dataset.labels_of(split.train),
-        torch.from_numpy(dataset.composition(elements, split.train)),
+        torch.from_numpy(dataset.composition(model.config.elements, split.train)),
         given_references(training.references, dataset),
         values_of_atoms(model, dataset, isolated),
     )
