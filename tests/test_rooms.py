@@ -33,6 +33,7 @@ ROOMS = [
     "knowledge",
     "predictor",
     "response",
+    "field_derivatives",
     "electronic",
     "density",
     "heads",
