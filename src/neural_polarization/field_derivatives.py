@@ -66,6 +66,6 @@ def hyperpolarizability(model: EnergyInField, molecules: Molecules) -> Float[Ten
         dipole = -slope(model.energy(molecules).sum(), field, True)
         rows: list[Tensor] = []
         for x in range(3):
-            slope = slope(dipole[:, x].sum(), field, True)
-            rows.append(torch.stack([slope(slope[:, y].sum(), field, True) for y in range(3)], 1))
+            of_dipole = slope(dipole[:, x].sum(), field, True)
+            rows.append(torch.stack([slope(of_dipole[:, y].sum(), field, True) for y in range(3)], 1))
     return torch.stack(rows, 1).detach()

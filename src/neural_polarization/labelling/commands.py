@@ -82,8 +82,8 @@ def _add_label(subparsers: Any) -> None:
         choices=QUANTITIES,
         default=list(USUAL_QUANTITIES),
         metavar="NAME",
-        help=f"beside energy, dipole, quadrupole and orbital energies: some of {' '.join(QUANTITIES)}; default: all but "
-        "born_charges, which take six more calculations of each structure",
+        help=f"beside energy, dipole, quadrupole and orbital energies: some of {' '.join(QUANTITIES)}; default: all "
+        "but born_charges, which take six more calculations of each structure",
     )
     command.add_argument(
         "--fraction",
