@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from neural_polarization.charges import total_charge
+from neural_polarization.field_derivatives import BORN_CHARGES, born_charges, responding
 from neural_polarization.knowledge import Departure, Outside, Watch
 from neural_polarization.models import FORCES, Predictor
 from neural_polarization.molecules import Molecules
@@ -31,6 +32,7 @@ class Prediction:
         displacement: of the electron clouds from their nuclei, (atoms, 3), Angstrom.
         forces: (atoms, 3), eV/Angstrom, if the model has them.
         outside: how the structure lies outside of what the model was trained on; empty where it does not.
+        born_charges: (atoms, 3, 3), e, where they were asked for: (atom, direction moved, component of the dipole).
     """
 
     atoms: ase.Atoms
@@ -38,6 +40,7 @@ class Prediction:
     displacement: NDArray[np.float64]
     forces: NDArray[np.float64] | None
     outside: tuple[Departure, ...] = ()
+    born_charges: NDArray[np.float64] | None = None
 
 
 def predict(
@@ -46,6 +49,7 @@ def predict(
     batch_size: int = 64,
     properties: Collection[str] | None = None,
     watch: Watch | None = None,
+    with_born_charges: bool = False,
 ) -> list[Prediction]:
     """Predictions for some structures; what lies outside of the model's training is an `OutsideTrainingWarning`.
 
@@ -55,14 +59,17 @@ def predict(
         batch_size: structures at a time.
         properties: names of those that are predicted, by default all that are defined for the structure.
         watch: says what lies outside of the training; by default a new one. `Watch(strict=True)` makes it an error.
+        with_born_charges: whether Born charges are computed too, which takes a second pass.
 
     Raises:
         ValueError: for an element that the model was not made for or has not learned, a structure that cannot be, a
-            batch size below 1, a property that is asked for by its name and not defined for a periodic system, or a
-            prediction that is not finite.
+            batch size below 1, Born charges of a model without a response, a property that is asked for by its name
+            and not defined for a periodic system, or a prediction that is not finite.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+    if with_born_charges:
+        responding(model)
     check_elements(model, structures)
     weight = next(model.parameters())
     training = model.training
@@ -76,7 +83,7 @@ def predict(
             names = of_crystals if periodic and properties is None else properties
             for start in range(0, len(which), batch_size):
                 batch = which[start : start + batch_size]
-                predictions, strange = _predict(model, [structures[k] for k in batch], weight, names)
+                predictions, strange = _predict(model, [structures[k] for k in batch], weight, names, with_born_charges)
                 found.update(zip(batch, predictions, strict=True))
                 outside += strange
     finally:
@@ -89,11 +96,16 @@ def predict(
 
 
 def _predict(
-    model: Predictor, frames: Sequence[ase.Atoms], like: torch.Tensor, properties: Collection[str] | None
+    model: Predictor,
+    frames: Sequence[ase.Atoms],
+    like: torch.Tensor,
+    properties: Collection[str] | None,
+    with_born_charges: bool,
 ) -> tuple[list[Prediction], list[Outside]]:
     molecules = Molecules.from_ase(frames, model.cutoff, like.dtype).to(like.device)
     with torch.no_grad():
         values, displacement = model.with_displacement(molecules, properties=properties)
+    charges = born_charges(responding(model), molecules) if with_born_charges else None
     outside = model.knowledge.outside(molecules) if model.knowledge is not None else {}
     offsets = np.cumsum([0] + [len(frame) for frame in frames])
     predictions: list[Prediction] = []
@@ -105,6 +117,7 @@ def _predict(
             displacement=_array(displacement[of_atoms]),
             forces=_array(values[FORCES][of_atoms]) if FORCES in values else None,
             outside=outside[k].departures if k in outside else (),
+            born_charges=None if charges is None else _array(charges[of_atoms]),
         )
         _check_finite(prediction)
         predictions.append(prediction)
@@ -115,6 +128,8 @@ def _check_finite(prediction: Prediction) -> None:
     arrays = {**prediction.properties, DISPLACEMENT: prediction.displacement}
     if prediction.forces is not None:
         arrays[FORCES] = prediction.forces
+    if prediction.born_charges is not None:
+        arrays[BORN_CHARGES] = prediction.born_charges
     for name, values in arrays.items():
         if not np.isfinite(values).all():
             raise ValueError(
