@@ -30,6 +30,7 @@ def test_the_calculator_gives_them_in_units_of_ase() -> None:
     """They are slopes of ASE's dipole by positions; the polarizability is its slope by the field."""
     model = make_model()
     atoms = molecule("H2O", calculator=NeuralPolarizationCalculator(model, double=True, external_field=FIELD))
+    assert isinstance(atoms.calc, NeuralPolarizationCalculator)
     charges = atoms.calc.get_property("born_effective_charges", atoms)
     tensor = atoms.calc.get_property("polarizability", atoms)
     step = 1e-3
