@@ -13,7 +13,6 @@ not repeated.
 import argparse
 import itertools
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,26 +64,17 @@ def training_data(dataset: Dataset, variant: str) -> tuple[Dataset, Split]:
     if variant == "heads":
         chosen = {part: mask & ~fields for part, mask in chosen.items()}
     kept = np.flatnonzero(chosen["train"] | chosen["validation"])
-    labels = {name: values.copy() for name, values in dataset.labels.items()}
-    if variant != "heads":
-        labels["polarizability"][:] = np.nan
-    labels["external_field"] = np.nan_to_num(labels["external_field"])
-    names = ("energy", "forces", "dipole", *(("polarizability",) if variant == "heads" else ("external_field",)))
-    part = replace(
-        dataset.subset(kept),
-        labels={name: _rows(dataset, kept, labels[name], name) for name in names},
-        properties={name: dataset.properties[name] for name in names},
+    names = ("energy", "forces", "dipole", "polarizability" if variant == "heads" else "external_field")
+    some = dataset.subset(kept)
+    part = Dataset(
+        dataset.name,
+        some.molecules,
+        {name: some.properties[name] for name in names},
+        {name: some.labels[name] for name in names},
         groups=which[kept],
-        splits={},
     )
     places = {part_name: np.flatnonzero(mask[kept]) for part_name, mask in chosen.items()}
     return part, Split.from_arrays({**places, "test": np.zeros(0, np.int64)}, "group")
-
-
-def _rows(dataset: Dataset, kept: np.ndarray, values: np.ndarray, name: str) -> np.ndarray:
-    if not dataset.properties[name].per_atom:
-        return values[kept]
-    return np.concatenate([np.split(values, np.cumsum(dataset.molecules.n_atoms)[:-1])[k] for k in kept])
 
 
 def experiment(data: Path, output: Path, variant: str, view: str, seed: int, epochs: int) -> ExperimentConfig:
