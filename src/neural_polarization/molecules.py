@@ -92,6 +92,7 @@ class Molecules:
         sizes: Sequence[int] | None = None,
         charge: Float[Tensor, " molecules"] | None = None,
         external_field: Float[Tensor, "molecules 3"] | None = None,
+        spin: Float[Tensor, " molecules"] | None = None,
     ) -> "Molecules":
         """Molecules without periodicity from tensors.
 
@@ -102,6 +103,7 @@ class Molecules:
             sizes: Number of atoms of each molecule, in order. By default all atoms are one molecule.
             charge: Total charge of each molecule, e.
             external_field: Uniform electric field at each molecule, V/Angstrom.
+            spin: Number of unpaired electrons of each molecule; NaN where it is not known.
 
         Raises:
             ValueError: for an empty molecule, a position that is not finite, an atomic number outside 1..118,
@@ -134,6 +136,7 @@ class Molecules:
             num_molecules=len(counts),
             charge=charge,
             external_field=external_field,
+            spin=spin,
         )
 
     @classmethod
