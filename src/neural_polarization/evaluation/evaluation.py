@@ -140,9 +140,8 @@ def open_evaluation_data(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> 
         )
     if "path" in changed:  # the former files for validation and test do not belong to other data
         changed = {"validation": None, "test": None, **changed}
-    config = build(
-        DataConfig, with_overrides(checkpoint.metadata["data"], changed), Source(f"data of {checkpoint.path}")
-    )
+    source = Source(f"data of {checkpoint.path}").replacing(changed, "--data.")
+    config = build(DataConfig, with_overrides(checkpoint.metadata["data"], changed), source)
     try:
         return open_dataset(config)
     except FileNotFoundError as error:

@@ -175,7 +175,7 @@ def _experiment(
             raise ConfigError("fit: settings replace those of a file; change the ExperimentConfig itself instead")
         return config
     tree, source = (config, Source("fit")) if isinstance(config, Mapping) else read_yaml(config)
-    chosen = build(ExperimentConfig, with_overrides(tree, settings), source)
+    chosen = build(ExperimentConfig, with_overrides(tree, settings), source.replacing(settings, "settings of fit, "))
     if not isinstance(config, Mapping) and is_users(chosen.model.backbone.name):
         look_beside(Path(config).parent)
     return chosen
