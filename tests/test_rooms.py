@@ -30,6 +30,7 @@ ROOMS = [
     "moves",
     "messages",
     "polarization",
+    "facts",
     "knowledge",
     "predictor",
     "response",

@@ -123,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("config", metavar="FILE.yaml", help="the experiment; see configs/ for examples")
     train.add_argument("--overwrite", action="store_true", help="delete a run that is in the same directory")
     train.add_argument("--quiet", action="store_true", help="show no progress")
+    train.add_argument("--strict", action="store_true", help="refuse what is warned of before the training")
     train.set_defaults(run=_train)
 
     compare = commands.add_parser(
@@ -229,7 +230,7 @@ def _train(known: argparse.Namespace, rest: list[str]) -> int:
     source = source.replacing(overrides, "command line, --")
     config = build(ExperimentConfig, with_overrides(tree, overrides), source)
     _find_networks(known.config, [config])
-    result = fit(config, overwrite=known.overwrite, quiet=known.quiet)
+    result = fit(config, overwrite=known.overwrite, quiet=known.quiet, strict=known.strict)
     if result:
         from neural_polarization.evaluation.reports import errors_table
 

@@ -200,7 +200,7 @@ def _evaluate_part(
         with torch.no_grad():
             predictions, displacement = model.with_displacement(molecules)
         if model.knowledge is not None:
-            outside += model.knowledge.outside(molecules).values()
+            outside += model.knowledge.outside(molecules, predictions).values()
         numbers.append(molecules.atomic_numbers.cpu().numpy())
         lengths.append(displacement.norm(dim=-1).double().cpu().numpy())
         sizes = torch.bincount(molecules.molecule_index, minlength=molecules.num_molecules)

@@ -96,6 +96,8 @@ def _learned_from(knowledge: Mapping[str, Any] | None) -> Iterator[tuple[str, st
         yield "references", f"{name}: {values}, internal unit; right for {known}"
     for name, (low, high) in knowledge["ranges"].items():
         yield "range", f"{name} {low:.6g} to {high:.6g}, internal unit"
+    for name, (low, high) in knowledge["per_atom"].items():
+        yield "per atom", f"{name} {low:.6g} to {high:.6g} about the references, internal unit"
     if knowledge["distances"]:
         low, high = knowledge["distances"]
         yield "distances", f"nearest neighbours {low:.3f} to {high:.3f} Angstrom"

@@ -94,7 +94,7 @@ def _predict(
     molecules = Molecules.from_ase(frames, model.cutoff, like.dtype).to(like.device)
     with torch.no_grad():
         values, displacement = model.with_displacement(molecules, properties=properties)
-    outside = model.knowledge.outside(molecules) if model.knowledge is not None else {}
+    outside = model.knowledge.outside(molecules, values) if model.knowledge is not None else {}
     offsets = np.cumsum([0] + [len(frame) for frame in frames])
     predictions: list[Prediction] = []
     for k, frame in enumerate(frames):

@@ -51,6 +51,12 @@ def summary(task: Task, config: ExperimentConfig, device: torch.device | str) ->
     )
 
 
+def doubts(task: Task) -> list[str]:
+    """What of the summary asks whether it is right: names that are not used, labels far outside of the others."""
+    lines = [*_data(task), *_spreads(task), *_far_outside(task)]
+    return [text for heading, text in lines if heading in ("note", "far outside")]
+
+
 def _data(task: Task) -> Iterator[tuple[str, str]]:
     dataset, knowledge, reading = task.dataset, task.model.knowledge, task.dataset.reading
     content = f", contents {knowledge.content_hash[:12]}" if knowledge else ""

@@ -18,7 +18,7 @@ from neural_polarization.models import FORCES, Model, ModelConfig, predicted_nam
 from neural_polarization.text import counted
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.densities import DENSITY, PERCENT
-from neural_polarization.training.learned import check_elements, completed, inherited
+from neural_polarization.training.learned import check_elements, completed, inherited, with_ranges_per_atom
 from neural_polarization.training.losses import Losses
 from neural_polarization.training.references import given_references, isolated_atoms, split_without, values_of_atoms
 from neural_polarization.training.start import start_from
@@ -116,6 +116,7 @@ def prepare(config: ExperimentConfig) -> Task:
     if config.start_from is not None:
         taken_over = start_from(model, config.start_from, parts["train"])
         model.knowledge = inherited(model.knowledge, model, config.start_from)
+    model.knowledge = with_ranges_per_atom(model.knowledge, model, dataset, split.train)
     return Task(dataset, split, model, parts, tuple(_left_out(dataset, split, left_out)), taken_over, densities)
 
 
