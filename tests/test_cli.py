@@ -69,6 +69,13 @@ def test_from_training_to_prediction(
     assert main(["predict", model, str(xyz), "--smiles", "[H][H]", "-o", both]) == 0
     assert capsys.readouterr().out == f"written: {both} (3 structures)\n"
 
+    # In bohr instead of Angstrom all distances are 1.89 times too long.
+    xyz.write_text("3\nwater\nO 0 0 0\nH 1.814 0 0\nH -0.454 1.757 0\n")
+    assert main(["predict", model, str(xyz)]) == 0
+    assert "atoms farther from all others than in the training (H2O)" in capsys.readouterr().err
+    assert main(["predict", model, str(xyz), "--strict"]) == 2
+    assert "are positions in Angstrom (not bohr)?" in capsys.readouterr().err
+
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
     assert main(["train", str(file), "--training.epochs", "2", "--name=waters"]) == 2
     assert "a finished run is there" in capsys.readouterr().err
@@ -205,6 +212,36 @@ def test_every_module_is_imported_without_fcntl_and_resource() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100
+
+
+def test_predict_runs_without_fcntl_and_resource(tmp_path: Path) -> None:
+    """FAULTS 3: the whole command, as on Windows."""
+    import torch
+
+    from neural_polarization.checkpoints import save_model
+    from neural_polarization.interfaces.prediction import predict
+    from neural_polarization.models import HeadConfig, Model, ModelConfig
+
+    torch.manual_seed(0)
+    model = Model(ModelConfig(("H", "O"), {"energy": HeadConfig("extensive", forces=True)}))
+    save_model(model, tmp_path / "model.safetensors")
+    molecule("H2O").write(tmp_path / "water.xyz")
+    code = (
+        "import sys\n"
+        "sys.modules['fcntl'] = sys.modules['resource'] = None\n"
+        "from neural_polarization.cli import main\n"
+        "code = main(['predict', 'model.safetensors', 'water.xyz', '-o', 'out.json', '--traceback'])\n"
+        "assert sys.modules['fcntl'] is None and sys.modules['resource'] is None\n"
+        "sys.exit(code)\n"
+    )
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (written,) = json.loads((tmp_path / "out.json").read_text())["structures"]
+    (expected,) = predict(model, [molecule("H2O")])
+    assert written["properties"]["energy"]["value"] == pytest.approx(float(expected.properties["energy"]), abs=1e-5)
+    assert expected.forces is not None
+    assert written["forces"] == pytest.approx(expected.forces, abs=1e-5)
 
 
 def test_fault_3_no_home_directory_and_a_backend_that_is_not_there(

@@ -31,6 +31,7 @@ ROOMS = [
     "messages",
     "electronic",
     "polarization",
+    "facts",
     "knowledge",
     "predictor",
     "response",

@@ -79,7 +79,8 @@ def test_a_structure_in_two_files_is_refused_whatever_its_orientation(tmp_path: 
     copied = Dataset("copied", turned, part.properties, part.labels)
     write_packed(copied, tmp_path / "test.npz")
     with pytest.raises(
-        DataError, match=r"train\.npz: 1 structures .* stand in .*test\.npz too.* structure 5 is structure 1"
+        DataError,
+        match=r"train\.npz: .*test\.npz, the test part, also has 1 structure of .* structure 5 is structure 1",
     ):
         open_dataset(config(files, "validation", "test"))
 

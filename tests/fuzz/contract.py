@@ -139,6 +139,7 @@ READ: Mapping[str, Callable[[Path], None]] = MappingProxyType(
         "QM9 npz": _data_set("qm9"),
         "rMD17 npz": _data_set("rmd17"),
         "HDF5 labels": _labels,
+        "HDF5 labels of 0.1": _labels,
         "QM9 archive": _data_set("qm9"),
         "YAML": _configuration,
         "split": _split,

@@ -14,6 +14,7 @@ from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.splits import Split, stored_split
 from neural_polarization.errors import DataError
 from neural_polarization.properties import Property
+from neural_polarization.text import counted
 
 FILES = "files"
 """Name of the split of a data set whose parts stand in files of their own."""
@@ -154,7 +155,8 @@ def _check_shared(whole: Dataset, files: Mapping[str, str], rows: Mapping[str, A
             first = int(np.argmax(shared))
             twin = int(np.argmax(identity[rows[other]] == identity[rows[one][first]]))
             raise DataError(
-                f"{files[one]}: {int(shared.sum())} structures of this file, which is the {one} part, stand in "
-                f"{files[other]} too, the {other} part: for instance its labelled structure {first} is structure "
-                f"{twin} there (both counted from 0); remove them from one of the two files"
+                f"{files[one]}: {files[other]}, the {other} part, also has "
+                f"{counted(int(shared.sum()), 'structure')} of this file, the {one} part: for instance its labelled "
+                f"structure {first} is structure {twin} there (both counted from 0); remove them from one of the two "
+                "files"
             )

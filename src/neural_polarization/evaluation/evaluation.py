@@ -100,9 +100,8 @@ def open_evaluation_data(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> 
         )
     if "path" in changed:  # the former files for validation and test do not belong to other data
         changed = {"validation": None, "test": None, **changed}
-    config = build(
-        DataConfig, with_overrides(checkpoint.metadata["data"], changed), Source(f"data of {checkpoint.path}")
-    )
+    source = Source(f"data of {checkpoint.path}").replacing(changed, "--data.")
+    config = build(DataConfig, with_overrides(checkpoint.metadata["data"], changed), source)
     try:
         return open_dataset(config)
     except FileNotFoundError as error:
@@ -161,7 +160,7 @@ def _evaluate_part(
         with torch.no_grad():
             predictions, displacement = model.with_displacement(molecules)
         if model.knowledge is not None:
-            outside += model.knowledge.outside(molecules).values()
+            outside += model.knowledge.outside(molecules, predictions).values()
         numbers.append(molecules.atomic_numbers.cpu().numpy())
         lengths.append(displacement.norm(dim=-1).double().cpu().numpy())
         sizes = torch.bincount(molecules.molecule_index, minlength=molecules.num_molecules)

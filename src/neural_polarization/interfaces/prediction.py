@@ -94,7 +94,7 @@ def _predict(
     molecules = Molecules.from_ase(frames, model.cutoff, like.dtype).to(like.device)
     with torch.no_grad():
         values, displacement = model.with_displacement(molecules, properties=properties)
-    outside = model.knowledge.outside(molecules) if model.knowledge is not None else {}
+    outside = model.knowledge.outside(molecules, values) if model.knowledge is not None else {}
     offsets = np.cumsum([0] + [len(frame) for frame in frames])
     predictions: list[Prediction] = []
     for k, frame in enumerate(frames):
@@ -190,8 +190,8 @@ def unseen_charges(model: Predictor, structures: Sequence[ase.Atoms]) -> str | N
     if not charged or not blind:
         return None
     return (
-        f"{charged} of {len(structures)} structures have a charge, on which {', '.join(blind)} of this model "
-        f"{'does' if len(blind) == 1 else 'do'} not depend: a molecule and its ion get the same values"
+        f"structures with a charge: {charged} of {len(structures)}; {', '.join(blind)} of this model "
+        f"{'does' if len(blind) == 1 else 'do'} not depend on it: a molecule and its ion get the same values"
     )
 
 
@@ -202,8 +202,8 @@ def undefined_moments(model: Predictor, structures: Sequence[ase.Atoms]) -> str 
     if not periodic or not undefined:
         return None
     return (
-        f"{periodic} of {len(structures)} structures are periodic, where {', '.join(undefined)} "
-        f"{'is' if len(undefined) == 1 else 'are'} not defined: left out for them"
+        f"periodic structures: {periodic} of {len(structures)}; {', '.join(undefined)} "
+        f"{'is' if len(undefined) == 1 else 'are'} not defined for them: left out"
     )
 
 

@@ -27,6 +27,7 @@ from neural_polarization.plausibility import check_positions, periodic_cell
 from neural_polarization.structures.sdf import read_sdf
 from neural_polarization.structures.smiles import embedded_molecule, molecule_atoms
 from neural_polarization.structures.xyz import COMPRESSED, open_text, other_kind, xyz_frames, xyz_structure
+from neural_polarization.text import counted
 
 Places = Iterator[tuple[str, ase.Atoms]]
 """Structures, each with what errors about it begin with."""
@@ -173,12 +174,12 @@ def check_electrons(atoms: ase.Atoms, where: str) -> None:
     charge, spin = int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 0))
     electrons = int(np.sum(atoms.numbers)) - charge
     if electrons < 1:
-        raise DataError(f"{where}: charge {charge:+d} leaves {electrons} electrons; expected at least 1")
+        raise DataError(f"{where}: charge {charge:+d} leaves {counted(electrons, 'electron')}; expected at least 1")
     if spin > electrons or (electrons - spin) % 2:
         raise DataError(
-            f"{where}: {atoms.get_chemical_formula()} with charge {charge:+d} has {electrons} electrons, which cannot "
-            f"have {spin} unpaired; give spin={electrons % 2} (or another number that is {_parity(electrons)}) or "
-            "another charge in the comment line"
+            f"{where}: {atoms.get_chemical_formula()} with charge {charge:+d} has {counted(electrons, 'electron')}, "
+            f"which cannot have {spin} unpaired; give spin={electrons % 2} (or another number that is "
+            f"{_parity(electrons)}) or another charge in the comment line"
         )
 
 
@@ -255,7 +256,7 @@ def _read_ase(path: Path, seed: int) -> Places:
         raise
     except (*UNREADABLE, UnknownFileTypeError, ImportError, lzma.LZMAError) as error:
         raise DataError(
-            f"{path}: cannot be read by ASE after {index + 1} structures ({reason(error)}); expected one of "
+            f"{path}: cannot be read by ASE after {counted(index + 1, 'structure')} ({reason(error)}); expected one of "
             f"{', '.join(_READERS)}, or another format that ASE knows{other_kind(path)}"
         ) from None
 
