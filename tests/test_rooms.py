@@ -35,6 +35,7 @@ ROOMS = [
     "knowledge",
     "predictor",
     "response",
+    "field_derivatives",
     "density",
     "heads",
     "model_config",
