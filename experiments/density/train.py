@@ -58,7 +58,7 @@ def build(arguments: argparse.Namespace, data: Data) -> Model:
         {name: HEADS[name] for name in arguments.heads},
         BackboneConfig(arguments.backbone, arguments.channels, 3, arguments.cutoff, 20),
         PolarizationConfig(Messages(arguments.messages)),
-        DensityConfig(arguments.centres, arguments.size),
+        density=DensityConfig(arguments.centres, arguments.size),
     )
     model = Model(config)
     train = data.parts["train"]
