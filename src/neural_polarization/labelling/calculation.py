@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import ase
 import numpy as np
 
-from ..molecules import frame_field
+from ..charges import frame_field
 from ..properties import QUANTITIES
 from ..structures import check_isolated
 from ..units import BOHR, HARTREE
