@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ase.build import molecule
+from ase.build import bulk, molecule
 
 from neural_polarization.cli import main
 from waters import write_experiment
@@ -253,6 +253,51 @@ def test_fault_3_no_home_directory_and_a_backend_that_is_not_there(
     monkeypatch.setattr(Path, "home", unknown_user)
     assert main(["info", "none.safetensors"]) == 2
     assert "no home directory, which ASE needs: set the environment variable HOME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("missing", "words", "message"),
+    [
+        ("h5py", ["pack", "labels.h5", "-o", "set.npz"], "files of labels need h5py: pip install 'h5py>=3.11'"),
+        (
+            "pyscf",
+            ["label", "water.xyz", "-o", "labels.h5"],
+            "labels from density functional theory need pyscf: pip install 'neural-polarization[dft]'",
+        ),
+        (
+            "vesin",
+            ["predict", "model.safetensors", "salt.extxyz"],
+            "large and periodic systems need vesin: pip install 'vesin>=0.4,<1'",
+        ),
+        (
+            "rdkit",
+            ["predict", "model.safetensors", "--smiles", "O"],
+            "SMILES and SDF files need RDKit: pip install 'neural-polarization[smiles]'",
+        ),
+    ],
+)
+def test_fault_3_packages_that_are_missing_are_named_with_what_brings_them(
+    missing: str,
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from neural_polarization.checkpoints import save_model
+    from neural_polarization.models import HeadConfig, Model, ModelConfig
+
+    monkeypatch.chdir(tmp_path)
+    save_model(Model(ModelConfig(("H", "O", "Na", "Cl"), {"energy": HeadConfig("extensive")})), "model.safetensors")
+    molecule("H2O").write("water.xyz")
+    bulk("NaCl", "rocksalt", a=5.64).write("salt.extxyz")
+    for name in list(sys.modules):
+        # Modules that have imported the package already are imported anew.
+        if name.partition(".")[0] == missing or name.startswith("neural_polarization.labelling."):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"npol: error: {message}\n"
 
 
 def unknown_user() -> Path:

@@ -147,7 +147,7 @@ class TrainingKnowledge:
         if self.distances is not None:
             strange[:, kinds.index(Departure.DISTANCE)] = facts.nearest[:, 0] < NEARER * self.distances[0]
             strange[:, kinds.index(Departure.GAP)] = facts.nearest[:, 1] > FARTHER * self.distances[1]
-        strange[:, kinds.index(Departure.PREDICTION)] = self._far(facts, molecules, predictions or {})
+        strange[:, kinds.index(Departure.PREDICTION)] = self._far_from_labels(facts, molecules, predictions or {})
         return {
             k: Outside(
                 by_symbol(facts.counts[k]),
@@ -158,7 +158,7 @@ class TrainingKnowledge:
             for k in np.flatnonzero(strange.any(1)).tolist()
         }
 
-    def _far(
+    def _far_from_labels(
         self, facts: Facts, molecules: Molecules, predictions: Mapping[str, Tensor]
     ) -> Bool[np.ndarray, " molecules"]:
         """Whether what is predicted lies far outside of the training labels: forces, and values per atom.
@@ -174,9 +174,10 @@ class TrainingKnowledge:
                 lengths > LARGER * max(self.ranges[_FORCES][1], _SMALL_FORCE),
             )
         for name, (low, high) in self.per_atom.items():
-            if name not in predictions or low == high:
+            references = self.references.get(name)
+            if name not in predictions or references is None or low == high:
                 continue
-            values, references = predictions[name].detach().cpu().double().numpy(), self.references[name]
+            values = predictions[name].detach().cpu().double().numpy()
             for rows, counts in facts.compositions():
                 if references.covers(counts):
                     known = sum(count * references.values[symbol] for symbol, count in counts.items())

@@ -135,6 +135,8 @@ READ: Mapping[str, Callable[[Path], None]] = MappingProxyType(
         "ASE database": _both,
         "ASE JSON": _both,
         "ASE trajectory": _both,
+        "POSCAR": _structures,
+        "CIF": _structures,
         "packed npz": _data_set("packed"),
         "QM9 npz": _data_set("qm9"),
         "rMD17 npz": _data_set("rmd17"),

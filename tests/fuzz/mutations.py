@@ -48,7 +48,7 @@ def mutated(name: str, content: bytes, rng: np.random.Generator, folder: Path) -
         folder: for files that are changed in place.
     """
     kinds: list[Callable[[bytes, np.random.Generator, Path], bytes]] = [_bytes]
-    if name.endswith((".xyz", ".sdf", ".smi", ".json", ".yaml", ".tar")):
+    if name.endswith((".xyz", ".sdf", ".smi", ".json", ".yaml", ".tar", ".cif", "POSCAR")):
         kinds += [_words, _words, _lines, _numbers]
     if name.endswith(".npz"):
         kinds += [_arrays, _arrays, _arrays, _members]

@@ -55,6 +55,10 @@ def database(path: Path) -> None:
             connected.write(atoms, key_value_pairs=pairs, data={"charge": atoms.info.get("charge", 0)})
 
 
+def crystal(path: Path) -> None:
+    ase.io.write(path, bulk("NaCl", "rocksalt", a=5.64))
+
+
 def sdf(path: Path) -> None:
     from rdkit import Chem
 
@@ -180,6 +184,8 @@ VALID: Mapping[str, tuple[str, Callable[[Path], None]]] = MappingProxyType(
         "ASE database": ("set.db", database),
         "ASE JSON": ("set.json", database),
         "ASE trajectory": ("set.traj", trajectory),
+        "POSCAR": ("POSCAR", crystal),
+        "CIF": ("set.cif", crystal),
         "packed npz": ("packed.npz", packed),
         "QM9 npz": ("qm9.npz", packed_qm9),
         "rMD17 npz": ("rmd17.npz", rmd17),

@@ -144,12 +144,13 @@ def _labels(dataset: Dataset, name: str, kind: Property) -> Array:
 
 
 def _check_shared(whole: Dataset, files: Mapping[str, str], rows: Mapping[str, Array]) -> None:
-    """No structure may stand in two files, whatever its orientation and the order of its atoms."""
+    """No molecule may stand in two files, whatever its orientation and the order of its atoms."""
     identity = whole.identities()
     names = list(files)
     for k, one in enumerate(names):
         for other in names[k + 1 :]:
-            shared = np.isin(identity[rows[one]], identity[rows[other]])
+            # An isolated atom in every file sets the reference value of its element; it is no structure of a part.
+            shared = np.isin(identity[rows[one]], identity[rows[other]]) & ~whole.isolated[rows[one]]
             if not shared.any():
                 continue
             first = int(np.argmax(shared))

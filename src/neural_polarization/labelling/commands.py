@@ -300,7 +300,8 @@ def _is_hdf5(name: str) -> bool:
     if not path.is_file():
         return path.suffix in (".h5", ".hdf5")
     with path.open("rb") as file:
-        return file.read(8) == b"\x89HDF\r\n\x1a\n" or path.suffix in (".h5", ".hdf5")
+        start = file.read(520)  # files of `npol label` begin with a checksum of 512 bytes
+    return b"\x89HDF\r\n\x1a\n" in (start[:8], start[512:]) or path.suffix in (".h5", ".hdf5")
 
 
 def _new_structures(arguments: argparse.Namespace) -> Path:

@@ -191,6 +191,6 @@ def other_kind(path: Path) -> str:
         return '; it looks like a .npz file: format is then "packed" (or "qm9", "rmd17")'
     if start.startswith((b"- of Ulm", b"SQLite format 3")):
         return '; it looks like a file of ASE: format is then "ase"'
-    if start.startswith(b"\x89HDF"):
+    if start.startswith((b"\x89HDF", b"neural-polariz")):
         return "; it looks like HDF5: labels become a data set by npol pack"
     return ""
