@@ -89,6 +89,8 @@ class TrainingKnowledge:
         periodic: whether structures were periodic (True), molecules (False), or both.
         dipole_origin: the point that dipole labels of ions refer to; empty without dipoles.
         content_hash: SHA-256 of structures and labels of the whole data set.
+        stress: root mean square of the stresses that trained, eV/Angstrom^3; None for a model that learned none, whose
+            stress is a derivative of what it learned otherwise.
     """
 
     structures: int = 0
@@ -101,6 +103,7 @@ class TrainingKnowledge:
     periodic: tuple[bool, ...] | None = None
     dipole_origin: str = ""
     content_hash: str = ""
+    stress: float | None = None
 
     @property
     def missing_elements(self) -> tuple[str, ...]:

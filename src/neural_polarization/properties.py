@@ -176,6 +176,9 @@ QUANTITIES: tuple[str, ...] = tuple(
 )
 """What `npol label` may be asked for beside what it always computes."""
 
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+"""The components of a stress in ASE's order: xx, yy, zz, yz, xz, xy."""
+
 VIRIALS = ("virial", "virials", "REF_virial", "REF_virials")
 """Names in files of minus the stress times the volume, eV: read as stress."""
 
