@@ -13,6 +13,7 @@ from ase.formula import Formula
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from neural_polarization.electronic import total_charges, unpaired_electrons
 from neural_polarization.errors import DataError
 from neural_polarization.molecules import Molecules
 
@@ -28,6 +29,7 @@ class Departure(StrEnum):
 
     COMPOSITION = "composition"
     CHARGE = "charge"
+    SPIN = "spin"
     PERIODICITY = "periodicity"
     SIZE = "size"
     DISTANCE = "distance"
@@ -89,6 +91,7 @@ class TrainingKnowledge:
         periodic: whether structures were periodic (True), molecules (False), or both.
         dipole_origin: the point that dipole labels of ions refer to; empty without dipoles.
         content_hash: SHA-256 of structures and labels of the whole data set.
+        spins: numbers of unpaired electrons that occurred; the lowest possible where a structure does not tell.
         stress: root mean square of the stresses that trained, eV/Angstrom^3; None for a model that learned none, whose
             stress is a derivative of what it learned otherwise.
     """
@@ -103,6 +106,7 @@ class TrainingKnowledge:
     periodic: tuple[bool, ...] | None = None
     dipole_origin: str = ""
     content_hash: str = ""
+    spins: tuple[float, ...] | None = None
     stress: float | None = None
 
     @property
@@ -118,6 +122,8 @@ class TrainingKnowledge:
             strange[rows, kinds.index(Departure.COMPOSITION)] = bool(self.uncovered(counts))
         if self.charges is not None:
             strange[:, kinds.index(Departure.CHARGE)] = ~np.isin(facts.charges, self.charges)
+        if self.spins is not None:
+            strange[:, kinds.index(Departure.SPIN)] = ~np.isin(facts.spins, self.spins)
         if self.periodic is not None:
             strange[:, kinds.index(Departure.PERIODICITY)] = ~np.isin(facts.periodic, self.periodic)
         if self.largest_molecule is not None:
@@ -130,6 +136,7 @@ class TrainingKnowledge:
                 _by_symbol(facts.counts[k]),
                 float(facts.charges[k]),
                 tuple(kind for kind, is_so in zip(kinds, strange[k], strict=True) if is_so),
+                float(facts.spins[k]),
             )
             for k in np.flatnonzero(strange.any(1)).tolist()
         }
@@ -147,6 +154,7 @@ class Facts:
     Attributes:
         counts: atoms by atomic number.
         charges: total charges, e.
+        spins: numbers of unpaired electrons, the lowest that is possible where it is not known.
         periodic: whether a neighbour lies in another cell; a molecule in a box beyond the cutoff counts as isolated.
         nearest: shortest and longest distance of an atom from its nearest neighbour, Angstrom; infinite and zero for
             single atoms.
@@ -154,6 +162,7 @@ class Facts:
 
     counts: Int[np.ndarray, "molecules numbers"]
     charges: Float[np.ndarray, " molecules"]
+    spins: Float[np.ndarray, " molecules"]
     periodic: Bool[np.ndarray, " molecules"]
     nearest: Float[np.ndarray, "molecules 2"]
 
@@ -186,9 +195,9 @@ class Facts:
         nearest = np.stack([np.full(count, np.inf), np.zeros(count)], 1)
         np.minimum.at(nearest[:, 0], owner, of_atoms)
         np.maximum.at(nearest[:, 1], owner, np.where(np.isfinite(of_atoms), of_atoms, 0.0))
-        charge = molecules.charge
-        charges = np.zeros(count) if charge is None else np.round(charge.detach().cpu().double().numpy(), 6)
-        return cls(counts, charges, periodic, nearest)
+        charges = np.round(total_charges(molecules).detach().cpu().double().numpy(), 6)
+        spins = unpaired_electrons(molecules).detach().cpu().double().numpy()
+        return cls(counts, charges, spins, periodic, nearest)
 
 
 @final
@@ -200,11 +209,13 @@ class Outside:
         counts: atoms by element.
         charge: total charge, e.
         departures: in which ways it lies outside.
+        spin: number of unpaired electrons.
     """
 
     counts: Mapping[str, int]
     charge: float
     departures: tuple[Departure, ...]
+    spin: float
 
     @property
     def formula(self) -> str:
@@ -218,6 +229,8 @@ class Outside:
                 return self.formula
             case Departure.CHARGE:
                 return f"{self.charge:+g}" if self.charge else "0"
+            case Departure.SPIN:
+                return f"{self.spin:g}"
             case Departure.SIZE:
                 return str(sum(self.counts.values()))
             case Departure.PERIODICITY | Departure.DISTANCE:
@@ -354,6 +367,10 @@ def _clause(knowledge: TrainingKnowledge, kind: Departure, molecules: Sequence[O
             new = ", ".join(one.subject(kind) for one in molecules)
             same = f", and {', '.join(blind)} of a molecule and its ion get the same value" if blind else ""
             return f"charge {new} ({formulas}): the training had {seen} only{same}"
+        case Departure.SPIN:
+            seen = ", ".join(f"{spin:g}" for spin in knowledge.spins or ())
+            new = ", ".join(one.subject(kind) for one in molecules)
+            return f"{new} unpaired electrons ({formulas}): the training had {seen} only"
         case Departure.PERIODICITY:
             periodic = True in (knowledge.periodic or ())
             had, asked = ("periodic systems", "a molecule") if periodic else ("molecules", "a periodic system")

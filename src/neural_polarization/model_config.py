@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.electronic import ElectronicInput
 from neural_polarization.heads import FieldNames
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.messages import Lengths, Messages
@@ -64,6 +65,7 @@ class ModelConfig:
         density: How the electron density is predicted; none if left out.
         response: How the model responds to an electric field: "none", "quadratic", "push" or "push_dual" (see
             docs/response.md). A response needs an energy with forces, a dipole and a polarizability among the heads.
+        electronic: What the network is told of a molecule's electrons: "none", "charge", "spin" or "charge_and_spin".
 
     Raises:
         ValueError: for a name that no head can have, or a response without the heads that it needs.
@@ -75,6 +77,7 @@ class ModelConfig:
     polarization: PolarizationConfig = field(default_factory=PolarizationConfig)
     response: Response = Response.NONE
     density: DensityConfig | None = None
+    electronic: ElectronicInput = ElectronicInput.NONE
 
     def __post_init__(self) -> None:
         check_head_names(self.heads)

@@ -88,6 +88,7 @@ class Model(Predictor):
             config.polarization.limit,
             look_up(MOVES, config.polarization.move, "polarization.move"),
             config.polarization.lengths,
+            config.electronic,
         )
         self.response = make_response(Response(config.response), self.representation)
         copies = messages.points
@@ -143,7 +144,8 @@ class Model(Predictor):
                 shape=self.head(name).shape,
                 forces=config.forces,
                 periodic=self.head(name).periodic,
-                sees_charge=self.head(name).sees_charge,
+                sees_charge=self.config.electronic.charge or self.head(name).sees_charge,
+                sees_spin=self.config.electronic.spin,
                 dipole=config.kind in DIPOLES,
             )
             for name, config in self.config.heads.items()

@@ -88,13 +88,10 @@ class Molecules:
         return dataclasses.replace(self, positions=positions)
 
     def strained(self, strain: Float[Tensor, "molecules 3 3"]) -> "Molecules":
-        """The same molecules and neighbours in a homogeneous deformation, r -> r + r (strain + strain^T) / 2.
-
-        Positions and the translations of periodic systems are deformed, and the volume with them. A strain of zero
-        changes no bit of them.
+        """The same neighbours, positions, cells and volumes deformed: r -> r + r (strain + strain^T) / 2.
 
         Args:
-            strain: one tensor for each molecule, without unit; its antisymmetric part, a rotation, is left out.
+            strain: one tensor for each molecule, without unit; zero changes no bit.
         """
         symmetric = 0.5 * (strain + strain.mT)
 
@@ -119,6 +116,7 @@ class Molecules:
         sizes: Sequence[int] | None = None,
         charge: Float[Tensor, " molecules"] | None = None,
         external_field: Float[Tensor, "molecules 3"] | None = None,
+        spin: Float[Tensor, " molecules"] | None = None,
     ) -> "Molecules":
         """Molecules without periodicity from tensors.
 
@@ -129,6 +127,7 @@ class Molecules:
             sizes: Number of atoms of each molecule, in order. By default all atoms are one molecule.
             charge: Total charge of each molecule, e.
             external_field: Uniform electric field at each molecule, V/Angstrom.
+            spin: Number of unpaired electrons of each molecule; NaN where it is not known.
 
         Raises:
             ValueError: for an empty molecule, a position that is not finite, an atomic number outside 1..118,
@@ -161,6 +160,7 @@ class Molecules:
             num_molecules=len(counts),
             charge=charge,
             external_field=external_field,
+            spin=spin,
         )
 
     @classmethod

@@ -113,7 +113,7 @@ def evaluate(
         prepared = dataset.subset(indices).prepare(model.cutoff)
         parts[part] = _evaluate_part(model, prepared, dataset.properties, names, batch_size)
     if model.knowledge is not None:
-        blind = [name for name in model.config.heads if not model.head(name).sees_charge]
+        blind = [name for name, kind in model.predictions.items() if not kind.sees_charge]
         (watch or Watch()).tell(model.knowledge, [one for part in parts.values() for one in part.outside], blind)
     history = stored.path.parent / "metrics.csv"
     return Evaluation(

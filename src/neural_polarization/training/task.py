@@ -93,6 +93,7 @@ def prepare(config: ExperimentConfig) -> Task:
     trained = tuple(Losses(training.losses, model).settings)
     _check_labels(config, trained, dataset, split)
     _warn_of_charges(model, trained, dataset)
+    _warn_of_spins(model, trained, dataset)
     unlearned = check_elements(model, named=config.model.elements is not None)
     if unlearned:
         warnings.warn(f"{dataset.name}: {unlearned}", stacklevel=2)
@@ -228,11 +229,30 @@ def _warn_of_charges(model: Model, trained: tuple[str, ...], dataset: Dataset) -
     charges = dataset.molecules.charges
     if charges is None or charges.min() == charges.max():
         return
-    blind = [name for name in model.config.heads if name in trained and not model.head(name).sees_charge]
+    blind = [name for name, kind in model.predictions.items() if name in trained and not kind.sees_charge]
     if blind:
         warnings.warn(
             f"{dataset.name}: total charges are from {charges.min():+g} to {charges.max():+g}, but the network and the "
             f"heads of {', '.join(blind)} do not see the charge: states of other charge in one geometry get one value. "
-            "Train each charge by itself, unless the elements of a molecule tell its charge",
+            "Set model.electronic to charge, or train each charge by itself, unless the elements of a molecule tell "
+            "its charge",
+            stacklevel=3,
+        )
+
+
+def _warn_of_spins(model: Model, trained: tuple[str, ...], dataset: Dataset) -> None:
+    """Warns where molecules of the same atoms differ in their unpaired electrons, and the model does not see these."""
+    spins = dataset.molecules.spins
+    blind = [name for name, kind in model.predictions.items() if name in trained and not kind.sees_spin]
+    if spins is None or not blind:
+        return
+    known = np.flatnonzero(np.isfinite(spins))
+    atoms = np.asarray(dataset.composition(dataset.elements, known))
+    states = np.concatenate([atoms, spins[known, None]], 1)
+    if len(np.unique(states, axis=0)) > len(np.unique(atoms, axis=0)):
+        warnings.warn(
+            f"{dataset.name}: molecules of the same atoms have {spins[known].min():g} to {spins[known].max():g} "
+            f"unpaired electrons, which {', '.join(blind)} of this model do not depend on: states of other spin in one "
+            "geometry get one value. Set model.electronic to spin, or train each spin by itself",
             stacklevel=3,
         )
