@@ -24,7 +24,7 @@ from neural_polarization.files import write_json
 from neural_polarization.knowledge import Outside, Watch
 from neural_polarization.layers import sum_by_index
 from neural_polarization.metrics import ErrorSums, in_units
-from neural_polarization.models import Model, predicted_names
+from neural_polarization.models import STRESS, Model, predicted_names
 from neural_polarization.molecules import Molecules
 from neural_polarization.properties import Property
 from neural_polarization.settings import Source, build, with_overrides
@@ -158,7 +158,9 @@ def _evaluate_part(
         batch = prepared.batch(indices, weight.dtype).to(weight.device)
         molecules = batch.molecules
         with torch.no_grad():
-            predictions, displacement = model.with_displacement(molecules)
+            predictions, displacement = model.with_displacement(molecules, stress=batch.has_stress)
+            if STRESS in names and not batch.has_stress:
+                predictions[STRESS] = torch.full_like(batch.labels[STRESS], float("nan"))
         if model.knowledge is not None:
             outside += model.knowledge.outside(molecules, predictions).values()
         numbers.append(molecules.atomic_numbers.cpu().numpy())
@@ -170,11 +172,12 @@ def _evaluate_part(
             columns = torch.stack(
                 [v.detach().double().flatten() for v in (predictions[name], batch.labels[name], baseline)]
             )
-            if not bool(columns[0].isfinite().all()):
+            known = columns[:, ~columns[1].isnan()]
+            if not bool((columns if name != STRESS else known)[0].isfinite().all()):  # a molecule has no stress
                 raise ValueError(
                     f"{prepared.name}: the model predicts {name} that are not finite; its training diverged"
                 )
-            pairs[name].append((columns[:, ~columns[1].isnan()] / factor(properties[name].unit)).cpu().numpy())
+            pairs[name].append((known / factor(properties[name].unit)).cpu().numpy())
     parities = {name: Parity(*np.concatenate(of, 1)) for name, of in pairs.items()}
     moved = (np.concatenate(numbers), np.concatenate(lengths))
     return _Part(in_units(sums.errors(), properties), parities, moved, outside)

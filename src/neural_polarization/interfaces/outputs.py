@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from neural_polarization.files import write_text
 from neural_polarization.interfaces.prediction import DISPLACEMENT, Prediction, internal_unit
+from neural_polarization.models import STRESS
+from neural_polarization.properties import DEFINITIONS, VOIGT
 from neural_polarization.text import table as text_table
 from neural_polarization.units import factor
 
 AXES = "xyz"
+
+STRESS_UNIT = DEFINITIONS[STRESS].unit
 
 OUTSIDE = "outside_training"
 """Name of how a structure lies outside of what the model was trained on, in every output."""
@@ -81,6 +85,9 @@ def _rows(predictions: Sequence[Prediction], units: Mapping[str, str]) -> list[d
                 row[f"{name}{label} [{unit}]"] = float(number_)
         if prediction.forces is not None:
             row["largest force [eV/Angstrom]"] = float(np.linalg.norm(prediction.forces, axis=-1).max())
+        if prediction.stress is not None:
+            for places, number_ in zip(VOIGT, prediction.stress, strict=True):
+                row[f"{STRESS}_{_axes(places)} [{STRESS_UNIT}]"] = float(number_)
         row["largest displacement [Angstrom]"] = float(np.linalg.norm(prediction.displacement, axis=-1).max())
         if prediction.outside:
             row[OUTSIDE] = " ".join(prediction.outside)
@@ -113,10 +120,18 @@ def _as_json(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str
         }
         if prediction.forces is not None:
             entry["forces"] = prediction.forces.tolist()
+        if prediction.stress is not None:
+            entry[STRESS] = prediction.stress.tolist()
         if prediction.outside:
             entry[OUTSIDE] = list(prediction.outside)
         values.append(entry)
-    return json.dumps({"units": {"length": "Angstrom", "forces": "eV/Angstrom"}, "structures": values}, indent=1) + "\n"
+    return (
+        json.dumps(
+            {"units": {"length": "Angstrom", "forces": "eV/Angstrom", STRESS: STRESS_UNIT}, "structures": values},
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 def _as_extxyz(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str:
@@ -140,6 +155,8 @@ def _frame(prediction: Prediction, units: Mapping[str, str]) -> Any:
         frame.arrays.pop(name, None)
     # ASE's own names are in ASE's units, which are the internal ones; every other property says its unit.
     standard: dict[str, Any] = {} if prediction.forces is None else {"forces": prediction.forces}
+    if prediction.stress is not None:
+        standard[STRESS] = prediction.stress
     for name, value in prediction.properties.items():
         if name in ("energy", "dipole"):
             standard[name] = value if value.shape else float(value)

@@ -1,4 +1,4 @@
-"""Predictions for structures: every property that a model has, forces, and where the electron clouds are."""
+"""Predictions for structures: every property that a model has, forces, stress, and where the electron clouds are."""
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neural_polarization.charges import total_charge
 from neural_polarization.knowledge import Departure, Outside, Watch
-from neural_polarization.models import FORCES, Predictor
+from neural_polarization.models import FORCES, STRESS, Predictor
 from neural_polarization.molecules import Molecules
 from neural_polarization.structures import check_structure
 from neural_polarization.structures.smiles import embedded_molecule, molecule_atoms
@@ -31,6 +31,8 @@ class Prediction:
         displacement: of the electron clouds from their nuclei, (atoms, 3), Angstrom.
         forces: (atoms, 3), eV/Angstrom, if the model has them.
         outside: how the structure lies outside of what the model was trained on; empty where it does not.
+        stress: xx, yy, zz, yz, xz, xy as in ASE, eV/Angstrom^3, if the model has forces and the structure repeats in a
+            cell with a volume.
     """
 
     atoms: ase.Atoms
@@ -38,6 +40,7 @@ class Prediction:
     displacement: NDArray[np.float64]
     forces: NDArray[np.float64] | None
     outside: tuple[Departure, ...] = ()
+    stress: NDArray[np.float64] | None = None
 
 
 def predict(
@@ -93,7 +96,10 @@ def _predict(
 ) -> tuple[list[Prediction], list[Outside]]:
     molecules = Molecules.from_ase(frames, model.cutoff, like.dtype).to(like.device)
     with torch.no_grad():
-        values, displacement = model.with_displacement(molecules, properties=properties)
+        values, displacement = model.with_displacement(
+            molecules, properties=properties, stress=molecules.volume is not None
+        )
+    volumes = None if STRESS not in values else molecules.volume
     outside = model.knowledge.outside(molecules, values) if model.knowledge is not None else {}
     offsets = np.cumsum([0] + [len(frame) for frame in frames])
     predictions: list[Prediction] = []
@@ -101,10 +107,11 @@ def _predict(
         of_atoms = slice(int(offsets[k]), int(offsets[k + 1]))
         prediction = Prediction(
             atoms=frame,
-            properties={name: _array(value[k]) for name, value in values.items() if name != FORCES},
+            properties={name: _array(value[k]) for name, value in values.items() if name not in (FORCES, STRESS)},
             displacement=_array(displacement[of_atoms]),
             forces=_array(values[FORCES][of_atoms]) if FORCES in values else None,
             outside=outside[k].departures if k in outside else (),
+            stress=_array(values[STRESS][k]) if volumes is not None and bool(volumes[k] > 0.0) else None,
         )
         _check_finite(prediction)
         predictions.append(prediction)
@@ -115,6 +122,8 @@ def _check_finite(prediction: Prediction) -> None:
     arrays = {**prediction.properties, DISPLACEMENT: prediction.displacement}
     if prediction.forces is not None:
         arrays[FORCES] = prediction.forces
+    if prediction.stress is not None:
+        arrays[STRESS] = prediction.stress
     for name, values in arrays.items():
         if not np.isfinite(values).all():
             raise ValueError(
