@@ -20,6 +20,7 @@ from neural_polarization.data.splits import Split
 from neural_polarization.evaluation.outcome import Evaluation, Parity
 from neural_polarization.evaluation.plots import write_plots
 from neural_polarization.evaluation.reports import PARTS
+from neural_polarization.field_derivatives import BORN_CHARGES, born_charges
 from neural_polarization.files import write_json
 from neural_polarization.knowledge import Outside, Watch
 from neural_polarization.layers import sum_by_index
@@ -61,7 +62,8 @@ def evaluate(
     """
     model, stored = load_model(checkpoint, trust)
     dataset = open_evaluation_data(stored, data or {})
-    names = [name for name in predicted_names(model) if name in dataset.properties]
+    predicted = (*predicted_names(model), *([BORN_CHARGES] if model.sees_field else []))
+    names = [name for name in predicted if name in dataset.properties]
     if not names:
         raise ValueError(
             f"{dataset.name}: has labels of {', '.join(dataset.properties)}, but the model predicts "
@@ -161,6 +163,8 @@ def _evaluate_part(
             predictions, displacement = model.with_displacement(molecules, stress=batch.has_stress)
             if STRESS in names and not batch.has_stress:
                 predictions[STRESS] = torch.full_like(batch.labels[STRESS], float("nan"))
+        if BORN_CHARGES in names:
+            predictions[BORN_CHARGES] = born_charges(model, molecules)
         if model.knowledge is not None:
             outside += model.knowledge.outside(molecules, predictions).values()
         numbers.append(molecules.atomic_numbers.cpu().numpy())
