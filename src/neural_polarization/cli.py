@@ -8,7 +8,6 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("config", metavar="FILE.yaml", help="the experiment; see configs/ for examples")
     train.add_argument("--overwrite", action="store_true", help="delete a run that is in the same directory")
     train.add_argument("--quiet", action="store_true", help="show no progress")
+    train.add_argument("--strict", action="store_true", help="refuse what is warned of before the training")
     train.set_defaults(run=_train)
 
     compare = commands.add_parser(
@@ -230,10 +230,10 @@ def _train(known: argparse.Namespace, rest: list[str]) -> int:
     if "variants" in tree and "model" not in tree:
         raise ValueError(f"{known.config}: is a comparison of several trainings, which `npol compare` takes")
     overrides = read_overrides(rest)
-    source = replace(source, overridden=frozenset(overrides))
+    source = source.replacing(overrides, "command line, --")
     config = build(ExperimentConfig, with_overrides(tree, overrides), source)
     _find_networks(known.config, [config])
-    result = fit(config, overwrite=known.overwrite, quiet=known.quiet)
+    result = fit(config, overwrite=known.overwrite, quiet=known.quiet, strict=known.strict)
     if result:
         from neural_polarization.evaluation.reports import errors_table
 
@@ -299,6 +299,7 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.interfaces.outputs import check_output, table, write_predictions
     from neural_polarization.interfaces.prediction import check_elements, predict, undefined_moments
     from neural_polarization.knowledge import OutsideTrainingWarning, Watch
+    from neural_polarization.text import counted
 
     # Files after an option are not recognized as such by argparse; they are in `rest`.
     checkpoint, files = checkpoint_and_files(known, rest)
@@ -318,7 +319,7 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     units = stored.units
     if known.output:
         write_predictions(predictions, units, known.output, known.overwrite)
-        sys.stdout.write(f"written: {known.output} ({len(predictions)} structures)\n")
+        sys.stdout.write(f"written: {known.output} ({counted(len(predictions), 'structure')})\n")
     else:
         sys.stdout.write(table(predictions, units) + "\n")
     return 0

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.electronic import ElectronicInput
 from neural_polarization.heads import FieldNames
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
-from neural_polarization.predictor import FORCES
+from neural_polarization.predictor import FORCES, STRESS
 from neural_polarization.response import Response
 
 
@@ -44,8 +45,8 @@ class HeadConfig:
         kind: Kind of head: "extensive" sums over atoms, "intensive" averages; others are "dipole", "dipole_flow",
             "dipole_magnitude", "polarizability", "polarizability_bonds" and "spatial_extent". Dipoles of kind
             "dipole_flow" and polarizabilities of kind "polarizability_bonds" add up for molecules far apart.
-        forces: Whether the property is an energy whose negative gradient is predicted as "forces". Data without forces
-            can train such a model too, on energies alone.
+        forces: Whether the property is an energy whose negative gradient is predicted as "forces", and whose derivative
+            by the strain of a cell as "stress". Data without forces can train such a model too, on energies alone.
     """
 
     kind: str
@@ -64,6 +65,7 @@ class ModelConfig:
         density: How the electron density is predicted; none if left out.
         response: How the model responds to an electric field: "none", "quadratic", "push" or "push_dual" (see
             docs/response.md). A response needs an energy with forces, a dipole and a polarizability among the heads.
+        electronic: What the network is told of a molecule's electrons: "none", "charge", "spin" or "charge_and_spin".
 
     Raises:
         ValueError: for a name that no head can have, or a response without the heads that it needs.
@@ -75,6 +77,7 @@ class ModelConfig:
     polarization: PolarizationConfig = field(default_factory=PolarizationConfig)
     response: Response = Response.NONE
     density: DensityConfig | None = None
+    electronic: ElectronicInput = ElectronicInput.NONE
 
     def __post_init__(self) -> None:
         check_head_names(self.heads)
@@ -120,6 +123,11 @@ def check_head_names(names: Iterable[str]) -> None:
             raise ValueError(
                 "heads: 'forces' have no head of their own; they are minus the gradient of an energy: set forces to "
                 "true on the energy's head"
+            )
+        if name == STRESS:
+            raise ValueError(
+                "heads: a stress has no head of its own; it is a derivative of an energy: set forces to true on the "
+                "energy's head, and name the labels under data.properties.stress"
             )
         if name in of_modules:
             raise ValueError(

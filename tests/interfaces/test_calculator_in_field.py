@@ -63,7 +63,7 @@ def test_another_field_is_another_calculation() -> None:
     assert atoms.get_potential_energy() == free
 
 
-@pytest.mark.filterwarnings("ignore:1 of 1 structures have a charge")  # only the field pulls at the ion
+@pytest.mark.filterwarnings("ignore:structures with a charge")  # only the field pulls at the ion
 def test_energy_is_conserved_in_a_field() -> None:
     """Of molecule, ion and field together."""
     for charge in (0, 1):

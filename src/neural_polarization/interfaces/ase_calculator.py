@@ -1,4 +1,4 @@
-"""An ASE calculator: energies, forces and dipoles for optimization, dynamics and vibrations."""
+"""An ASE calculator: energies, forces, stresses and dipoles for optimization, dynamics and vibrations."""
 
 import copy
 from collections.abc import Collection, Sequence
@@ -25,11 +25,11 @@ BORN_EFFECTIVE_CHARGES = "born_effective_charges"
 class NeuralPolarizationCalculator(Calculator):
     """A model behind ASE's interface.
 
-    Results are in ASE's units: eV, eV/Angstrom, e*Angstrom. Beside ASE's own properties `results` has
-    `displacement`, (atoms, 3), Angstrom: where the electron clouds are relative to their nuclei. Molecules and fully
-    periodic systems are understood; there is no stress, and no dipole of what is periodic. The total charge is
-    `atoms.info["charge"]`, e, or the sum of the initial charges (`charges.total_charge`); only dipoles, and energies in
-    a field, depend on it.
+    Results are in ASE's units: eV, eV/Angstrom, eV/Angstrom^3, e*Angstrom. Beside ASE's own properties `results` has
+    `displacement`, (atoms, 3), Angstrom: where the electron clouds are relative to their nuclei. Molecules, crystals,
+    slabs and wires are understood. What repeats has no dipole. It has a stress if its cell has a volume, which is that
+    with the vacuum for a slab, as everywhere in ASE. The total charge is `atoms.info["charge"]`, e, or the sum of the
+    initial charges (`charges.total_charge`); only dipoles, and energies in a field, depend on it.
 
     A model with a response gives energies, forces and dipoles in a uniform electric field:
     `atoms.info["external_field"]` or, where that is not set, the calculator's own. The energy is that of molecule and
@@ -102,7 +102,7 @@ class NeuralPolarizationCalculator(Calculator):
             )
         self.implemented_properties = [
             *(["energy", "free_energy"] if self.energy in known else []),
-            *(["forces"] if self.energy in with_forces else []),
+            *(["forces", "stress"] if self.energy in with_forces else []),
             *(["dipole"] if self.dipole else []),
             *(["polarizability"] if self.polarizability else []),
             *([BORN_EFFECTIVE_CHARGES] if self.model.sees_field else []),
@@ -138,6 +138,8 @@ class NeuralPolarizationCalculator(Calculator):
             results["energy"] = results["free_energy"] = float(prediction.properties[self.energy])
         if "forces" in self.implemented_properties:
             results["forces"] = prediction.forces
+        if prediction.stress is not None:  # a molecule has none
+            results["stress"] = prediction.stress
         if self.dipole is not None and self.dipole in prediction.properties:  # in a crystal it is not
             results["dipole"] = prediction.properties[self.dipole]
         if self.polarizability is not None and self.polarizability in prediction.properties:

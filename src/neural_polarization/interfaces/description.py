@@ -8,6 +8,7 @@ from neural_polarization.checkpoints import load_model
 from neural_polarization.evaluation.reports import PARTS, errors_table
 from neural_polarization.knowledge import formula_of
 from neural_polarization.settings import plain
+from neural_polarization.text import counted
 
 
 def info(checkpoint: str | Path, trust: Collection[str] = ()) -> dict[str, Any]:
@@ -48,6 +49,8 @@ def describe(values: Mapping[str, Any]) -> str:
     for name, head in model["heads"].items():
         unit = f", errors in {properties[name]['unit']}" if name in properties else ""
         lines.append(f"  predicts     {name}: {head['kind']}{', with forces' if head['forces'] else ''}{unit}")
+    if model["electronic"] != "none":
+        lines.append(f"  sees         {model['electronic'].replace('_', ' ')} of a molecule")
     density = model.get("density")
     if density is not None:
         lines.append(f"  predicts     electron density: {density['size']} basis, centres {density['centres']}")
@@ -75,7 +78,7 @@ def _learned_from(knowledge: Mapping[str, Any] | None) -> Iterator[tuple[str, st
         yield "learned from", "not known (written by release 0.1.0, or never trained): nothing warns outside of it"
         return
     atoms = ", ".join(f"{symbol} {count:,}" for symbol, count in knowledge["elements"].items())
-    yield "learned from", f"{knowledge['structures']:,} structures, atoms {atoms}"
+    yield "learned from", f"{counted(knowledge['structures'], 'structure')}, atoms {atoms}"
     missing = [symbol for symbol, count in knowledge["elements"].items() if not count]
     if missing:
         yield "refuses", f"{', '.join(missing)}: named, but in no training structure"
@@ -93,15 +96,21 @@ def _learned_from(knowledge: Mapping[str, Any] | None) -> Iterator[tuple[str, st
             )
         )
         yield "references", f"{name}: {values}, internal unit; right for {known}"
+    if knowledge["stress"]:
+        yield "stress", f"learned, root mean square {knowledge['stress']:.4g} eV/Angstrom^3"
     for name, (low, high) in knowledge["ranges"].items():
         yield "range", f"{name} {low:.6g} to {high:.6g}, internal unit"
+    for name, (low, high) in knowledge["per_atom"].items():
+        yield "per atom", f"{name} {low:.6g} to {high:.6g} about the references, internal unit"
     if knowledge["distances"]:
         low, high = knowledge["distances"]
         yield "distances", f"nearest neighbours {low:.3f} to {high:.3f} Angstrom"
     if knowledge["largest_molecule"]:
-        yield "largest", f"{knowledge['largest_molecule']} atoms"
+        yield "largest", counted(knowledge["largest_molecule"], "atom")
     if knowledge["charges"]:
         yield "charges", ", ".join(f"{charge:+g}" if charge else "0" for charge in knowledge["charges"])
+    if knowledge["spins"]:
+        yield "unpaired", f"electrons of a molecule: {', '.join(f'{spin:g}' for spin in knowledge['spins'])}"
     if knowledge["periodic"]:
         yield "kinds", " and ".join("periodic systems" if is_so else "molecules" for is_so in knowledge["periodic"])
     if knowledge["dipole_origin"]:

@@ -1,4 +1,4 @@
-"""Predictions for structures: every property that a model has, forces, and where the electron clouds are."""
+"""Predictions for structures: every property that a model has, forces, stress, and where the electron clouds are."""
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from neural_polarization.charges import total_charge
 from neural_polarization.field_derivatives import BORN_CHARGES, born_charges, responding
 from neural_polarization.knowledge import Departure, Outside, Watch
-from neural_polarization.models import FORCES, Predictor
+from neural_polarization.models import FORCES, STRESS, Predictor
 from neural_polarization.molecules import Molecules
 from neural_polarization.structures import check_structure
 from neural_polarization.structures.smiles import embedded_molecule, molecule_atoms
@@ -32,6 +32,8 @@ class Prediction:
         displacement: of the electron clouds from their nuclei, (atoms, 3), Angstrom.
         forces: (atoms, 3), eV/Angstrom, if the model has them.
         outside: how the structure lies outside of what the model was trained on; empty where it does not.
+        stress: xx, yy, zz, yz, xz, xy as in ASE, eV/Angstrom^3, if the model has forces and the structure repeats in a
+            cell with a volume.
         born_charges: (atoms, 3, 3), e, where they were asked for: (atom, direction moved, component of the dipole).
     """
 
@@ -40,6 +42,7 @@ class Prediction:
     displacement: NDArray[np.float64]
     forces: NDArray[np.float64] | None
     outside: tuple[Departure, ...] = ()
+    stress: NDArray[np.float64] | None = None
     born_charges: NDArray[np.float64] | None = None
 
 
@@ -104,19 +107,23 @@ def _predict(
 ) -> tuple[list[Prediction], list[Outside]]:
     molecules = Molecules.from_ase(frames, model.cutoff, like.dtype).to(like.device)
     with torch.no_grad():
-        values, displacement = model.with_displacement(molecules, properties=properties)
+        values, displacement = model.with_displacement(
+            molecules, properties=properties, stress=molecules.volume is not None
+        )
     charges = born_charges(responding(model), molecules) if with_born_charges else None
-    outside = model.knowledge.outside(molecules) if model.knowledge is not None else {}
+    volumes = None if STRESS not in values else molecules.volume
+    outside = model.knowledge.outside(molecules, values) if model.knowledge is not None else {}
     offsets = np.cumsum([0] + [len(frame) for frame in frames])
     predictions: list[Prediction] = []
     for k, frame in enumerate(frames):
         of_atoms = slice(int(offsets[k]), int(offsets[k + 1]))
         prediction = Prediction(
             atoms=frame,
-            properties={name: _array(value[k]) for name, value in values.items() if name != FORCES},
+            properties={name: _array(value[k]) for name, value in values.items() if name not in (FORCES, STRESS)},
             displacement=_array(displacement[of_atoms]),
             forces=_array(values[FORCES][of_atoms]) if FORCES in values else None,
             outside=outside[k].departures if k in outside else (),
+            stress=_array(values[STRESS][k]) if volumes is not None and bool(volumes[k] > 0.0) else None,
             born_charges=None if charges is None else _array(charges[of_atoms]),
         )
         _check_finite(prediction)
@@ -128,6 +135,8 @@ def _check_finite(prediction: Prediction) -> None:
     arrays = {**prediction.properties, DISPLACEMENT: prediction.displacement}
     if prediction.forces is not None:
         arrays[FORCES] = prediction.forces
+    if prediction.stress is not None:
+        arrays[STRESS] = prediction.stress
     if prediction.born_charges is not None:
         arrays[BORN_CHARGES] = prediction.born_charges
     for name, values in arrays.items():
@@ -205,8 +214,8 @@ def unseen_charges(model: Predictor, structures: Sequence[ase.Atoms]) -> str | N
     if not charged or not blind:
         return None
     return (
-        f"{charged} of {len(structures)} structures have a charge, on which {', '.join(blind)} of this model "
-        f"{'does' if len(blind) == 1 else 'do'} not depend: a molecule and its ion get the same values"
+        f"structures with a charge: {charged} of {len(structures)}; {', '.join(blind)} of this model "
+        f"{'does' if len(blind) == 1 else 'do'} not depend on it: a molecule and its ion get the same values"
     )
 
 
@@ -217,8 +226,8 @@ def undefined_moments(model: Predictor, structures: Sequence[ase.Atoms]) -> str 
     if not periodic or not undefined:
         return None
     return (
-        f"{periodic} of {len(structures)} structures are periodic, where {', '.join(undefined)} "
-        f"{'is' if len(undefined) == 1 else 'are'} not defined: left out for them"
+        f"periodic structures: {periodic} of {len(structures)}; {', '.join(undefined)} "
+        f"{'is' if len(undefined) == 1 else 'are'} not defined for them: left out"
     )
 
 

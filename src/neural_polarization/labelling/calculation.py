@@ -21,7 +21,6 @@ from .properties.density import density_on_points, pack_matrix
 from .properties.moments import moments
 from .properties.orbitals import centroids, frontier
 from .properties.response import polarizability
-from .two_grids import solve_on_two_grids
 
 
 class NotConvergedError(RuntimeError):
@@ -191,6 +190,8 @@ def converge(molecule: Any, request: Request, identity: tuple[Any, ...] = (), wa
         scf = gpu.to_gpu(scf)
         scf.kernel()
     else:
+        from .two_grids import solve_on_two_grids  # which needs PySCF; labels are packed without it
+
         guess = warm.guess(identity, scf.get_ovlp()) if warm is not None else None
         solve_on_two_grids(scf, build_grid(scf.mol, TINY), guess)
     if not scf.converged:
