@@ -53,7 +53,7 @@ def test_they_depend_on_no_image_and_on_no_choice_of_the_cell(response: Response
     reference = model(batch_of(crystal), properties=["energy", "dipole", "polarizability"])
     charges = born_charges(model, batch_of(crystal))
     elsewhere = crystal.copy()
-    elsewhere.positions[3] += 2.0 * crystal.cell[0] - crystal.cell[2]
+    elsewhere.positions[3] += np.array([2.0 * 4.2, 0.0, -4.2])
     torch.testing.assert_close(born_charges(model, batch_of(elsewhere)), charges)
     torch.testing.assert_close(model(batch_of(elsewhere), properties=["dipole"])["dipole"], reference["dipole"])
     doubled = model(batch_of(crystal * (2, 1, 1)), properties=["energy", "dipole", "polarizability"])
@@ -102,7 +102,7 @@ def test_the_calculator_knows_crystals_in_a_field() -> None:
     charges = crystal.calc.get_property("born_effective_charges", crystal)
     crystal.info["external_field"] = [0.0, 0.0, 1e-3]
     np.testing.assert_allclose(crystal.get_forces() - free, 1e-3 * charges[:, :, 2], atol=1e-5)
-    assert "dipole" not in crystal.calc.results
+    assert isinstance(crystal.calc, NeuralPolarizationCalculator) and "dipole" not in crystal.calc.results
 
 
 @pytest.mark.parametrize("response", EVERY)

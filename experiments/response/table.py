@@ -12,7 +12,6 @@ not repeated.
 
 import argparse
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -153,25 +152,24 @@ def train(labels: Path, runs: Path, views: list[str], variants: list[str], seeds
         for view in views:
             for variant in variants:
                 output = runs / f"{variant}_{view}_{seed}"
-                if (output / "test.json").exists() or (view == "plain" and variant.startswith("push")):
+                if (output / "result.json").exists() or (view == "plain" and variant.startswith("push")):
                     continue
                 data = runs / f"{variant}.npz"
                 part, split = training_data(dataset, variant)
                 write_packed(part, data, split)
-                result = fit(experiment(data, output, variant, view, seed, epochs), overwrite=True, quiet=True)
-                found = errors(load_model(output)[0], dataset)
-                found["seconds"] = float(result["cost"]["training_seconds"]) if "cost" in result else float("nan")
-                (output / "test.json").write_text(json.dumps(found, indent=2))
-                print(output.name, {name: round(value, 3) for name, value in found.items()}, flush=True)
+                fit(experiment(data, output, variant, view, seed, epochs), overwrite=True, quiet=True)
+                print(output.name, flush=True)
 
 
-def show(runs: Path) -> str:
+def show(labels: Path, runs: Path) -> str:
     """The table: mean over seeds, and half of the range."""
+    dataset = read_packed(labels)
     by_row: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for file in sorted(runs.glob("*/test.json")):
+    for file in sorted(runs.glob("*/result.json")):
         name, _ = file.parent.name.rsplit("_", 1)
         variant = max((one for one in VARIANTS if name.startswith(f"{one}_")), key=len)
-        by_row.setdefault((name.removeprefix(f"{variant}_"), variant), []).append(json.loads(file.read_text()))
+        row = (name.removeprefix(f"{variant}_"), variant)
+        by_row.setdefault(row, []).append(errors(load_model(file.parent)[0], dataset))
     columns = [
         *("energy", "forces", "dipole", "polarizability", "born_charges"),
         *(f"{name} in a field" for name in ("energy", "forces", "dipole")),
@@ -198,7 +196,7 @@ def main() -> None:
     if known.what == "train":
         known.runs.mkdir(parents=True, exist_ok=True)
         train(known.labels, known.runs, known.views, known.variants, known.seeds, known.epochs)
-    print(show(known.runs))
+    print(show(known.labels, known.runs))
 
 
 if __name__ == "__main__":
