@@ -99,7 +99,7 @@ def test_the_calculator_knows_crystals_in_a_field() -> None:
     calculator = NeuralPolarizationCalculator(make_model(Response.PUSH_DUAL), double=True)
     crystal.calc = calculator
     free = crystal.get_forces()
-    charges = calculator.get_property("born_effective_charges", crystal)
+    charges = np.asarray(calculator.get_property("born_effective_charges", crystal))
     crystal.info["external_field"] = [0.0, 0.0, 1e-3]
     np.testing.assert_allclose(crystal.get_forces() - free, 1e-3 * charges[:, :, 2], atol=1e-5)
     assert "dipole" not in calculator.results
