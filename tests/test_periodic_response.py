@@ -106,6 +106,22 @@ def test_the_calculator_knows_crystals_in_a_field() -> None:
 
 
 @pytest.mark.parametrize("response", EVERY)
+def test_the_stress_in_a_field_is_a_difference(response: Response) -> None:
+    """Of the energy of cell and field, by a strain along one axis, at a fixed field."""
+    energies: list[float] = []
+    stresses: list[float] = []
+    crystal = rocksalt()
+    crystal.info["external_field"] = [0.1, 0.0, 0.2]
+    for strain in (0.0, 1e-5, -1e-5):
+        strained = crystal.copy()
+        strained.set_cell(np.diag([1.0 + strain, 1.0, 1.0]) * 4.2, scale_atoms=True)
+        strained.calc = NeuralPolarizationCalculator(make_model(response), double=True)
+        energies.append(strained.get_potential_energy())
+        stresses.append(float(strained.get_stress()[0]))
+    assert stresses[0] == pytest.approx((energies[1] - energies[2]) / 2e-5 / crystal.get_volume(), rel=1e-5)
+
+
+@pytest.mark.parametrize("response", EVERY)
 def test_what_is_not_defined_is_refused(response: Response) -> None:
     charged = rocksalt()
     charged.info["charge"] = 1
