@@ -11,7 +11,7 @@ from test_vibrations import make_model
 
 from neural_polarization.checkpoints import save_model
 from neural_polarization.cli import main
-from neural_polarization.interfaces.spectra.dynamics import DynamicsConfig, run_dynamics
+from neural_polarization.interfaces.spectra.dynamics import DynamicsConfig, check_conserved, run_dynamics
 from neural_polarization.interfaces.spectra.outputs import broadened
 from neural_polarization.interfaces.spectra.time_series import SPEED_OF_LIGHT, curve_of_dynamics
 from neural_polarization.interfaces.spectra.vibrations import INFRARED, vibrations
@@ -41,6 +41,7 @@ def test_dynamics_of_a_diatomic_molecule_gives_its_harmonic_spectrum() -> None:
     config = DynamicsConfig(picoseconds=2.0, temperature=100.0, equilibration=0.0, seed=1)
     course = run_dynamics(springs, diatomic(), config)
     assert np.abs(course.energies - course.energies[0]).max() < 0.02 * course.energies[0]
+    check_conserved(course, 2)
     curve = curve_of_dynamics(
         course.dipoles, course.polarizabilities, course.interval, course.temperature, resolution=30.0
     )
@@ -51,6 +52,15 @@ def test_dynamics_of_a_diatomic_molecule_gives_its_harmonic_spectrum() -> None:
     for values, expected in ((curve.infrared, harmonic.infrared), (curve.raman, harmonic.raman)):
         assert values[near].sum() * curve.wavenumbers[1] == pytest.approx(float(expected[0]), rel=0.05)
         assert values[near].max() == values.max()
+
+
+def test_long_steps_are_refused() -> None:
+    """A third of a period is no step: the total energy follows the kinetic one."""
+    config = DynamicsConfig(picoseconds=0.2, temperature=300.0, timestep=6.0, equilibration=0.0, every=1)
+    with pytest.raises(ValueError, match=r"the total energy of the dynamics moved by .*shorter --timestep"):
+        check_conserved(run_dynamics(springs, diatomic(), config), 2)
+    with pytest.raises(ValueError, match="expected timestep above zero"):
+        DynamicsConfig(timestep=0.0)
 
 
 def test_lorentzians_keep_intensities() -> None:

@@ -14,6 +14,8 @@ from jaxtyping import Float
 from neural_polarization.interfaces.spectra.surface import Surface, Values
 from neural_polarization.interfaces.spectra.vibrations import internal_displacements
 
+_DRIFT = 0.05  # of the kinetic energy, in the total energy: more is an unstable dynamics
+
 
 @dataclass(frozen=True)
 class DynamicsConfig:
@@ -119,6 +121,25 @@ def run_dynamics(
         dipoles=_series([values.dipole for values in found]),
         polarizabilities=_series([values.polarizability for values in found]),
     )
+
+
+def check_conserved(course: Course, atoms: int) -> None:
+    """Makes sure that the total energy of a dynamics was conserved.
+
+    Args:
+        course: The dynamics.
+        atoms: Number of its atoms.
+
+    Raises:
+        ValueError: if it moved by more than 5 % of the kinetic energy.
+    """
+    kinetic = 1.5 * atoms * course.temperature * units.kB
+    drift = float(np.abs(course.energies - course.energies[0]).max())
+    if not drift < _DRIFT * kinetic:
+        raise ValueError(
+            f"spectrum: the total energy of the dynamics moved by {drift:.3g} eV, more than {100 * _DRIFT:g} % of the "
+            f"kinetic energy ({kinetic:.3g} eV); take a shorter --timestep, or a better model"
+        )
 
 
 def _stop_turning(atoms: ase.Atoms) -> None:

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ase
-import numpy as np
-from ase import units
 from ase.optimize import BFGS
 
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
-from neural_polarization.interfaces.spectra.dynamics import DynamicsConfig, run_dynamics
+from neural_polarization.interfaces.spectra.dynamics import DynamicsConfig, check_conserved, run_dynamics
 from neural_polarization.interfaces.spectra.mode_names import mode_names
 from neural_polarization.interfaces.spectra.outputs import (
     broadened,
@@ -29,7 +27,6 @@ CONVERGED = 1e-3
 """eV/Angstrom: the largest force of a minimum."""
 
 _RELAXATION_STEPS = 500
-_DRIFT = 0.05  # of the kinetic energy, in the total energy: more is an unstable dynamics
 
 
 def write_spectrum(
@@ -76,7 +73,7 @@ def write_spectrum(
     else:
         forces = surface_of(model, Names(names.energy, None, None))
         course = run_dynamics(surface, atoms, dynamics, report, forces)
-        _check_energy(course.energies, course.temperature, len(atoms))
+        check_conserved(course, len(atoms))
         curve = curve_of_dynamics(course.dipoles, course.polarizabilities, course.interval, course.temperature, width)
         title = (
             f"{atoms.get_chemical_formula()}, {dynamics.picoseconds:g} ps at {course.temperature:.0f} K, harmonic "
@@ -118,13 +115,3 @@ def as_table(found: Vibrations, names: list[str]) -> str:
             cells += [f"{found.raman[mode]:.2f}", f"{found.depolarization[mode]:.3f}"]
         lines.append([*cells, name])
     return table(lines)
-
-
-def _check_energy(energies: np.ndarray, temperature: float, atoms: int) -> None:
-    kinetic = 1.5 * atoms * temperature * units.kB
-    drift = float(np.abs(energies - energies[0]).max())
-    if not drift < _DRIFT * kinetic:
-        raise ValueError(
-            f"spectrum: the total energy of the dynamics moved by {drift:.3g} eV, more than {100 * _DRIFT:g} % of the "
-            f"kinetic energy ({kinetic:.3g} eV); take a shorter --timestep, or a better model"
-        )
