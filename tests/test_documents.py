@@ -94,6 +94,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_pages_show_the_code_as_it_is() -> None:
+    filled = runpy.run_path(str(ROOT / "docs" / "fill_code.py"))["filled"]
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert text == filled(text), f"{name_of(page)}: run `python docs/fill_code.py`"
+
+
 WITH_PYTHON = [page for page in PAGES if blocks(page, "python") and page.parent.name != "data"]
 
 
