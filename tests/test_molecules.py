@@ -12,7 +12,8 @@ from ase.neighborlist import neighbor_list
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neural_polarization.molecules import CLASH, MANY_ATOMS, Molecules
+from neural_polarization.geometry import MANY_ATOMS
+from neural_polarization.molecules import CLASH, Molecules
 
 WATER = torch.tensor([8, 1, 1])
 WATER_POSITIONS = torch.tensor([[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]])

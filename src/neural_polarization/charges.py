@@ -1,4 +1,4 @@
-"""Total charge and unpaired electrons of a structure: one rule for files, databases, predictions and dynamics.
+"""Total charge, unpaired electrons and field of a structure: one rule for files, databases, predictions and dynamics.
 
 The names of `properties.STATES` are looked for in `atoms.info`; where none stands there, ASE's initial charges and
 magnetic moments of the atoms, which its calculators add up too, decide.
@@ -228,3 +228,22 @@ def _whole(name: str, value: Any, where: str, slack: float) -> int:
 
 def _names(state: str) -> str:
     return " or ".join(STATES[state])
+
+
+def frame_field(frame: ase.Atoms, where: str) -> np.ndarray:
+    """Field of a structure, `info["external_field"]`, V/Angstrom; zero where there is none.
+
+    Raises:
+        ValueError: for anything but three finite numbers.
+    """
+    value = frame.info.get("external_field", (0.0, 0.0, 0.0))
+    try:
+        field = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        field = np.empty(0)
+    if field.shape != (3,) or not np.isfinite(field).all():
+        raise ValueError(
+            f"{where}: external_field is {value!r}; expected three finite numbers, the field along x, y and z in "
+            "V/Angstrom"
+        )
+    return field

@@ -17,6 +17,7 @@ from torch import Tensor
 
 import neural_polarization
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.electronic import ElectronicInput
 from neural_polarization.errors import UNREADABLE, TrustError, reason
 from neural_polarization.files import replacing
 from neural_polarization.heads.density import DensityConfig
@@ -320,4 +321,5 @@ def model_config(values: Mapping[str, Any]) -> ModelConfig:
         polarization=PolarizationConfig(**polarization),
         density=None if values.get("density") is None else DensityConfig(**values["density"]),
         response=Response(values.get("response", Response.NONE)),  # checkpoints of 0.1 know of none
+        electronic=ElectronicInput(values.get("electronic", ElectronicInput.NONE)),
     )

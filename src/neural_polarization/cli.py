@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import neural_polarization
 from neural_polarization.interfaces import commands as interfaces
+from neural_polarization.interfaces.spectra import commands as spectra
 from neural_polarization.labelling import commands as labelling
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ def parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="everything, for programs")
     info.set_defaults(run=_info)
     interfaces.add_parsers(commands)
+    spectra.add_parser(commands)
     view = commands.add_parser(
         "view", help="a page for the browser: molecules, moving points and electrons", allow_abbrev=False
     )

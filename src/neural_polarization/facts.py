@@ -7,6 +7,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int
 
+from neural_polarization.electronic import total_charges, unpaired_electrons
 from neural_polarization.molecules import Molecules
 
 
@@ -18,6 +19,7 @@ class Facts:
     Attributes:
         counts: atoms by atomic number.
         charges: total charges, e.
+        spins: numbers of unpaired electrons, the lowest that is possible where it is not known.
         periodic: whether a neighbour lies in another cell; a molecule in a box beyond the cutoff counts as isolated.
         nearest: shortest and longest distance of an atom from its nearest neighbour, Angstrom; infinite and zero for
             single atoms.
@@ -25,6 +27,7 @@ class Facts:
 
     counts: Int[np.ndarray, "molecules numbers"]
     charges: Float[np.ndarray, " molecules"]
+    spins: Float[np.ndarray, " molecules"]
     periodic: Bool[np.ndarray, " molecules"]
     nearest: Float[np.ndarray, "molecules 2"]
 
@@ -57,9 +60,9 @@ class Facts:
         nearest = np.stack([np.full(count, np.inf), np.zeros(count)], 1)
         np.minimum.at(nearest[:, 0], owner, of_atoms)
         np.maximum.at(nearest[:, 1], owner, np.where(np.isfinite(of_atoms), of_atoms, 0.0))
-        charge = molecules.charge
-        charges = np.zeros(count) if charge is None else np.round(charge.detach().cpu().double().numpy(), 6)
-        return cls(counts, charges, periodic, nearest)
+        charges = np.round(total_charges(molecules).detach().cpu().double().numpy(), 6)
+        spins = unpaired_electrons(molecules).detach().cpu().double().numpy()
+        return cls(counts, charges, spins, periodic, nearest)
 
 
 def by_symbol(row: Int[np.ndarray, " numbers"]) -> dict[str, int]:

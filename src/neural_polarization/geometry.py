@@ -14,7 +14,6 @@ from torch import Tensor
 NORM_EPSILON = 1e-5
 """Length (Angstrom) below which `safe_norm` turns smooth; at 1 Angstrom it changes the norm by 5e-11."""
 
-
 FEATURE_EPSILON = 1e-4
 """Norm below which norms of vector features, whose size is about one, turn smooth in networks whose original has such
 norms (PaiNN's square root of 1e-8)."""
@@ -22,6 +21,9 @@ norms (PaiNN's square root of 1e-8)."""
 FIELD_EPSILON = 0.01
 """The same where second derivatives by a field are taken: a kink that is far narrower than what a field changes would
 decide them at symmetric geometries."""
+
+MANY_ATOMS = 300
+"""Number of atoms from which on neighbours are found by cell lists instead of all pairs."""
 
 
 @dataclass(frozen=True)
@@ -150,3 +152,39 @@ def periodic_neighbours(
     edge_index = torch.stack([torch.as_tensor(x.astype("int64"))[order] for x in (senders, receivers)])
     shifts = torch.as_tensor(images.astype("float64"))[order] @ torch.as_tensor(box)
     return edge_index.to(positions.device), shifts.to(positions)
+
+
+def neighbours(
+    positions: Float[Tensor, "atoms 3"], cell: Float[Tensor, "3 3"] | None, cutoff: float
+) -> tuple[Int[Tensor, "2 edges"], Float[Tensor, "edges 3"]]:
+    """Neighbour list of one structure: from all pairs for a small molecule, from cell lists otherwise.
+
+    Args:
+        positions: Positions of the nuclei, Angstrom.
+        cell: Lattice vectors in rows, Angstrom, of a structure that is periodic along all three; None for a molecule.
+        cutoff: Cutoff distance, Angstrom.
+
+    Returns:
+        The senders and the receivers, ordered by receiver, and the translation (Angstrom) that is added to each sender.
+    """
+    if cell is not None or len(positions) >= MANY_ATOMS:
+        box = torch.eye(3, dtype=positions.dtype, device=positions.device) if cell is None else cell
+        return periodic_neighbours(positions, box, cell is not None, cutoff)
+    owner = torch.zeros(len(positions), dtype=torch.long, device=positions.device)
+    edge_index = all_pairs(positions, owner, cutoff)
+    return edge_index, positions.new_zeros(edge_index.shape[1], 3)
+
+
+def centred(
+    positions: Float[Tensor, "atoms 3"], molecule_index: Int[Tensor, " atoms"], num_molecules: int
+) -> Float[Tensor, "atoms 3"]:
+    """Positions about the mean position of each molecule: small numbers, which single precision holds well.
+
+    Args:
+        positions: Angstrom, in double precision.
+        molecule_index: Molecule of each atom.
+        num_molecules: Number of molecules.
+    """
+    totals = positions.new_zeros(num_molecules, 3).index_add(0, molecule_index, positions.detach())
+    counts = torch.bincount(molecule_index, minlength=num_molecules).clamp(min=1)
+    return positions - (totals / counts.unsqueeze(-1))[molecule_index]

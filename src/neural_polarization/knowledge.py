@@ -37,6 +37,7 @@ class Departure(StrEnum):
 
     COMPOSITION = "composition"
     CHARGE = "charge"
+    SPIN = "spin"
     PERIODICITY = "periodicity"
     SIZE = "size"
     DISTANCE = "distance"
@@ -100,6 +101,7 @@ class TrainingKnowledge:
         periodic: whether structures were periodic (True), molecules (False), or both.
         dipole_origin: the point that dipole labels of ions refer to; empty without dipoles.
         content_hash: SHA-256 of structures and labels of the whole data set.
+        spins: numbers of unpaired electrons that occurred; the lowest possible where a structure does not tell.
         per_atom: smallest and largest training label per atom, less the reference values, of each property that is a
             sum over atoms, internal unit.
     """
@@ -114,6 +116,7 @@ class TrainingKnowledge:
     periodic: tuple[bool, ...] | None = None
     dipole_origin: str = ""
     content_hash: str = ""
+    spins: tuple[float, ...] | None = None
     per_atom: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
 
     @property
@@ -134,6 +137,8 @@ class TrainingKnowledge:
             strange[rows, kinds.index(Departure.COMPOSITION)] = bool(self.uncovered(counts))
         if self.charges is not None:
             strange[:, kinds.index(Departure.CHARGE)] = ~np.isin(facts.charges, self.charges)
+        if self.spins is not None:
+            strange[:, kinds.index(Departure.SPIN)] = ~np.isin(facts.spins, self.spins)
         if self.periodic is not None:
             strange[:, kinds.index(Departure.PERIODICITY)] = ~np.isin(facts.periodic, self.periodic)
         if self.largest_molecule is not None:
@@ -148,6 +153,7 @@ class TrainingKnowledge:
                 by_symbol(facts.counts[k]),
                 float(facts.charges[k]),
                 tuple(kind for kind, is_so in zip(kinds, strange[k], strict=True) if is_so),
+                float(facts.spins[k]),
             )
             for k in np.flatnonzero(strange.any(1)).tolist()
         }
@@ -193,11 +199,13 @@ class Outside:
         counts: atoms by element.
         charge: total charge, e.
         departures: in which ways it lies outside.
+        spin: number of unpaired electrons.
     """
 
     counts: Mapping[str, int]
     charge: float
     departures: tuple[Departure, ...]
+    spin: float
 
     @property
     def formula(self) -> str:
@@ -211,6 +219,8 @@ class Outside:
                 return self.formula
             case Departure.CHARGE:
                 return f"{self.charge:+g}" if self.charge else "0"
+            case Departure.SPIN:
+                return f"{self.spin:g}"
             case Departure.SIZE:
                 return str(sum(self.counts.values()))
             case Departure.PERIODICITY | Departure.DISTANCE | Departure.GAP | Departure.PREDICTION:
@@ -343,6 +353,10 @@ def _clause(knowledge: TrainingKnowledge, kind: Departure, molecules: Sequence[O
             new = ", ".join(one.subject(kind) for one in molecules)
             same = f", and {', '.join(blind)} of a molecule and its ion get the same value" if blind else ""
             return f"charge {new} ({formulas}): the training had {seen} only{same}"
+        case Departure.SPIN:
+            seen = ", ".join(f"{spin:g}" for spin in knowledge.spins or ())
+            new = ", ".join(one.subject(kind) for one in molecules)
+            return f"{new} unpaired electrons ({formulas}): the training had {seen} only"
         case Departure.PERIODICITY:
             periodic = True in (knowledge.periodic or ())
             had, asked = ("periodic systems", "a molecule") if periodic else ("molecules", "a periodic system")

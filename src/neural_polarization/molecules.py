@@ -14,13 +14,10 @@ from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural_polarization.charges import total_charge, unpaired_electrons
+from neural_polarization.charges import frame_field, total_charge, unpaired_electrons
 from neural_polarization.errors import DataError
-from neural_polarization.geometry import all_pairs, periodic_neighbours
+from neural_polarization.geometry import MANY_ATOMS, all_pairs, centred, neighbours
 from neural_polarization.plausibility import CLOSEST, check_positions, close_pair, crowded, periodic_cell
-
-MANY_ATOMS = 300
-"""Number of atoms from which on neighbours are found by cell lists instead of all pairs."""
 
 CLASH = 1e-3
 """Distance (Angstrom) below which two nuclei count as being at one place, which is an error in the input."""
@@ -95,6 +92,7 @@ class Molecules:
         sizes: Sequence[int] | None = None,
         charge: Float[Tensor, " molecules"] | None = None,
         external_field: Float[Tensor, "molecules 3"] | None = None,
+        spin: Float[Tensor, " molecules"] | None = None,
     ) -> "Molecules":
         """Molecules without periodicity from tensors.
 
@@ -105,6 +103,7 @@ class Molecules:
             sizes: Number of atoms of each molecule, in order. By default all atoms are one molecule.
             charge: Total charge of each molecule, e.
             external_field: Uniform electric field at each molecule, V/Angstrom.
+            spin: Number of unpaired electrons of each molecule; NaN where it is not known.
 
         Raises:
             ValueError: for an empty molecule, a position that is not finite, an atomic number outside 1..118,
@@ -137,6 +136,7 @@ class Molecules:
             num_molecules=len(counts),
             charge=charge,
             external_field=external_field,
+            spin=spin,
         )
 
     @classmethod
@@ -279,61 +279,6 @@ def element_table(elements: Sequence[str]) -> Int[Tensor, " numbers"]:
             raise ValueError(f"elements: {symbol!r} is listed twice; leave one out")
         table[atomic_number_of[symbol]] = place
     return table
-
-
-def centred(
-    positions: Float[Tensor, "atoms 3"], molecule_index: Int[Tensor, " atoms"], num_molecules: int
-) -> Float[Tensor, "atoms 3"]:
-    """Positions about the mean position of each molecule: small numbers, which single precision holds well.
-
-    Args:
-        positions: Angstrom, in double precision.
-        molecule_index: Molecule of each atom.
-        num_molecules: Number of molecules.
-    """
-    totals = positions.new_zeros(num_molecules, 3).index_add(0, molecule_index, positions.detach())
-    counts = torch.bincount(molecule_index, minlength=num_molecules).clamp(min=1)
-    return positions - (totals / counts.unsqueeze(-1))[molecule_index]
-
-
-def neighbours(
-    positions: Float[Tensor, "atoms 3"], cell: Float[Tensor, "3 3"] | None, cutoff: float
-) -> tuple[Int[Tensor, "2 edges"], Float[Tensor, "edges 3"]]:
-    """Neighbour list of one structure: from all pairs for a small molecule, from cell lists otherwise.
-
-    Args:
-        positions: Positions of the nuclei, Angstrom.
-        cell: Lattice vectors in rows, Angstrom, of a structure that is periodic along all three; None for a molecule.
-        cutoff: Cutoff distance, Angstrom.
-
-    Returns:
-        The senders and the receivers, ordered by receiver, and the translation (Angstrom) that is added to each sender.
-    """
-    if cell is not None or len(positions) >= MANY_ATOMS:
-        box = torch.eye(3, dtype=positions.dtype, device=positions.device) if cell is None else cell
-        return periodic_neighbours(positions, box, cell is not None, cutoff)
-    owner = torch.zeros(len(positions), dtype=torch.long, device=positions.device)
-    edge_index = all_pairs(positions, owner, cutoff)
-    return edge_index, positions.new_zeros(edge_index.shape[1], 3)
-
-
-def frame_field(frame: ase.Atoms, where: str) -> np.ndarray:
-    """Field of a structure, `info["external_field"]`, V/Angstrom; zero where there is none.
-
-    Raises:
-        ValueError: for anything but three finite numbers.
-    """
-    value = frame.info.get("external_field", (0.0, 0.0, 0.0))
-    try:
-        field = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        field = np.empty(0)
-    if field.shape != (3,) or not np.isfinite(field).all():
-        raise ValueError(
-            f"{where}: external_field is {value!r}; expected three finite numbers, the field along x, y and z in "
-            "V/Angstrom"
-        )
-    return field
 
 
 def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:

@@ -13,7 +13,7 @@ References:
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic
 
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from neural_polarization.backbones.protocol import Backbone, Features, PointFeatures
+from neural_polarization.electronic import ElectronicInput, make_state
 from neural_polarization.geometry import Edges, bound
 from neural_polarization.messages import CONNECTIONS, VIEWS, Lengths, Messages
 from neural_polarization.molecules import Molecules, element_table
@@ -81,6 +82,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         lengths: What of the edges follows the moving points, a `Lengths` or its value. A backbone that sees only
             lengths (SchNet, CGCNN) needs "moving". With "nuclear" its edges do not change, and displacements act only
             through the coupling of the two points of an atom.
+        electronic: What the network is told of charge and spin, an `ElectronicInput` or its value.
 
     Raises:
         ValueError: if the backbone's embedding has too few species, an element is unknown, `limit` is not positive,
@@ -106,6 +108,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         limit: float = 0.5,
         move: type[Move] | None = None,
         lengths: Lengths | str = Lengths.MOVING,
+        electronic: ElectronicInput | str = ElectronicInput.NONE,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -124,13 +127,13 @@ class NeuralPolarization(nn.Module, Generic[Features]):
             raise ValueError(f"limit must be a positive length in Angstrom, not {limit}")
         self.moves = nn.ModuleList()
         self.couples = nn.ModuleList()
-        if self.messages is Messages.PLAIN:
-            return
-        move = move or default_move(backbone.vector_channels)
-        sizes = backbone.scalar_channels, backbone.vector_channels
-        self.view = VIEWS[self.messages]()
-        self.moves.extend(move(*sizes) for _ in backbone.layers)
-        self.couples.extend(self.view.couple(*sizes, limit) for _ in backbone.layers)
+        if self.messages is not Messages.PLAIN:
+            move = move or default_move(backbone.vector_channels)
+            sizes = backbone.scalar_channels, backbone.vector_channels
+            self.view = VIEWS[self.messages]()
+            self.moves.extend(move(*sizes) for _ in backbone.layers)
+            self.couples.extend(self.view.couple(*sizes, limit) for _ in backbone.layers)
+        self.state = make_state(ElectronicInput(electronic), backbone.scalar_channels)
 
     _species_of: Tensor
 
@@ -170,10 +173,10 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         connect = CONNECTIONS[self.lengths](molecules, self.backbone.cutoff)
         displacement = torch.zeros_like(molecules.positions) if start is None else start
         if self.messages is Messages.PLAIN:
-            return self._plain(species, connect.nuclear, displacement)
-        fixed = moving = self.backbone.embed(species)
+            return self._plain(self._embed(species, molecules), connect.nuclear, displacement)
+        fixed = moving = self._embed(species, molecules)
         if self.messages.two_points:
-            moving = self.backbone.embed(species + len(self.elements))
+            moving = self._embed(species + len(self.elements), molecules)
         trajectory = [displacement]
         for layer, move, couple in zip(self.backbone.layers, moves or self.moves, self.couples, strict=True):
             edges = connect(displacement)
@@ -183,9 +186,16 @@ class NeuralPolarization(nn.Module, Generic[Features]):
             trajectory.append(displacement)
         return self._polarized(fixed, moving, trajectory, connect.nuclear)
 
-    def _plain(self, species: Int[Tensor, " atoms"], edges: Edges, displacement: Float[Tensor, "atoms 3"]) -> Polarized:
-        """The backbone as it is, with displacements of zero."""
+    def _embed(self, species: Int[Tensor, " points"], molecules: Molecules) -> Features:
+        """Features before the first layer, with charge and spin in them where the network is told of these."""
         features = self.backbone.embed(species)
+        if self.state is None:
+            return features
+        points = self.backbone.split(features)
+        return self.backbone.join(features, replace(points, scalars=self.state(points.scalars, molecules)))
+
+    def _plain(self, features: Features, edges: Edges, displacement: Float[Tensor, "atoms 3"]) -> Polarized:
+        """The backbone as it is, with displacements of zero."""
         trajectory = [displacement]
         for layer in self.backbone.layers:
             features = layer(features, edges)

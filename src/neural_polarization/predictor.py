@@ -26,6 +26,7 @@ class PredictedProperty:
         periodic: Whether the property of a periodic system is defined.
         sees_charge: Whether the property depends on the total charge of a molecule.
         dipole: Whether the property is a dipole moment, e*Angstrom.
+        sees_spin: Whether the property depends on the number of unpaired electrons of a molecule.
     """
 
     shape: tuple[int, ...] = ()
@@ -33,6 +34,7 @@ class PredictedProperty:
     periodic: bool = True
     sees_charge: bool = False
     dipole: bool = False
+    sees_spin: bool = False
 
 
 class Predictor(nn.Module, ABC):

@@ -62,6 +62,17 @@ def test_charge_and_composition_count() -> None:
     assert not same(pair(one, one, np.array([6, 1, 1, 8, 8, 1])))
 
 
+def test_spin_counts_and_is_the_lowest_where_it_is_not_known() -> None:
+    """CH2 as a singlet and a triplet in one geometry is two structures."""
+    one, carbene = np.random.default_rng(0).uniform(-2, 2, (3, 3)), np.array([6, 1, 1])
+    unknown = np.nan
+    for spins, alike in (((0, 2), False), ((2, 2), True), ((unknown, 0), True), ((unknown, 2), False)):
+        both = FlatMolecules.checked(
+            "test", np.array([3, 3]), np.tile(carbene, 2), np.concatenate([one, one]), spins=np.array(spins, float)
+        )
+        assert same(both) is alike
+
+
 def test_a_stretched_cell_is_another_structure() -> None:
     one = np.random.default_rng(0).uniform(-2, 2, (6, 3))
     cells = 8.0 * np.stack([np.eye(3), np.eye(3)])

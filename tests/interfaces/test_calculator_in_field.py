@@ -13,10 +13,11 @@ from ase.md.verlet import VelocityVerlet
 from ase.vibrations import Infrared
 
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.field_derivatives import born_charges
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.molecules import Molecules
-from neural_polarization.response import Response, born_charges
+from neural_polarization.response import Response
 
 FIELD = [0.0, 0.1, 0.3]
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from neural_polarization.checkpoints import load_model
+from neural_polarization.data.batching import Batch
 from neural_polarization.data.density_points import read_density_points
 from neural_polarization.data.packed import read_packed
+from neural_polarization.evaluation.matching import parameters, step_seconds
 from neural_polarization.models import Model
 from neural_polarization.settings import Source, build
 from neural_polarization.training.config import ExperimentConfig
@@ -152,3 +154,23 @@ def test_configurations_that_cannot_be(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         prepare(experiment(files, tmp_path / "run", **changes))
+
+
+def test_costs_of_a_comparison_include_the_density(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`npol compare` counts the head of the density, and times steps that look at points of densities."""
+    config = experiment(files, tmp_path)
+    task = prepare(config)
+    elements, waters = task.model.elements, task.dataset.subset(task.split.train)
+    assert parameters(config, elements) == sum(weight.numel() for weight in task.model.parameters())
+    seen: list[int] = []
+    look = DensityErrors.__call__
+
+    def counted(self: DensityErrors, model: Model, batch: Batch, *rest: Any) -> Any:
+        seen.append(batch.molecules.num_molecules)
+        return look(self, model, batch, *rest)
+
+    monkeypatch.setattr(DensityErrors, "__call__", counted)
+    step_seconds({"riding": config}, waters, elements, task.densities["train"], rounds=2)
+    assert len(seen) == 3 and all(number > 0 for number in seen)

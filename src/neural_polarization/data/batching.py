@@ -13,8 +13,8 @@ from torch import Tensor
 from neural_polarization.data.cache import WORTH_KEEPING, Array, Arrays, cached
 from neural_polarization.data.flat import FlatMolecules, ragged_rows, starts_of
 from neural_polarization.errors import DataError
-from neural_polarization.geometry import all_pairs
-from neural_polarization.molecules import MANY_ATOMS, Molecules, centred, neighbours
+from neural_polarization.geometry import MANY_ATOMS, all_pairs, centred, neighbours
+from neural_polarization.molecules import Molecules
 from neural_polarization.plausibility import CLOSEST, check_positions, crowded
 from neural_polarization.properties import Property
 

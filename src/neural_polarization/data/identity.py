@@ -54,8 +54,8 @@ class _Invariants:
 def identities(molecules: FlatMolecules, cache_directory: Path | None = None) -> Int[np.ndarray, " molecules"]:
     """A number for each structure, the same for structures that are the same.
 
-    Same means: as many atoms of each element, the same total charge, and equal geometries up to translation,
-    rotation, reflection and the order of atoms, within `TOLERANCE`.
+    Same means: as many atoms of each element, the same total charge and unpaired electrons, and equal geometries up to
+    translation, rotation, reflection and the order of atoms, within `TOLERANCE`.
 
     Args:
         molecules: flat arrays.
@@ -67,7 +67,7 @@ def identities(molecules: FlatMolecules, cache_directory: Path | None = None) ->
 
     if molecules.num_pairs < WORTH_KEEPING:
         cache_directory = None
-    file = f"identities-1-{molecules.content_hash[:32]}"
+    file = f"identities-2-{molecules.content_hash[:32]}"
     return cached(cache_directory, file, lambda: {"identity": _identities(molecules)}, valid)["identity"]
 
 
@@ -107,7 +107,7 @@ def _identities(molecules: FlatMolecules) -> Int[np.ndarray, " molecules"]:
 
 
 def _compositions(molecules: FlatMolecules) -> Float[np.ndarray, " molecules"]:
-    """A whole number per kind of molecule: elements, their counts and the charge."""
+    """A whole number per kind of molecule: elements, their counts, charge and spin."""
     owner = np.repeat(np.arange(len(molecules)), molecules.n_atoms)
     present = np.unique(molecules.atomic_numbers)
     counts = np.stack(
@@ -115,4 +115,9 @@ def _compositions(molecules: FlatMolecules) -> Float[np.ndarray, " molecules"]:
     ).astype(np.float64)
     if molecules.charges is not None:
         counts = np.concatenate([counts, molecules.charges[:, None]], axis=1)
+    if molecules.spins is not None:
+        charges = 0.0 if molecules.charges is None else molecules.charges
+        lowest = (np.bincount(owner, molecules.atomic_numbers, len(molecules)) - charges) % 2
+        spins = np.where(np.isnan(molecules.spins), lowest, molecules.spins)
+        counts = np.concatenate([counts, spins[:, None]], axis=1)
     return np.unique(counts, axis=0, return_inverse=True)[1].reshape(-1).astype(np.float64)

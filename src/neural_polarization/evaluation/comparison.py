@@ -182,6 +182,7 @@ def _measured(grid: Grid, former: Mapping[str, dict[str, Any]]) -> Costs:
     experiments = {name: grid.experiment(name, found.get(name, {})) for name in names}
     task = prepare(experiments[grid.config.reference])
     elements, training_set = task.model.config.elements, task.dataset.subset(task.split.train)
+    densities = task.densities.get("train")
     for name, variant in grid.config.variants.items():
         if variant.match is None or name in former:
             continue
@@ -190,9 +191,11 @@ def _measured(grid: Grid, former: Mapping[str, dict[str, Any]]) -> Costs:
             at_least = parameters(other, elements)
             found[name] = {"model.backbone.channels": wider(experiments[name], elements, at_least)}
         else:
-            found[name] = {"model.backbone.num_layers": deeper(experiments[name], other, training_set, elements)}
+            found[name] = {
+                "model.backbone.num_layers": deeper(experiments[name], other, training_set, elements, densities)
+            }
         experiments[name] = grid.experiment(name, found[name])
-    seconds = step_seconds(experiments, training_set, elements)
+    seconds = step_seconds(experiments, training_set, elements, densities)
     if grid.config.minutes is not None:
         for name in names:
             steps = max(1, math.floor(60 * grid.config.minutes / seconds[name]))

@@ -1,7 +1,7 @@
 """`npol evaluate`: errors and parity plots of a checkpoint on the held-out parts of its data, or on other data."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import PARTS as SPLIT_PARTS
 from neural_polarization.data.splits import Split
+from neural_polarization.evaluation.outcome import Evaluation, Parity
 from neural_polarization.evaluation.plots import write_plots
 from neural_polarization.evaluation.reports import PARTS
 from neural_polarization.files import write_json
@@ -33,47 +34,6 @@ from neural_polarization.units import factor
 
 ALL = PARTS[-1]
 """Name of the only part if the data are not those that the model was trained on."""
-
-
-@dataclass(frozen=True)
-class Parity:
-    """Predictions beside labels, flat, without missing ones, in the property's customary unit.
-
-    Attributes:
-        predicted: Predictions.
-        label: Labels.
-        baseline: Predictions of the element references alone; zero for properties without references.
-    """
-
-    predicted: NDArray[np.float64]
-    label: NDArray[np.float64]
-    baseline: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Errors of a model.
-
-    Attributes:
-        units: Customary unit of each property.
-        errors: Errors of each part and property, as in `result.json`.
-        parities: Predictions and labels of each part and property.
-        displacements: Lengths of the displacements by element, over all parts, Angstrom.
-        outside: Number of structures of each part that lie outside of the training data.
-        history: File of the training's epochs, if it is beside the checkpoint.
-    """
-
-    units: Mapping[str, str]
-    errors: Mapping[str, Mapping[str, Mapping[str, float | None]]]
-    parities: Mapping[str, Mapping[str, Parity]]
-    displacements: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, NDArray[np.float64]])
-    outside: Mapping[str, int] = field(default_factory=dict[str, int])
-    history: Path | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """Units, errors and numbers of structures outside of the training as plain values."""
-        outside = {"outside_training": dict(self.outside)} if any(self.outside.values()) else {}
-        return {"units": dict(self.units), **{part: dict(errors) for part, errors in self.errors.items()}, **outside}
 
 
 def evaluate(
@@ -113,7 +73,7 @@ def evaluate(
         prepared = dataset.subset(indices).prepare(model.cutoff)
         parts[part] = _evaluate_part(model, prepared, dataset.properties, names, batch_size)
     if model.knowledge is not None:
-        blind = [name for name in model.config.heads if not model.head(name).sees_charge]
+        blind = [name for name, kind in model.predictions.items() if not kind.sees_charge]
         (watch or Watch()).tell(model.knowledge, [one for part in parts.values() for one in part.outside], blind)
     history = stored.path.parent / "metrics.csv"
     return Evaluation(

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.models import Model, ModelConfig
+from neural_polarization.data.density_points import DensityPoints
+from neural_polarization.models import Model
 from neural_polarization.training.batches import BatchOrder
 from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.densities import DensityErrors
 from neural_polarization.training.module import Learner
 
 TOLERANCE = 0.03
@@ -28,7 +30,11 @@ def parameters(config: ExperimentConfig, elements: tuple[str, ...]) -> int:
 
 
 def step_seconds(
-    configs: Mapping[str, ExperimentConfig], training_set: Dataset, elements: tuple[str, ...], rounds: int = 7
+    configs: Mapping[str, ExperimentConfig],
+    training_set: Dataset,
+    elements: tuple[str, ...],
+    densities: DensityPoints | None = None,
+    rounds: int = 7,
 ) -> dict[str, float]:
     """Time of one training step of each experiment in seconds, measured in turns on the same machine.
 
@@ -40,12 +46,13 @@ def step_seconds(
         configs: Experiments by name.
         training_set: Molecules of the training set.
         elements: Chemical symbols of the models' elements.
+        densities: Reference densities of the training set, for models that predict densities.
         rounds: Number of steps of each experiment that count; one step before them does not.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        steps = {name: _Step(config, training_set, elements) for name, config in configs.items()}
+        steps = {name: _Step(config, training_set, elements, densities) for name, config in configs.items()}
         times: dict[str, list[float]] = {name: [] for name in steps}
         for number in range(rounds + 1):
             for name, step in steps.items():
@@ -90,7 +97,13 @@ def wider(config: ExperimentConfig, elements: tuple[str, ...], at_least: int) ->
     return widths[bisect.bisect_left(widths, True, key=enough)]
 
 
-def deeper(config: ExperimentConfig, like: ExperimentConfig, training_set: Dataset, elements: tuple[str, ...]) -> int:
+def deeper(
+    config: ExperimentConfig,
+    like: ExperimentConfig,
+    training_set: Dataset,
+    elements: tuple[str, ...],
+    densities: DensityPoints | None = None,
+) -> int:
     """The smallest number of layers whose steps take as long as those of another experiment.
 
     Two depths give a first guess; it and its neighbours are then measured in turns with the other experiment, so that
@@ -101,7 +114,7 @@ def deeper(config: ExperimentConfig, like: ExperimentConfig, training_set: Datas
     def measured(depths: Iterable[int], rounds: int) -> dict[int, float]:
         """Times of these depths in units of the other experiment's."""
         experiments = {"like": like, **{str(depth): _with_size(config, num_layers=depth) for depth in depths}}
-        times = step_seconds(experiments, training_set, elements, rounds)
+        times = step_seconds(experiments, training_set, elements, densities, rounds)
         return {int(name): seconds / times["like"] for name, seconds in times.items() if name != "like"}
 
     wanted = 1 - TOLERANCE
@@ -125,7 +138,13 @@ def deeper(config: ExperimentConfig, like: ExperimentConfig, training_set: Datas
 class _Step:
     """A timed training step outside of the trainer, always without compilation and without mixed precision."""
 
-    def __init__(self, config: ExperimentConfig, training_set: Dataset, elements: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        training_set: Dataset,
+        elements: tuple[str, ...],
+        densities: DensityPoints | None,
+    ) -> None:
         training = config.training
         model = _model(config, elements)
         self._prepared = training_set.prepare(model.cutoff)
@@ -133,7 +152,10 @@ class _Step:
         machine = training.machine
         self._gpu = machine.accelerator == "gpu" or (machine.accelerator == "auto" and torch.cuda.is_available())
         self._dtype = torch.float64 if machine.precision == "64" else torch.float32
-        learner = Learner(model, training, total_steps=1)
+        errors = None
+        if densities is not None and model.density_head is not None:
+            errors = DensityErrors(densities, len(training_set), training.density_points, training.seed)
+        learner = Learner(model, training, total_steps=1, densities=None if errors is None else (errors, errors))
         self._learner = learner.to("cuda" if self._gpu else "cpu", self._dtype).train()
         self._optimizer = self._learner.configure_optimizers()
         self._clip = training.gradient_clip
@@ -158,9 +180,8 @@ class _Step:
 
 
 def _model(config: ExperimentConfig, elements: tuple[str, ...]) -> Model:
-    section = config.model
     torch.manual_seed(config.training.seed)
-    return Model(ModelConfig(section.elements or elements, dict(section.heads), section.backbone, section.polarization))
+    return Model(config.model.config(elements))
 
 
 def _with_size(

@@ -49,6 +49,8 @@ def describe(values: Mapping[str, Any]) -> str:
     for name, head in model["heads"].items():
         unit = f", errors in {properties[name]['unit']}" if name in properties else ""
         lines.append(f"  predicts     {name}: {head['kind']}{', with forces' if head['forces'] else ''}{unit}")
+    if model["electronic"] != "none":
+        lines.append(f"  sees         {model['electronic'].replace('_', ' ')} of a molecule")
     density = model.get("density")
     if density is not None:
         lines.append(f"  predicts     electron density: {density['size']} basis, centres {density['centres']}")
@@ -105,6 +107,8 @@ def _learned_from(knowledge: Mapping[str, Any] | None) -> Iterator[tuple[str, st
         yield "largest", counted(knowledge["largest_molecule"], "atom")
     if knowledge["charges"]:
         yield "charges", ", ".join(f"{charge:+g}" if charge else "0" for charge in knowledge["charges"])
+    if knowledge["spins"]:
+        yield "unpaired", f"electrons of a molecule: {', '.join(f'{spin:g}' for spin in knowledge['spins'])}"
     if knowledge["periodic"]:
         yield "kinds", " and ".join("periodic systems" if is_so else "molecules" for is_so in knowledge["periodic"])
     if knowledge["dipole_origin"]:

@@ -8,13 +8,14 @@ from typing import Any, TypeAlias
 import ase
 import numpy as np
 
-from ..molecules import frame_field
-from ..properties import QUANTITIES
+from ..charges import frame_field
+from ..properties import QUANTITIES, USUAL_QUANTITIES
 from ..structures import check_isolated
 from ..units import BOHR, HARTREE
 from . import gpu
 from .level import Level
 from .mean_field import TINY, Accuracy, build_grid, build_molecule, gradient, mean_field
+from .properties.born_charges import born_charges
 from .properties.charges import hirshfeld_charges, mulliken_charges
 from .properties.density import density_on_points, pack_matrix
 from .properties.moments import moments
@@ -43,7 +44,7 @@ class Request:
 
     level: Level
     accuracy: Accuracy = field(default_factory=Accuracy)
-    quantities: tuple[str, ...] = QUANTITIES
+    quantities: tuple[str, ...] = USUAL_QUANTITIES
     fractions: Mapping[str, float] = field(default_factory=dict)
     field: tuple[float, float, float] = (0.0, 0.0, 0.0)
     gpu: bool = False
@@ -156,6 +157,12 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
     if request.wanted("polarizability", key):
         labels["polarizability"] = polarizability(
             scf, request.accuracy.response_grid, request.accuracy.response_convergence
+        )
+    if request.wanted("born_charges", key):
+        labels["born_charges"] = born_charges(
+            lambda field: mean_field(molecule, request.level, request.accuracy, field),
+            external,
+            np.asarray(scf.make_rdm1()),
         )
     if request.wanted("centroids", key):
         localized = centroids(scf)

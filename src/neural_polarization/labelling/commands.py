@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..properties import QUANTITIES
+from ..properties import QUANTITIES, USUAL_QUANTITIES
 from ..text import counted
 
 
@@ -81,9 +81,10 @@ def _add_label(subparsers: Any) -> None:
         "--quantities",
         nargs="+",
         choices=QUANTITIES,
-        default=list(QUANTITIES),
+        default=list(USUAL_QUANTITIES),
         metavar="NAME",
-        help=f"beside energy, dipole, quadrupole and orbital energies; default: {' '.join(QUANTITIES)}",
+        help=f"beside energy, dipole, quadrupole and orbital energies: some of {' '.join(QUANTITIES)}; default: all "
+        "but born_charges, which take six more calculations of each structure",
     )
     command.add_argument(
         "--fraction",

@@ -9,8 +9,9 @@ from ase.data import chemical_symbols
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.data.sources import DataConfig
+from neural_polarization.electronic import ElectronicInput
 from neural_polarization.heads.density import DensityConfig
-from neural_polarization.models import HeadConfig, PolarizationConfig, check_head_names
+from neural_polarization.model_config import HeadConfig, ModelConfig, PolarizationConfig, check_head_names
 from neural_polarization.response import Response
 from neural_polarization.units import factor
 
@@ -28,6 +29,8 @@ class ModelSection:
         response: How the model responds to an electric field: "none" refuses fields; "quadratic" takes E - F.mu - 1/2
             F.alpha.F; with "push" the field also displaces the moving points; "push_dual" is the same with the energy
             from points without a field. It needs an energy with forces, a dipole and a polarizability.
+        electronic: What the network is told of a molecule's electrons: "none"; "charge", the total charge; "spin", the
+            number of unpaired electrons, where it is not known the lowest that is possible; or "charge_and_spin".
     """
 
     heads: Mapping[str, HeadConfig] = field(default_factory=dict[str, HeadConfig])
@@ -36,11 +39,24 @@ class ModelSection:
     elements: tuple[str, ...] | None = None
     density: DensityConfig | None = None
     response: Response = Response.NONE
+    electronic: ElectronicInput = ElectronicInput.NONE
 
     def __post_init__(self) -> None:
         if not self.heads and self.density is None:
             raise ValueError("heads: a model needs at least one, for instance energy: {kind: extensive}")
         check_head_names(self.heads)
+
+    def config(self, elements: tuple[str, ...]) -> ModelConfig:
+        """What the model is made of, with the elements of the data where no others are given."""
+        return ModelConfig(
+            self.elements or elements,
+            dict(self.heads),
+            self.backbone,
+            self.polarization,
+            self.response,
+            self.density,
+            self.electronic,
+        )
 
 
 @dataclass(frozen=True)

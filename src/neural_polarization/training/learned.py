@@ -44,11 +44,13 @@ def completed(
         training: the part that trains.
     """
     charges: set[float] = set()
+    spins: set[float] = set()
     periodic: set[bool] = set()
     shortest, longest, largest = np.inf, 0.0, 0
     for rows in BatchOrder(len(training), _AT_A_TIME):
         facts = Facts.of(training.batch(rows, torch.float64).molecules)
         charges.update(facts.charges.tolist())
+        spins.update(facts.spins.tolist())
         periodic.update(facts.periodic.tolist())
         shortest, longest = (
             min(shortest, float(facts.nearest[:, 0].min())),
@@ -61,6 +63,7 @@ def completed(
         distances=(shortest, longest) if np.isfinite(shortest) else None,
         largest_molecule=largest,
         charges=tuple(sorted(charges)),
+        spins=tuple(sorted(spins)),
         periodic=tuple(sorted(periodic)),
         dipole_origin=DIPOLE_ORIGIN if has_dipole else "",
         content_hash=fingerprint(dataset),

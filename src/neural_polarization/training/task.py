@@ -14,7 +14,7 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import Split
-from neural_polarization.models import FORCES, Model, ModelConfig, predicted_names
+from neural_polarization.models import FORCES, Model, predicted_names
 from neural_polarization.text import counted
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.densities import DENSITY, PERCENT
@@ -79,31 +79,22 @@ def prepare(config: ExperimentConfig) -> Task:
                 f"data.split: the {name} part is empty; give it at least one molecule, for instance with "
                 f"data.split.{name}: 1"
             )
-    elements = config.model.elements or dataset.subset(np.flatnonzero(~left_out)).elements
+    elements = dataset.subset(np.flatnonzero(~left_out)).elements
     torch.manual_seed(training.seed)
-    section = config.model
-    model = Model(
-        ModelConfig(
-            elements,
-            dict(section.heads),
-            section.backbone,
-            section.polarization,
-            section.response,
-            section.density,
-        )
-    )
+    model = Model(config.model.config(elements))
     _check_fields(model, dataset, training.compile)
     densities = _densities(config, dataset, split)
     _check_shapes(model, dataset)
     model.fit_scales(
         dataset.labels_of(split.train),
-        torch.from_numpy(dataset.composition(elements, split.train)),
+        torch.from_numpy(dataset.composition(model.config.elements, split.train)),
         given_references(training.references, dataset),
         values_of_atoms(model, dataset, isolated),
     )
     trained = tuple(Losses(training.losses, model).settings)
     _check_labels(config, trained, dataset, split)
     _warn_of_charges(model, trained, dataset)
+    _warn_of_spins(model, trained, dataset)
     unlearned = check_elements(model, named=config.model.elements is not None)
     if unlearned:
         warnings.warn(f"{dataset.name}: {unlearned}", stacklevel=2)
@@ -234,11 +225,30 @@ def _warn_of_charges(model: Model, trained: tuple[str, ...], dataset: Dataset) -
     charges = dataset.molecules.charges
     if charges is None or charges.min() == charges.max():
         return
-    blind = [name for name in model.config.heads if name in trained and not model.head(name).sees_charge]
+    blind = [name for name, kind in model.predictions.items() if name in trained and not kind.sees_charge]
     if blind:
         warnings.warn(
             f"{dataset.name}: total charges are from {charges.min():+g} to {charges.max():+g}, but the network and the "
             f"heads of {', '.join(blind)} do not see the charge: states of other charge in one geometry get one value. "
-            "Train each charge by itself, unless the elements of a molecule tell its charge",
+            "Set model.electronic to charge, or train each charge by itself, unless the elements of a molecule tell "
+            "its charge",
+            stacklevel=3,
+        )
+
+
+def _warn_of_spins(model: Model, trained: tuple[str, ...], dataset: Dataset) -> None:
+    """Warns where molecules of the same atoms differ in their unpaired electrons, and the model does not see these."""
+    spins = dataset.molecules.spins
+    blind = [name for name, kind in model.predictions.items() if name in trained and not kind.sees_spin]
+    if spins is None or not blind:
+        return
+    known = np.flatnonzero(np.isfinite(spins))
+    atoms = np.asarray(dataset.composition(dataset.elements, known))
+    states = np.concatenate([atoms, spins[known, None]], 1)
+    if len(np.unique(states, axis=0)) > len(np.unique(atoms, axis=0)):
+        warnings.warn(
+            f"{dataset.name}: molecules of the same atoms have {spins[known].min():g} to {spins[known].max():g} "
+            f"unpaired electrons, which {', '.join(blind)} of this model do not depend on: states of other spin in one "
+            "geometry get one value. Set model.electronic to spin, or train each spin by itself",
             stacklevel=3,
         )
