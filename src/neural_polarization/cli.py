@@ -160,6 +160,7 @@ def parser() -> argparse.ArgumentParser:
         "-o", "--output", metavar="FILE", help=".extxyz, .csv or .json; default: a table on the screen"
     )
     predict.add_argument("--batch-size", type=int, default=64, metavar="N")
+    predict.add_argument("--born-charges", action="store_true", help="also those, of a model with a response to fields")
     predict.add_argument("--strict", action="store_true", help="refuse what lies outside of the model's training")
     predict.set_defaults(run=_predict)
 
@@ -312,7 +313,9 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     if undefined:
         sys.stderr.write(f"npol: warning: {undefined}\n")
     warnings.simplefilter("always", OutsideTrainingWarning)
-    predictions = predict(model, structures, known.batch_size, watch=Watch(known.strict))
+    predictions = predict(
+        model, structures, known.batch_size, watch=Watch(known.strict), with_born_charges=known.born_charges
+    )
     units = stored.units
     if known.output:
         write_predictions(predictions, units, known.output, known.overwrite)

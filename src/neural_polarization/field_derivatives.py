@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neural_polarization.molecules import Molecules
+from neural_polarization.predictor import Predictor
 from neural_polarization.response import slope
 
 
@@ -17,6 +18,24 @@ class EnergyInField(Protocol):
     def energy(self, molecules: Molecules) -> Float[Tensor, " molecules"]:
         """Energy of each molecule in its field, eV, float64; a graph to positions and field."""
         ...
+
+
+BORN_CHARGES = "born_charges"
+"""Name of the Born charges in data sets and in every output."""
+
+
+def responding(model: Predictor) -> EnergyInField:
+    """The model, if its energy has derivatives by a field.
+
+    Raises:
+        ValueError: if it has no response.
+    """
+    if not isinstance(model, EnergyInField) or not model.sees_field:
+        raise ValueError(
+            "born_charges: this model has no response to a field, and its energy no derivatives by one; train one with "
+            "`response: quadratic` or `response: push_dual`"
+        )
+    return model
 
 
 def born_charges(model: EnergyInField, molecules: Molecules) -> Float[Tensor, "atoms 3 3"]:

@@ -104,6 +104,8 @@ class TrainingKnowledge:
         spins: numbers of unpaired electrons that occurred; the lowest possible where a structure does not tell.
         per_atom: smallest and largest training label per atom, less the reference values, of each property that is a
             sum over atoms, internal unit.
+        stress: root mean square of the stresses that trained, eV/Angstrom^3; None for a model that learned none, whose
+            stress is a derivative of what it learned otherwise.
     """
 
     structures: int = 0
@@ -118,6 +120,7 @@ class TrainingKnowledge:
     content_hash: str = ""
     spins: tuple[float, ...] | None = None
     per_atom: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    stress: float | None = None
 
     @property
     def missing_elements(self) -> tuple[str, ...]:

@@ -187,6 +187,9 @@ QUANTITIES: tuple[str, ...] = tuple(
 USUAL_QUANTITIES: tuple[str, ...] = tuple(name for name in QUANTITIES if name != "born_charges")
 """What it computes if it is not told; Born charges cost six more calculations of each structure."""
 
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+"""The components of a stress in ASE's order: xx, yy, zz, yz, xz, xy."""
+
 VIRIALS = ("virial", "virials", "REF_virial", "REF_virials")
 """Names in files of minus the stress times the volume, eV: read as stress."""
 

@@ -20,6 +20,7 @@ from neural_polarization.data.identity import identities
 from neural_polarization.data.splits import Split
 from neural_polarization.errors import DataError, nearest
 from neural_polarization.molecules import element_table
+from neural_polarization.predictor import STRESS
 from neural_polarization.properties import LARGEST_LABEL, Property
 from neural_polarization.text import counted
 
@@ -96,7 +97,18 @@ class Dataset:
                     f"{name}: {key} of {place} is infinite or beyond {LARGEST_LABEL:g}; leave the label out (NaN), or "
                     "correct it"
                 )
+        if STRESS in self.labels:
+            self._check_stress()
         self.reading = reading or self._counted()
+
+    def _check_stress(self) -> None:
+        """A stress needs a volume that it is divided by."""
+        strange = np.isfinite(self.labels[STRESS].reshape(len(self), -1)).any(1) & (self.molecules.volumes == 0.0)
+        if strange.any():
+            raise DataError(
+                f"{self.name}: structure {int(np.argmax(strange))} has a stress, but no periodic cell with a volume; "
+                "give its cell, or NaN in place of the stress"
+            )
 
     def __len__(self) -> int:
         return len(self.molecules)
@@ -251,7 +263,7 @@ class Dataset:
         atoms = ase.Atoms(chosen.atomic_numbers, chosen.positions)
         if chosen.cells is not None and chosen.periodic[0]:
             atoms.set_cell(chosen.cells[0])
-            atoms.set_pbc(True)
+            atoms.set_pbc(True if chosen.pbc is None else chosen.pbc[0])
         if chosen.charges is not None:
             atoms.info["charge"] = int(chosen.charges[0])
         if chosen.spins is not None and np.isfinite(chosen.spins[0]):

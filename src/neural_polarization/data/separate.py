@@ -66,6 +66,7 @@ def joined(datasets: list[Dataset]) -> Dataset:
     molecules = [dataset.molecules for dataset in datasets]
     charges = [np.zeros(len(of)) if of.charges is None else of.charges for of in molecules]
     cells = [np.full((len(of), 3, 3), np.nan) if of.cells is None else of.cells for of in molecules]
+    pbc = [np.repeat(of.periodic[:, None], 3, axis=1) if of.pbc is None else of.pbc for of in molecules]
     spins = [np.full(len(of), np.nan) if of.spins is None else of.spins for of in molecules]
     first_group = np.cumsum([0, *(int(dataset.groups.max()) + 1 for dataset in datasets[:-1])])
     groups = [dataset.groups + int(start) for dataset, start in zip(datasets, first_group, strict=True)]
@@ -77,6 +78,7 @@ def joined(datasets: list[Dataset]) -> Dataset:
             positions=np.concatenate([of.positions for of in molecules]),
             charges=None if all(of.charges is None for of in molecules) else np.concatenate(charges),
             cells=None if all(of.cells is None for of in molecules) else np.concatenate(cells),
+            pbc=None if all(of.pbc is None for of in molecules) else np.concatenate(pbc),
             spins=None if all(of.spins is None for of in molecules) else np.concatenate(spins),
         ),
         properties=first.properties,

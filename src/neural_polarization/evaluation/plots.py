@@ -21,7 +21,11 @@ def write_plots(evaluation: Evaluation, directory: Path) -> list[Path]:
     """Writes parity_NAME.png per property, displacements.png, and learning_curve.png where the training is known."""
     files: list[Path] = []
     for name, unit in evaluation.units.items():
-        of_parts = {part: of_part[name] for part, of_part in evaluation.parities.items() if len(of_part[name].label)}
+        of_parts = {
+            part: of_part[name]
+            for part, of_part in evaluation.parities.items()
+            if name in of_part and len(of_part[name].label)
+        }
         if of_parts:
             errors = {part: evaluation.errors[part][name]["mae"] for part in of_parts}
             files.append(_save(_parity(name, unit, of_parts, errors), directory / f"parity_{name}.png"))

@@ -96,6 +96,8 @@ def _learned_from(knowledge: Mapping[str, Any] | None) -> Iterator[tuple[str, st
             )
         )
         yield "references", f"{name}: {values}, internal unit; right for {known}"
+    if knowledge["stress"]:
+        yield "stress", f"learned, root mean square {knowledge['stress']:.4g} eV/Angstrom^3"
     for name, (low, high) in knowledge["ranges"].items():
         yield "range", f"{name} {low:.6g} to {high:.6g}, internal unit"
     for name, (low, high) in knowledge["per_atom"].items():

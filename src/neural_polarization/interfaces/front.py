@@ -15,7 +15,7 @@ from neural_polarization.data.config import DataConfig
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.interfaces.prediction import DISPLACEMENT
 from neural_polarization.interfaces.prediction import predict as predict_structures
-from neural_polarization.models import FORCES, Model, Predictor
+from neural_polarization.models import FORCES, STRESS, Model, Predictor
 from neural_polarization.settings import ConfigError, Source, build, read_yaml, with_overrides
 from neural_polarization.training import experiment
 from neural_polarization.training.config import ExperimentConfig
@@ -139,6 +139,8 @@ def predict(
 ) -> dict[str, NDArray[np.float64]] | list[dict[str, NDArray[np.float64]]]:
     """Properties of a structure by name, "forces" and the "displacement" of the electron clouds among them.
 
+    Periodic structures with a volume have a "stress" too: xx, yy, zz, yz, xz, xy as in ASE, eV/Angstrom^3.
+
     Args:
         model: a model on any device, or its checkpoint.
         structures: one structure, or several; molecules or periodic systems.
@@ -162,6 +164,7 @@ def predict(
         {
             **of.properties,
             **({} if of.forces is None else {FORCES: of.forces}),
+            **({} if of.stress is None else {STRESS: of.stress}),
             DISPLACEMENT: of.displacement,
         }
         for of in predict_structures(predictor, frames, batch_size)

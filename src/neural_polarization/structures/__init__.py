@@ -144,11 +144,7 @@ def check_structure(atoms: ase.Atoms, where: str) -> None:
         atom = int(np.argmax(unreal))
         raise DataError(f"{where}: atom {atom} is no element (number {numbers[atom]}); expected H, He, Li ...")
     settle_states(atoms, where)
-    # Slabs and wires are left for those who refuse them: labels and networks say different things of them.
-    cell = periodic_cell(atoms, where) if atoms.pbc.all() else None
-    if not np.isfinite(atoms.cell.array).all():
-        raise DataError(f"{where}: its cell is {atoms.cell.array.tolist()}; expected nine finite numbers in Angstrom")
-    check_positions(np.asarray(atoms.positions, np.float64), where, cell)
+    check_positions(np.asarray(atoms.positions, np.float64), where, periodic_cell(atoms, where))
 
 
 def check_isolated(atoms: ase.Atoms, where: str) -> None:

@@ -295,7 +295,7 @@ def errors_of(
     for indices in BatchOrder(len(prepared), batch_size):
         batch = prepared.batch(indices, dtype or weight.dtype).to(weight.device)
         with torch.no_grad():
-            predictions = model(batch.molecules)
+            predictions = model(batch.molecules, stress=batch.has_stress)
         sizes = torch.bincount(batch.molecules.molecule_index, minlength=batch.molecules.num_molecules)
         sums.add(predictions, batch.labels, sizes)
     return sums.errors()

@@ -14,7 +14,7 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import Split
-from neural_polarization.models import FORCES, Model, predicted_names
+from neural_polarization.models import FORCES, STRESS, Model, predicted_names
 from neural_polarization.text import counted
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.densities import DENSITY, PERCENT
@@ -163,6 +163,12 @@ def _check_shapes(model: Model, dataset: Dataset) -> None:
                 f"model.heads.{name}.kind: {head.kind!r} predicts values of shape {model.head(name).shape}, but the "
                 f"labels of {name!r} have shape {kind.shape}; choose another kind"
             )
+    stress = dataset.properties.get(STRESS)
+    if STRESS in predicted_names(model) and stress is not None and (stress.per_atom or stress.shape != (6,)):
+        raise ValueError(
+            f"data.properties.{STRESS}: expected six values per structure (xx, yy, zz, yz, xz, xy), found shape "
+            f"{stress.shape}; give the key that holds the stress or the virial as its `source`"
+        )
     forces = dataset.properties.get(FORCES)
     if FORCES in predicted_names(model) and forces is not None and not (forces.per_atom and forces.shape == (3,)):
         raise ValueError(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from neural_polarization.field_derivatives import EnergyInField, born_charges
+from neural_polarization.field_derivatives import born_charges, responding
 from neural_polarization.interfaces.prediction import predict
 from neural_polarization.knowledge import Watch
 from neural_polarization.models import Predictor
@@ -103,12 +103,13 @@ def surface_of(model: Predictor, names: Names, batch_size: int = 64) -> Surface:
 
 def polar_tensors_of(model: Predictor) -> PolarTensors | None:
     """Born charges of a model with a response, by autograd; None for a model without."""
-    if not model.sees_field or not isinstance(model, EnergyInField):
+    if not model.sees_field:
         return None
+    energy = responding(model)
     weight = next(model.parameters())
 
     def polar_tensors(atoms: ase.Atoms) -> Float[np.ndarray, "atoms 3 3"]:
         molecules = Molecules.from_ase(atoms, model.cutoff, weight.dtype).to(weight.device)
-        return born_charges(model, molecules).to(device="cpu", dtype=torch.float64).numpy()
+        return born_charges(energy, molecules).to(device="cpu", dtype=torch.float64).numpy()
 
     return polar_tensors
