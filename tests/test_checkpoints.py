@@ -215,8 +215,8 @@ def test_a_weight_that_is_no_number(tmp_path: Path) -> None:
         ),
         (("heads",), ["energy"], "heads are list, not a mapping"),
         (("backbone",), None, "do not fit together"),
-        (("backbone", "cutoff"), 10**12, r"model\.safetensors: .* cutoff: expected a positive length of at most 1000"),
-        (("polarization", "limit"), 10**400, r"model\.safetensors: .* limit must be a positive length"),
+        (("backbone", "cutoff"), 1e12, r"model\.safetensors: .*cutoff: expected a positive length of at most 1000"),
+        (("polarization", "limit"), 1e12, r"model\.safetensors: .*limit must be a positive length"),
         (
             ("heads",),
             {"Charge=1": {"kind": "extensive", "forces": False}},
