@@ -45,7 +45,7 @@ def initial_guess(density: Density, molecule: Any, level: int = 1) -> Float[np.n
     from pyscf.dft import gen_grid
 
     _check(density, molecule)
-    grid = gen_grid.Grids(molecule)
+    grid: Any = gen_grid.Grids(molecule)
     grid.level = level
     grid.build()
     fock = np.asarray(molecule.intor_symmetric("int1e_kin") + molecule.intor_symmetric("int1e_nuc"))
