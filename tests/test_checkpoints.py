@@ -78,7 +78,7 @@ def test_no_file(tmp_path: Path) -> None:
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     torch.save({"weights": torch.zeros(3)}, path)
-    with pytest.raises(ValueError, match="not a model, but a file of another kind, .* give the model.safetensors"):
+    with pytest.raises(ValueError, match="not a model, but a file of another kind"):
         load_model(path)
 
 
