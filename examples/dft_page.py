@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pyscf import df, dft, gto, lo
+from pyscf import df, dft, gto
 from pyscf.scf import hf
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
+from neural_polarization.labelling.properties.orbitals import centroids
 from neural_polarization.units import BOHR, DEBYE, HARTREE
 from neural_polarization.view import Grid, Scene, write_page
 
@@ -114,7 +115,7 @@ def orbital_centres(scf: Any, positions: np.ndarray) -> np.ndarray:
 
     A hydrogen has no orbital that is mostly its own: it takes part in that whose centre is nearest to it.
     """
-    centres = boys_centres(scf)
+    centres = centroids(scf).positions
     numbers = scf.mol.atom_charges()
     nearest = np.linalg.norm(centres[:, None] - positions[None], axis=-1)
     owners: list[set[int]] = [set() for _ in centres]
@@ -132,21 +133,6 @@ def orbital_centres(scf: Any, positions: np.ndarray) -> np.ndarray:
             total[owner] += centre / len(orbital)
             weight[owner] += 1 / len(orbital)
     return total / weight[:, None]
-
-
-def boys_centres(scf: Any, starts: int = 6) -> np.ndarray:
-    """Centres of the Foster-Boys orbitals, (orbitals, 3), Angstrom: the best of some random starts."""
-    occupied = scf.mo_coeff[:, scf.mo_occ > 0]
-    found: list[tuple[float, np.ndarray]] = []
-    for seed in range(starts):
-        turn = np.linalg.qr(np.random.default_rng(seed).standard_normal((occupied.shape[1],) * 2))[0]
-        boys = lo.Boys(scf.mol, occupied @ turn)
-        boys.set(verbose=0, init_guess=None, conv_tol=1e-8)
-        orbitals = boys.kernel()
-        moments = scf.mol.intor_symmetric("int1e_r", comp=3)
-        centres = np.einsum("xij,ik,jk->kx", moments, orbitals, orbitals)
-        found.append((-float(np.sum(centres**2)), centres * BOHR))
-    return min(found, key=lambda pair: pair[0])[1]
 
 
 if __name__ == "__main__":

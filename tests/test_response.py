@@ -13,18 +13,12 @@ from torch import Tensor
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.backbones.painn import PaiNNUpdate
 from neural_polarization.checkpoints import load_model, save_model
+from neural_polarization.field_derivatives import born_charges, broken_sum_rule, hyperpolarizability
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
-from neural_polarization.response import (
-    Pushed,
-    Response,
-    born_charges,
-    broken_sum_rule,
-    field_energy,
-    hyperpolarizability,
-)
+from neural_polarization.response import Pushed, Response, field_energy
 from neural_polarization.units import COULOMB
 
 ELEMENTS = ("H", "C", "O")

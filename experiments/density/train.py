@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase.data import chemical_symbols
 from card import write_card
 from sources import Data, read
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -58,7 +59,7 @@ def build(arguments: argparse.Namespace, data: Data) -> Model:
         {name: HEADS[name] for name in arguments.heads},
         BackboneConfig(arguments.backbone, arguments.channels, 3, arguments.cutoff, 20),
         PolarizationConfig(Messages(arguments.messages)),
-        DensityConfig(arguments.centres, arguments.size),
+        density=DensityConfig(arguments.centres, arguments.size),
     )
     model = Model(config)
     train = data.parts["train"]
@@ -118,17 +119,33 @@ def measure(model: Model, data: Data) -> dict[str, Any]:
         points = data.points.of_structures(rows)
         errors = density_errors(model, data.prepared, points)
         groups = data.dataset.groups[points.structures]
+        of_molecules = by_molecule(errors, groups)
         result[part] = {
             "densities": len(points),
             "molecules": len(np.unique(groups)),
-            "density_nmae_percent": 100 * float(np.mean(list(by_molecule(errors, groups).values()))),
+            "density_nmae_percent": 100 * float(np.mean(list(of_molecules.values()))),
             "density_nmae_percent_of_structures": 100 * float(errors.mean()),
             "free_atoms_percent": 100 * float(points.free_atoms.mean()),
+            "of_molecules_percent": {str(group): 100 * error for group, error in of_molecules.items()},
         }
+        if part == "validation":
+            result["distance_of_functions"] = distances(model, data, points.structures)
         if model.config.heads:
             of_part = errors_of(model, data.dataset.subset(rows).prepare(model.cutoff))
             result[part] |= in_units(of_part, data.dataset.properties)
     return result
+
+
+def distances(model: Model, data: Data, rows: np.ndarray[Any, Any]) -> dict[str, float]:
+    """Mean distance of an atom's functions from its nucleus by element, Angstrom."""
+    assert model.density_head is not None
+    centres = model.density_head.centres
+    with torch.no_grad():
+        molecules = data.prepared.batch(rows).molecules
+        places = centres.places(model.represent(molecules).displacement, molecules)
+    lengths = (places - molecules.positions).norm(dim=-1)
+    numbers = molecules.atomic_numbers
+    return {chemical_symbols[z]: float(lengths[numbers == z].mean()) for z in numbers.unique().tolist()}
 
 
 def finish(model: Model, data: Data, arguments: argparse.Namespace, seconds: float, command: str) -> None:
@@ -153,8 +170,8 @@ def finish(model: Model, data: Data, arguments: argparse.Namespace, seconds: flo
     print(json.dumps(result, indent=1))
 
 
-def main() -> None:
-    """Reads the arguments, trains, measures and writes."""
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=["data/small_molecules.npz"])
     parser.add_argument("--densities", nargs="+", default=["data/small_molecules_densities.npz"], help="one of each")
@@ -174,7 +191,12 @@ def main() -> None:
     parser.add_argument("--report", type=int, default=100, help="steps between two lines")
     parser.add_argument("--card", action="store_true", help="write OUTPUT.md with errors by size and element")
     parser.add_argument("-o", "--output", required=True, help="without an ending")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Reads the arguments, trains, measures and writes."""
+    arguments = parser().parse_args()
     torch.set_num_threads(1)
     started = time.perf_counter()
     data = read(arguments.data, arguments.densities, arguments.cutoff)

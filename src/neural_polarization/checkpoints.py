@@ -18,6 +18,7 @@ from torch import Tensor
 import neural_polarization
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.electronic import ElectronicInput
+from neural_polarization.errors import UNREADABLE, TrustError, reason
 from neural_polarization.files import replacing
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.knowledge import TrainingKnowledge
@@ -148,8 +149,10 @@ def load_model(path: str | Path, trust: Collection[str] = ()) -> tuple[Model, Ch
             metadata=dict(header["metadata"]),
             tensors={name.removeprefix(_EXTRA): v for name, v in contents.items() if name.startswith(_EXTRA)},
         )
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"{path}: its header and its weights do not fit together ({error})") from error
+    except TrustError:
+        raise
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: its header and its weights do not fit together ({reason(error)})") from error
     _check_metadata(checkpoint.metadata, f"{path}: its metadata")
     _check_finite(contents, str(path))
     model.knowledge = _knowledge(path, header)
@@ -182,8 +185,8 @@ def read_weights(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     _check_finite(contents, str(path))
     try:
         config = model_config(header["model"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: its header describes no model ({error})") from error
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: its header describes no model ({reason(error)})") from error
     return config, {name.removeprefix(_WEIGHTS): v for name, v in contents.items() if name.startswith(_WEIGHTS)}
 
 

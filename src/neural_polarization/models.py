@@ -191,7 +191,7 @@ class Model(Predictor):
         return {name: values[name] for name in names}, atoms.displacement
 
     def energy(self, molecules: Molecules) -> Float[Tensor, " molecules"]:
-        """Energy of each molecule in its field, eV, float64: what `response.born_charges` differentiates.
+        """Energy of each molecule in its field, eV, float64: what `field_derivatives.born_charges` differentiates.
 
         Raises:
             ValueError: if the model has no response.

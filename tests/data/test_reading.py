@@ -44,7 +44,7 @@ def test_fault_1_4_half_of_the_frames_under_another_name(tmp_path: Path) -> None
     assert data.reading.left_out == {"no label of energy": 10}
     text = str(data.reading)
     assert "20 structures read" in text and "left out: 10 (no label of energy)" in text
-    assert "REF_energy is not used: 9 structures have it and no energy (first: " in text
+    assert "REF_energy is not used: it stands in 9 structures without energy (first: " in text
     assert data.label_counts(np.array([0, 1, 2])) == {"energy": 3}
 
 

@@ -11,13 +11,16 @@ from neural_polarization.checkpoints import load_model
 from neural_polarization.data.batching import Batch
 from neural_polarization.data.density_points import read_density_points
 from neural_polarization.data.packed import read_packed
+from neural_polarization.evaluation.densities import ELECTRONS
+from neural_polarization.evaluation.evaluation import evaluate, write_evaluation
 from neural_polarization.evaluation.matching import parameters, step_seconds
 from neural_polarization.models import Model
 from neural_polarization.settings import Source, build
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.densities import DENSITY, DensityErrors, density_errors
 from neural_polarization.training.experiment import fit
-from neural_polarization.training.task import prepare
+from neural_polarization.training.task import Task, prepare
+from neural_polarization.units import DEBYE
 
 DATA = Path(__file__).parent.parent.parent / "data"
 
@@ -40,6 +43,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
         atomic_numbers=structures["atomic_numbers"][atoms],
         positions=structures["positions"][atoms],
         energy=structures["energy"][rows],
+        dipole=structures["dipole"][rows],
         split=np.array([k % 3 == 0 for k in range(len(rows))], np.int8),
     )
     _write_some(folder / "densities.npz", densities, rows)
@@ -104,6 +108,21 @@ def test_a_density_alone_is_trained(files: tuple[str, str], tmp_path: Path) -> N
     assert 100 * again.mean() == pytest.approx(error, rel=1e-4)
     assert stored.metadata["metrics"]["validation"][DENSITY]["mae"] == pytest.approx(error)
     assert "validation_mae_density [%]" in (tmp_path / "run" / "metrics.csv").read_text(encoding="utf-8")
+    _check_evaluation(tmp_path / "run", error, model, before)
+
+
+def _check_evaluation(run: Path, error: float, model: Model, task: Task) -> None:
+    """`npol evaluate` finds the same error, the exact number of electrons, and the dipole of the density."""
+    evaluation = evaluate(run)
+    found = evaluation.errors["validation"]
+    assert found[DENSITY]["mae"] == pytest.approx(error, rel=1e-4)
+    assert evaluation.units == {DENSITY: "%", "density_dipole": "mD", ELECTRONS: "e"}
+    assert found[ELECTRONS]["mae"] < 1e-6
+    batch = task.parts["validation"].batch(np.arange(len(task.parts["validation"])))
+    with torch.no_grad():
+        difference = model.density(batch.molecules).dipole - batch.labels["dipole"]
+    assert found["density_dipole"]["mae"] == pytest.approx(float(difference.abs().mean()) / (DEBYE / 1000), rel=1e-4)
+    assert next(file.name for file in write_evaluation(evaluation, run)) == "evaluation.json"
 
 
 def test_a_density_beside_an_energy(files: tuple[str, str], tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_isolated_atoms_set_the_references_and_do_not_train(tmp_path: Path) -> N
     assert task.model.knowledge is not None
     assert task.model.knowledge.references["energy"].sources == {"H": ISOLATED, "O": ISOLATED}
     assert task.model.knowledge.references["energy"].rank == 2
-    assert "left out     2 isolated atoms (H, O): they set reference values" in summary(task, config, "cpu")
+    assert "left out     2 isolated atoms (H, O), which set reference values" in summary(task, config, "cpu")
     # One atom has no neighbour, and the network adds the same to every such atom of an element.
     single = predict(task.model, [ase.Atoms("H"), ase.Atoms("O")])
     network = [float(p.properties["energy"]) - ATOMS[s] for p, s in zip(single, "HO", strict=True)]

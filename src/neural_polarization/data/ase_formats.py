@@ -20,6 +20,7 @@ from neural_polarization.plausibility import periodic_cell, volume_of
 from neural_polarization.predictor import STRESS
 from neural_polarization.properties import DEFINITIONS, VIRIALS, VOIGT, Property, label_of, looks_like
 from neural_polarization.structures import iterate_structures
+from neural_polarization.text import counted
 from neural_polarization.units import factor
 
 _PER_ATOM = frozenset({"forces", "charges", "magmoms", "energies"})
@@ -185,7 +186,7 @@ def _notes(records: Sequence[_Record], counts: Mapping[str, LabelCount]) -> list
         without = [r for r in records if r.place(key) is not None and r.place(count.source) is None]
         if without:
             notes.append(
-                f"{key} is not used: {len(without)} structures have it and no {count.source} (first: "
+                f"{key} is not used: it stands in {counted(len(without), 'structure')} without {count.source} (first: "
                 f"{without[0].where}); give both one name, or say data.properties.{quantity}.source: {key}"
             )
     return notes
@@ -268,7 +269,7 @@ def _value(path: Path, k: int, record: _Record, key: str, per_atom: bool) -> Arr
     if per_atom and (value.ndim == 0 or len(value) != len(record.atoms)):
         raise DataError(
             f"{path}: {key} of molecule {k} has shape {value.shape}; expected one value for each of its "
-            f"{len(record.atoms)} atoms"
+            + counted(len(record.atoms), "atom")
         )
     return value.reshape(()) if not per_atom and value.shape == (1,) else value
 

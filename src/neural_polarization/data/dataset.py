@@ -22,6 +22,7 @@ from neural_polarization.errors import DataError, nearest
 from neural_polarization.molecules import element_table
 from neural_polarization.predictor import STRESS
 from neural_polarization.properties import LARGEST_LABEL, Property
+from neural_polarization.text import counted
 
 
 @final
@@ -114,7 +115,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         return (
-            f"Dataset({self.name!r}, {len(self)} molecules of {', '.join(self.elements)}, "
+            f"Dataset({self.name!r}, {counted(len(self), 'molecule')} of {', '.join(self.elements)}, "
             f"labels {', '.join(self.properties) or 'none'})"
         )
 
@@ -292,8 +293,8 @@ def check_leakage(dataset: Dataset, split: Split) -> None:
     for name, part in split.parts.items():
         if len(part) and (part.min() < 0 or part.max() >= len(dataset)):
             raise DataError(
-                f"{dataset.name}: the split's {name} part has index {int(part.max())}, but there are "
-                f"{len(dataset)} structures; the split belongs to another data set"
+                f"{dataset.name}: the split's {name} part has index {int(part.max())} of "
+                f"{counted(len(dataset), 'structure')}; the split belongs to another data set"
             )
     keys = {"index": np.arange(len(dataset)), "content": dataset.identities()}
     if split.by == "group":
@@ -307,7 +308,7 @@ def check_leakage(dataset: Dataset, split: Split) -> None:
                     leak = int(first[np.argmax(shared)])
                     twin = int(second[np.argmax(key[second] == key[leak])])
                     raise DataError(
-                        f"{dataset.name}: {int(shared.sum())} structures of the {one} part are also in the "
-                        f"{other} part by {what}, for instance structure {leak} ({one}) and {twin} ({other}); "
+                        f"{dataset.name}: the {other} part also has {counted(int(shared.sum()), 'structure')} of the "
+                        f"{one} part by {what}, for instance structure {leak} ({one}) and {twin} ({other}); "
                         "leave them out of one of the two, or make a new split"
                     )

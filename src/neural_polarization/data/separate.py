@@ -14,6 +14,7 @@ from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.splits import Split, stored_split
 from neural_polarization.errors import DataError
 from neural_polarization.properties import Property
+from neural_polarization.text import counted
 
 FILES = "files"
 """Name of the split of a data set whose parts stand in files of their own."""
@@ -145,18 +146,20 @@ def _labels(dataset: Dataset, name: str, kind: Property) -> Array:
 
 
 def _check_shared(whole: Dataset, files: Mapping[str, str], rows: Mapping[str, Array]) -> None:
-    """No structure may stand in two files, whatever its orientation and the order of its atoms."""
+    """No molecule may stand in two files, whatever its orientation and the order of its atoms."""
     identity = whole.identities()
     names = list(files)
     for k, one in enumerate(names):
         for other in names[k + 1 :]:
-            shared = np.isin(identity[rows[one]], identity[rows[other]])
+            # An isolated atom in every file sets the reference value of its element; it is no structure of a part.
+            shared = np.isin(identity[rows[one]], identity[rows[other]]) & ~whole.isolated[rows[one]]
             if not shared.any():
                 continue
             first = int(np.argmax(shared))
             twin = int(np.argmax(identity[rows[other]] == identity[rows[one][first]]))
             raise DataError(
-                f"{files[one]}: {int(shared.sum())} structures of this file, which is the {one} part, stand in "
-                f"{files[other]} too, the {other} part: for instance its labelled structure {first} is structure "
-                f"{twin} there (both counted from 0); remove them from one of the two files"
+                f"{files[one]}: {files[other]}, the {other} part, also has "
+                f"{counted(int(shared.sum()), 'structure')} of this file, the {one} part: for instance its labelled "
+                f"structure {first} is structure {twin} there (both counted from 0); remove them from one of the two "
+                "files"
             )

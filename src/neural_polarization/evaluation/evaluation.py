@@ -1,7 +1,7 @@
 """`npol evaluate`: errors and parity plots of a checkpoint on the held-out parts of its data, or on other data."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,15 @@ from neural_polarization.checkpoints import Checkpoint, load_model
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.config import DataConfig
 from neural_polarization.data.dataset import Dataset
+from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import PARTS as SPLIT_PARTS
 from neural_polarization.data.splits import Split
+from neural_polarization.evaluation.densities import density_evaluation, density_units
+from neural_polarization.evaluation.outcome import Evaluation, Parity
 from neural_polarization.evaluation.plots import write_plots
 from neural_polarization.evaluation.reports import PARTS
+from neural_polarization.field_derivatives import BORN_CHARGES, born_charges
 from neural_polarization.files import write_json
 from neural_polarization.knowledge import Outside, Watch
 from neural_polarization.layers import sum_by_index
@@ -33,47 +37,6 @@ from neural_polarization.units import factor
 
 ALL = PARTS[-1]
 """Name of the only part if the data are not those that the model was trained on."""
-
-
-@dataclass(frozen=True)
-class Parity:
-    """Predictions beside labels, flat, without missing ones, in the property's customary unit.
-
-    Attributes:
-        predicted: Predictions.
-        label: Labels.
-        baseline: Predictions of the element references alone; zero for properties without references.
-    """
-
-    predicted: NDArray[np.float64]
-    label: NDArray[np.float64]
-    baseline: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Errors of a model.
-
-    Attributes:
-        units: Customary unit of each property.
-        errors: Errors of each part and property, as in `result.json`.
-        parities: Predictions and labels of each part and property.
-        displacements: Lengths of the displacements by element, over all parts, Angstrom.
-        outside: Number of structures of each part that lie outside of the training data.
-        history: File of the training's epochs, if it is beside the checkpoint.
-    """
-
-    units: Mapping[str, str]
-    errors: Mapping[str, Mapping[str, Mapping[str, float | None]]]
-    parities: Mapping[str, Mapping[str, Parity]]
-    displacements: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, NDArray[np.float64]])
-    outside: Mapping[str, int] = field(default_factory=dict[str, int])
-    history: Path | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """Units, errors and numbers of structures outside of the training as plain values."""
-        outside = {"outside_training": dict(self.outside)} if any(self.outside.values()) else {}
-        return {"units": dict(self.units), **{part: dict(errors) for part, errors in self.errors.items()}, **outside}
 
 
 def evaluate(
@@ -100,9 +63,12 @@ def evaluate(
             are not finite.
     """
     model, stored = load_model(checkpoint, trust)
-    dataset = open_evaluation_data(stored, data or {})
-    names = [name for name in predicted_names(model) if name in dataset.properties]
-    if not names:
+    config = evaluation_config(stored, data or {})
+    dataset = open_configured(config)
+    predicted = (*predicted_names(model), *([BORN_CHARGES] if model.sees_field else []))
+    names = [name for name in predicted if name in dataset.properties]
+    densities = _densities(model, config, dataset)
+    if not names and densities is None:
         raise ValueError(
             f"{dataset.name}: has labels of {', '.join(dataset.properties)}, but the model predicts "
             f"{', '.join(predicted_names(model))}; name the labels under data.properties as the model does"
@@ -112,12 +78,16 @@ def evaluate(
     for part, indices in evaluated_parts(stored, dataset).items():
         prepared = dataset.subset(indices).prepare(model.cutoff)
         parts[part] = _evaluate_part(model, prepared, dataset.properties, names, batch_size)
+        if densities is not None:
+            of_part = density_evaluation(model, prepared, densities.of_part(indices), dataset.properties)
+            parts[part].errors.update(of_part)
     if model.knowledge is not None:
         blind = [name for name, kind in model.predictions.items() if not kind.sees_charge]
         (watch or Watch()).tell(model.knowledge, [one for part in parts.values() for one in part.outside], blind)
     history = stored.path.parent / "metrics.csv"
     return Evaluation(
-        units={name: dataset.properties[name].unit for name in names},
+        units={name: dataset.properties[name].unit for name in names}
+        | ({} if densities is None else density_units(dataset.properties)),
         errors={name: part.errors for name, part in parts.items()},
         parities={name: part.parities for name, part in parts.items()},
         displacements=_by_element([part.displacements for part in parts.values()]),
@@ -133,20 +103,43 @@ def open_evaluation_data(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> 
         ValueError: if the checkpoint does not name its data.
         FileNotFoundError: if the data are no longer at their path.
     """
+    return open_configured(evaluation_config(checkpoint, changed))
+
+
+def evaluation_config(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> DataConfig:
+    """Where the data of a checkpoint are, with some settings changed.
+
+    Raises:
+        ValueError: if the checkpoint does not name its data.
+    """
     if "data" not in checkpoint.metadata:
         raise ValueError(
             f"{checkpoint.path}: says nothing about its data (it was not written by `npol train`); give --data.path "
             "and --data.format"
         )
     if "path" in changed:  # the former files for validation and test do not belong to other data
-        changed = {"validation": None, "test": None, **changed}
-    config = build(
-        DataConfig, with_overrides(checkpoint.metadata["data"], changed), Source(f"data of {checkpoint.path}")
-    )
+        changed = {"validation": None, "test": None, "densities": None, **changed}
+    source = Source(f"data of {checkpoint.path}").replacing(changed, "--data.")
+    return build(DataConfig, with_overrides(checkpoint.metadata["data"], changed), source)
+
+
+def open_configured(config: DataConfig) -> Dataset:
+    """The data set of a configuration.
+
+    Raises:
+        FileNotFoundError: if the data are no longer at their path.
+    """
     try:
         return open_dataset(config)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}; say where the data are now with --data.path FILE") from None
+
+
+def _densities(model: Model, config: DataConfig, dataset: Dataset) -> DensityPoints | None:
+    """Reference densities of the data, where there are some and the model predicts a density."""
+    if model.density_head is None or config.densities is None:
+        return None
+    return read_density_points(config.densities, dataset.molecules)
 
 
 def evaluated_parts(checkpoint: Checkpoint, dataset: Dataset) -> dict[str, NDArray[np.int64]]:
@@ -202,8 +195,10 @@ def _evaluate_part(
             predictions, displacement = model.with_displacement(molecules, stress=batch.has_stress)
             if STRESS in names and not batch.has_stress:
                 predictions[STRESS] = torch.full_like(batch.labels[STRESS], float("nan"))
+        if BORN_CHARGES in names:
+            predictions[BORN_CHARGES] = born_charges(model, molecules)
         if model.knowledge is not None:
-            outside += model.knowledge.outside(molecules).values()
+            outside += model.knowledge.outside(molecules, predictions).values()
         numbers.append(molecules.atomic_numbers.cpu().numpy())
         lengths.append(displacement.norm(dim=-1).double().cpu().numpy())
         sizes = torch.bincount(molecules.molecule_index, minlength=molecules.num_molecules)

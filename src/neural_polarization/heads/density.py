@@ -56,7 +56,13 @@ FULL = BasisSize((6, 6, 6, 6))
 SMALL = BasisSize((6, 5, 3, 2))
 """A smaller basis: 50 functions with l = 0 to 3 on each centre."""
 
-SIZES: dict[str, BasisSize] = {"full": FULL, "small": SMALL}
+SIZES: dict[str, BasisSize] = {
+    "full": FULL,
+    "small": SMALL,
+    "s": BasisSize((6,)),
+    "sp": BasisSize((6, 6)),
+    "spd": BasisSize((6, 6, 6)),
+}
 """Every size by its name in configurations and checkpoints."""
 
 
@@ -67,7 +73,8 @@ class DensityConfig:
     Attributes:
         centres: Where the functions sit: on "moving" points, on "nuclei", on "shifted" nuclei, or also on bonds with
             "nuclei_bonds" and "moving_bonds".
-        size: Functions on each centre: 96 with "full", 50 with "small".
+        size: Functions on each centre: 96 with "full" (l up to 3), 50 with "small"; for comparisons, 6, 24 and 54 with
+            "s", "sp" and "spd".
 
     Raises:
         ValueError: for a choice that does not exist.

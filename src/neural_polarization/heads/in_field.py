@@ -24,9 +24,9 @@ class FieldNames:
     """Names of the properties that a response is made of.
 
     Attributes:
-        energy: of the energy with forces.
-        dipole: of the dipole vector.
-        polarizability: of the polarizability.
+        energy: Of the energy with forces.
+        dipole: Of the dipole vector.
+        polarizability: Of the polarizability.
     """
 
     energy: str
@@ -38,8 +38,8 @@ class FieldNames:
         """The names among a model's heads.
 
         Args:
-            kinds: kind of head of every property.
-            energies: properties whose negative gradients are forces.
+            kinds: Kind of head of every property.
+            energies: Properties whose negative gradients are forces.
 
         Raises:
             ValueError: if one of them is not there, or more than one.
@@ -70,10 +70,10 @@ def respond(
     """The energy of a batch in its field.
 
     Args:
-        response: of the model.
-        network: what is polarized.
-        heads: energy, dipole about the centre of nuclear charge, polarizability.
-        molecules: a batch.
+        response: Of the model.
+        network: What is polarized.
+        heads: Energy, dipole about the centre of nuclear charge, polarizability.
+        molecules: A batch.
         order: 0 for the energy, 1 for the dipole too, 2 for the polarizability too.
 
     Raises:

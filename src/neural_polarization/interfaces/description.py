@@ -8,6 +8,7 @@ from neural_polarization.checkpoints import load_model
 from neural_polarization.evaluation.reports import PARTS, errors_table
 from neural_polarization.knowledge import formula_of
 from neural_polarization.settings import plain
+from neural_polarization.text import counted
 
 
 def info(checkpoint: str | Path, trust: Collection[str] = ()) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def _learned_from(knowledge: Mapping[str, Any] | None) -> Iterator[tuple[str, st
         yield "learned from", "not known (written by release 0.1.0, or never trained): nothing warns outside of it"
         return
     atoms = ", ".join(f"{symbol} {count:,}" for symbol, count in knowledge["elements"].items())
-    yield "learned from", f"{knowledge['structures']:,} structures, atoms {atoms}"
+    yield "learned from", f"{counted(knowledge['structures'], 'structure')}, atoms {atoms}"
     missing = [symbol for symbol, count in knowledge["elements"].items() if not count]
     if missing:
         yield "refuses", f"{', '.join(missing)}: named, but in no training structure"
@@ -99,11 +100,13 @@ def _learned_from(knowledge: Mapping[str, Any] | None) -> Iterator[tuple[str, st
         yield "stress", f"learned, root mean square {knowledge['stress']:.4g} eV/Angstrom^3"
     for name, (low, high) in knowledge["ranges"].items():
         yield "range", f"{name} {low:.6g} to {high:.6g}, internal unit"
+    for name, (low, high) in knowledge["per_atom"].items():
+        yield "per atom", f"{name} {low:.6g} to {high:.6g} about the references, internal unit"
     if knowledge["distances"]:
         low, high = knowledge["distances"]
         yield "distances", f"nearest neighbours {low:.3f} to {high:.3f} Angstrom"
     if knowledge["largest_molecule"]:
-        yield "largest", f"{knowledge['largest_molecule']} atoms"
+        yield "largest", counted(knowledge["largest_molecule"], "atom")
     if knowledge["charges"]:
         yield "charges", ", ".join(f"{charge:+g}" if charge else "0" for charge in knowledge["charges"])
     if knowledge["spins"]:

@@ -50,6 +50,7 @@ def fit(
     *,
     overwrite: bool = False,
     quiet: bool = False,
+    strict: bool = False,
 ) -> Trained:
     """Trains a model as its configuration says, or goes on where an interrupted run of it ended.
 
@@ -58,6 +59,7 @@ def fit(
         settings: values by dotted key that replace those of a file or mapping, for instance `{"training.epochs": 10}`.
         overwrite: whether a run in the same directory may be deleted.
         quiet: whether to show no progress.
+        strict: whether doubts about the data, of which there are warnings otherwise, are errors.
 
     Raises:
         ConfigError: for a mistake in the configuration, or an interrupted run with another one in the same directory.
@@ -69,7 +71,7 @@ def fit(
         print(trained.errors["test"]["forces"]["mae"], trained.units["forces"])
     """
     chosen = _experiment(config, settings or {})
-    result = experiment.fit(chosen, overwrite, quiet)
+    result = experiment.fit(chosen, overwrite, quiet, strict)
     directory = Path(chosen.output or Path("runs") / chosen.name)
     if not result:
         raise RuntimeError(
@@ -179,7 +181,7 @@ def _experiment(
             raise ConfigError("fit: settings replace those of a file; change the ExperimentConfig itself instead")
         return config
     tree, source = (config, Source("fit")) if isinstance(config, Mapping) else read_yaml(config)
-    chosen = build(ExperimentConfig, with_overrides(tree, settings), source)
+    chosen = build(ExperimentConfig, with_overrides(tree, settings), source.replacing(settings, "settings of fit, "))
     if not isinstance(config, Mapping) and is_users(chosen.model.backbone.name):
         look_beside(Path(config).parent)
     return chosen

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neural_polarization.field_derivatives import BORN_CHARGES
 from neural_polarization.files import write_text
 from neural_polarization.interfaces.prediction import DISPLACEMENT, Prediction, internal_unit
 from neural_polarization.models import STRESS
@@ -88,6 +89,9 @@ def _rows(predictions: Sequence[Prediction], units: Mapping[str, str]) -> list[d
         if prediction.stress is not None:
             for places, number_ in zip(VOIGT, prediction.stress, strict=True):
                 row[f"{STRESS}_{_axes(places)} [{STRESS_UNIT}]"] = float(number_)
+        if prediction.born_charges is not None:
+            traces = np.trace(prediction.born_charges, axis1=1, axis2=2) / 3.0
+            row["Born charges, a third of the trace [e]"] = " ".join(f"{value:.3f}" for value in traces)
         row["largest displacement [Angstrom]"] = float(np.linalg.norm(prediction.displacement, axis=-1).max())
         if prediction.outside:
             row[OUTSIDE] = " ".join(prediction.outside)
@@ -122,12 +126,22 @@ def _as_json(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str
             entry["forces"] = prediction.forces.tolist()
         if prediction.stress is not None:
             entry[STRESS] = prediction.stress.tolist()
+        if prediction.born_charges is not None:
+            entry[BORN_CHARGES] = prediction.born_charges.tolist()
         if prediction.outside:
             entry[OUTSIDE] = list(prediction.outside)
         values.append(entry)
     return (
         json.dumps(
-            {"units": {"length": "Angstrom", "forces": "eV/Angstrom", STRESS: STRESS_UNIT}, "structures": values},
+            {
+                "units": {
+                    "length": "Angstrom",
+                    "forces": "eV/Angstrom",
+                    STRESS: STRESS_UNIT,
+                    BORN_CHARGES: "e",
+                },
+                "structures": values,
+            },
             indent=1,
         )
         + "\n"
@@ -166,6 +180,8 @@ def _frame(prediction: Prediction, units: Mapping[str, str]) -> Any:
         frame.info[f"{name}_unit"] = unit
     frame.calc = SinglePointCalculator(frame, **standard)
     frame.arrays[DISPLACEMENT] = prediction.displacement
+    if prediction.born_charges is not None:
+        frame.arrays[BORN_CHARGES] = prediction.born_charges.reshape(len(frame), 9)
     if prediction.outside:
         frame.info[OUTSIDE] = " ".join(prediction.outside)
     return frame

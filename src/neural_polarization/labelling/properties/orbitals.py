@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ...units import BOHR, HARTREE
+from .localization import localized
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def centroids(scf: Any) -> Centroids:
         [(scf.mo_coeff, scf.mo_occ)] if np.ndim(scf.mo_occ) == 1 else list(zip(scf.mo_coeff, scf.mo_occ, strict=True))
     )
     parts = [
-        _localized(scf.mol, orbitals[:, occupation > 0], float(occupation.max()))
+        centroids_of(scf.mol, orbitals[:, occupation > 0], float(occupation.max()))
         for orbitals, occupation in spins
         if np.any(occupation > 0)
     ]
@@ -71,16 +72,9 @@ def centroids(scf: Any) -> Centroids:
     )
 
 
-def _localized(molecule: Any, occupied: Any, occupation: float) -> Centroids:
-    from pyscf import lo
-
-    if occupied.shape[1] > 1:
-        # The starting orbitals are atomic projections, because canonical ones may be at a saddle point.
-        boys = lo.Boys(molecule, occupied)
-        boys.verbose = 0
-        boys.conv_tol = 1e-8
-        boys.init_guess = "atomic"
-        occupied = boys.kernel()
+def centroids_of(molecule: Any, occupied: Float[np.ndarray, "functions orbitals"], occupation: float) -> Centroids:
+    """Centroids of orthonormal orbitals, all with the same occupation, after localization (`centroids`)."""
+    occupied = localized(molecule, occupied)
     first = np.einsum("xij,ik,jk->kx", molecule.intor_symmetric("int1e_r", comp=3), occupied, occupied, optimize=True)
     second = np.einsum("ij,ik,jk->k", molecule.intor_symmetric("int1e_r2"), occupied, occupied, optimize=True)
     variance = np.maximum(second - np.sum(first**2, axis=1), 0.0)
