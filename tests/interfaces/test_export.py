@@ -162,6 +162,8 @@ def test_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str])
             load_exported(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"nothing\.pt2: there is no such exported model"):
         load_exported(tmp_path / "nothing.pt2")
+    assert main(["info", str(tmp_path / "good.pt2")]) == 2
+    assert "good.pt2: is an exported model, for the ASE calculator and" in capsys.readouterr().err
     save_model(model_of(), tmp_path / "model.safetensors")
     assert main(["export", str(tmp_path / "model.safetensors"), "-o", str(tmp_path / "model.so")]) == 2
     assert "the name of an exported model ends with .pt2" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def add_parsers(subparsers: Any) -> None:
     )
     density.set_defaults(run=_density)
     export = subparsers.add_parser(
-        "export", help="a model as one compiled file for the ASE calculator, about three times faster", allow_abbrev=False
+        "export", help="one compiled file for the ASE calculator, about three times faster", allow_abbrev=False
     )
     export.add_argument("checkpoint", metavar="MODEL.safetensors")
     export.add_argument("-o", "--output", required=True, metavar="FILE.pt2")
