@@ -109,7 +109,11 @@ def test_python_runs_in_order(page: Path, folder: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(folder)
     monkeypatch.setattr("sys.argv", ["page"])
     options = {"data": str(ROOT / "data/ethanol.npz"), "frames": 20, "epochs": 1, "steps": 2, "temperature": 300.0}
-    options |= {"checkpoint": MODEL, "device": "cpu", "output": f"{page.stem}{'.traj' * (page.stem == 'dynamics')}"}
+    options |= {
+        "checkpoint": MODEL,
+        "device": "cpu",
+        "output": f"{page.stem}{'.traj' * (page.stem in ('dynamics', 'simulate'))}",
+    }
     options["output"] += ".extxyz" * (page.stem == "own_data")
     namespace: dict[str, object] = {"__name__": page.stem, "arguments": argparse.Namespace(**options)}
     for needs, code in blocks(page, "python"):
@@ -127,6 +131,7 @@ SCRIPTS = {
     "own_data.py": ["--frames", "10", "--output", "script.extxyz"],
     "train_in_python.py": ["--epochs", "1", "--frames", "20", "--output", "script.safetensors"],
     "dynamics.py": [MODEL, "--steps", "2", "--output", "script.traj"],
+    "simulate.py": [MODEL, "--steps", "2", "--output", "pressure_script.traj"],
 }
 
 

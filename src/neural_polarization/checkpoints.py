@@ -213,6 +213,11 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]
 def _model_file(path: str | Path) -> Path:
     """The file of a model: the path itself, or the best model of a run whose directory it is."""
     path = Path(path)
+    if path.suffix == ".pt2":
+        raise ValueError(
+            f"{path}: is an exported model, for the ASE calculator and `neural_polarization.predict`; give the "
+            ".safetensors file that it was made from"
+        )
     if (path / _MODEL_FILE).is_file():
         return path / _MODEL_FILE
     if not path.is_file():
