@@ -14,7 +14,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 8000000000
 unexport PYTHONDONTWRITEBYTECODE
 
 # Each package that has an adapter goes into an environment of its own: mace and nequip want other releases of e3nn.
-EXTRA ?= schnetpack torchmd mace nequip pyg
+EXTRA ?= schnetpack torchmd mace nequip pyg metatomic
 
 .PHONY: help demo demo-full docs test test-adapters test-compiler test-response test-gpu test-page fuzz lint types format clean
 
@@ -62,7 +62,7 @@ types: $(READY)
 	$(BIN)/basedpyright
 
 test: lint types docs
-	$(BIN)/python -m pytest --doctest-modules src
+	$(BIN)/python -m pytest --doctest-modules src --ignore=src/neural_polarization/interfaces/metatomic.py
 	$(BIN)/python -m pytest -n 2 tests examples/polarize_your_own.py
 
 test-adapters: $(EXTRA:%=test-adapter-%)
@@ -77,9 +77,9 @@ test-adapter-%: .venv-%/.ready
 	.venv-$*/bin/python -m pytest tests/adapters/test_finetuning.py
 	.venv-$*/bin/python -m pytest tests/test_documents.py -k "adapters.md and python"
 
-# Compiled training against eager through the C++ compiler: several minutes, so not part of `make test`.
+# Compiled training and exported models against eager through the C++ compiler: several minutes, so not part of `make test`.
 test-compiler: $(READY)
-	NPOL_TEST_COMPILER=1 $(BIN)/python -m pytest tests/training/test_compiled.py
+	NPOL_TEST_COMPILER=1 $(BIN)/python -m pytest tests/training/test_compiled.py tests/interfaces/test_export.py
 
 # Every network in electric fields: about ten minutes; `make test` has four of the fifteen.
 test-response: $(READY)

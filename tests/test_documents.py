@@ -101,6 +101,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_pages_show_the_code_as_it_is() -> None:
+    filled = runpy.run_path(str(ROOT / "docs" / "fill_code.py"))["filled"]
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert text == filled(text), f"{name_of(page)}: run `python docs/fill_code.py`"
+
+
 WITH_PYTHON = [page for page in PAGES if blocks(page, "python") and page.parent.name != "data"]
 
 
@@ -109,7 +116,7 @@ def test_python_runs_in_order(page: Path, folder: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(folder)
     monkeypatch.setattr("sys.argv", ["page"])
     options = {"data": str(ROOT / "data/ethanol.npz"), "frames": 20, "epochs": 1, "steps": 2, "temperature": 300.0}
-    moving = page.stem in ("dynamics", "fields")
+    moving = page.stem in ("dynamics", "simulate", "fields")
     options |= {"checkpoint": FIELDS if page.stem == "fields" else MODEL, "device": "cpu"}
     options["output"] = f"{page.stem}{'.traj' * moving}"
     options["output"] += ".extxyz" * (page.stem == "own_data")
@@ -129,6 +136,7 @@ SCRIPTS = {
     "own_data.py": ["--frames", "10", "--output", "script.extxyz"],
     "train_in_python.py": ["--epochs", "1", "--frames", "20", "--output", "script.safetensors"],
     "dynamics.py": [MODEL, "--steps", "2", "--output", "script.traj"],
+    "simulate.py": [MODEL, "--steps", "2", "--output", "pressure_script.traj"],
     "fields.py": [FIELDS, "--steps", "2", "--output", "in_field.traj"],
 }
 

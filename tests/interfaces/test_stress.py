@@ -13,7 +13,6 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_stress
 from ase.filters import FrechetCellFilter
-from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from ase.optimize import BFGS
 
 import neural_polarization as npol
@@ -101,12 +100,15 @@ def test_a_cell_relaxes(model: Model) -> None:
 
 def test_constant_pressure_dynamics_conserve_their_energy(model: Model) -> None:
     """The conserved quantity of the barostat drifts at once where the stress is not the derivative of the energy."""
+    barostats = pytest.importorskip("ase.md.nose_hoover_chain")
+    if not hasattr(barostats, "IsotropicMTKNPT"):
+        pytest.skip("this version of ASE has no barostat with a conserved quantity")
     atoms = salt()
     atoms.calc = NeuralPolarizationCalculator(model, double=True)
     spread = np.sqrt(300 * units.kB * atoms.get_masses())
     atoms.set_momenta(np.random.default_rng(0).normal(size=(len(atoms), 3)) * spread[:, None])
     volume = atoms.get_volume()
-    dynamics = IsotropicMTKNPT(
+    dynamics = barostats.IsotropicMTKNPT(
         atoms, timestep=0.5 * units.fs, temperature_K=300, pressure_au=0.1, tdamp=50 * units.fs, pdamp=50 * units.fs
     )
     start = dynamics.get_conserved_energy()

@@ -11,8 +11,8 @@ import torch
 from ase.calculators.calculator import Calculator, all_changes
 
 from neural_polarization.charges import total_charge
-from neural_polarization.checkpoints import load_model
 from neural_polarization.interfaces.devices import checked_device
+from neural_polarization.interfaces.exported import Exported, load_predictor
 from neural_polarization.interfaces.prediction import DISPLACEMENT, predict
 from neural_polarization.knowledge import Watch
 from neural_polarization.models import Predictor
@@ -38,8 +38,9 @@ class NeuralPolarizationCalculator(Calculator):
     ion the energy in a field refers to the origin of the coordinates, and its dipole to the centre of nuclear charge.
 
     Args:
-        model: a model, which is copied, or its checkpoint; a model of another package that was polarized serves too, if
-            its unit of energy is the eV.
+        model: a model, which is copied, its checkpoint, or an exported file (.pt2). That is a program: load one only if
+            you trust its source. A model of another package that was polarized serves too, if its unit of energy is
+            the eV.
         energy: name of the property that is the energy; by default the one that has forces, or "energy".
         device: where to compute.
         double: whether to compute in double precision, which smooth vibrations and conserved energies need.
@@ -74,8 +75,12 @@ class NeuralPolarizationCalculator(Calculator):
         super().__init__()
         self._watch = Watch(strict)
         # A copy: whoever gave the model may go on training it, in its own precision.
-        loaded = copy.deepcopy(model) if isinstance(model, Predictor) else load_model(model, trust)[0]
-        self.model = loaded.to(checked_device(device), torch.float64 if double else None).eval()
+        loaded = copy.deepcopy(model) if isinstance(model, Predictor) else load_predictor(model, trust)
+        if isinstance(loaded, Exported):
+            loaded.require(double, checked_device(device))
+        else:
+            loaded = loaded.to(checked_device(device), torch.float64 if double else None)
+        self.model = loaded.eval()
         self.external_field, self.double = external_field, double
         if external_field is not None and not self.model.sees_field:
             raise ValueError(

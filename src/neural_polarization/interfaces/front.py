@@ -13,6 +13,7 @@ from neural_polarization.checkpoints import load_model
 from neural_polarization.data import sources
 from neural_polarization.data.config import DataConfig
 from neural_polarization.data.dataset import Dataset
+from neural_polarization.interfaces.exported import load_predictor
 from neural_polarization.interfaces.prediction import DISPLACEMENT
 from neural_polarization.interfaces.prediction import predict as predict_structures
 from neural_polarization.models import FORCES, STRESS, Model, Predictor
@@ -142,7 +143,7 @@ def predict(
     Periodic structures with a volume have a "stress" too: xx, yy, zz, yz, xz, xy as in ASE, eV/Angstrom^3.
 
     Args:
-        model: a model on any device, or its checkpoint.
+        model: a model on any device, its checkpoint, or an exported file (.pt2).
         structures: one structure, or several; molecules or periodic systems.
         batch_size: structures at a time.
         trust: modules of networks of one's own that a checkpoint may import (see `load_model`).
@@ -158,7 +159,7 @@ def predict(
         prediction = npol.predict("model.safetensors", ase.build.molecule("CH3OH"))
         print(prediction["energy"], prediction["displacement"].round(3))
     """
-    predictor = model if isinstance(model, Predictor) else load_model(model, trust)[0]
+    predictor = model if isinstance(model, Predictor) else load_predictor(model, trust)
     frames = [structures] if isinstance(structures, ase.Atoms) else list(structures)
     found = [
         {
