@@ -77,9 +77,9 @@ test-adapter-%: .venv-%/.ready
 	.venv-$*/bin/python -m pytest tests/adapters/test_finetuning.py
 	.venv-$*/bin/python -m pytest tests/test_documents.py -k "adapters.md and python"
 
-# Compiled training against eager through the C++ compiler: several minutes, so not part of `make test`.
+# Compiled training and exported models against eager through the C++ compiler: several minutes, so not part of `make test`.
 test-compiler: $(READY)
-	NPOL_TEST_COMPILER=1 $(BIN)/python -m pytest tests/training/test_compiled.py
+	NPOL_TEST_COMPILER=1 $(BIN)/python -m pytest tests/training/test_compiled.py tests/interfaces/test_export.py
 
 # Every network in electric fields: about ten minutes; `make test` has four of the fifteen.
 test-response: $(READY)

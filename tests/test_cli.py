@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ase.build import molecule
+from ase.build import bulk, molecule
 
 from neural_polarization.cli import main
 from waters import write_experiment
@@ -68,6 +68,13 @@ def test_from_training_to_prediction(
     both = str(tmp_path / "both.json")
     assert main(["predict", model, str(xyz), "--smiles", "[H][H]", "-o", both]) == 0
     assert capsys.readouterr().out == f"written: {both} (3 structures)\n"
+
+    # In bohr instead of Angstrom all distances are 1.89 times too long.
+    xyz.write_text("3\nwater\nO 0 0 0\nH 1.814 0 0\nH -0.454 1.757 0\n")
+    assert main(["predict", model, str(xyz)]) == 0
+    assert "atoms farther from all others than in the training (H2O)" in capsys.readouterr().err
+    assert main(["predict", model, str(xyz), "--strict"]) == 2
+    assert "are positions in Angstrom (not bohr)?" in capsys.readouterr().err
 
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
     assert main(["train", str(file), "--training.epochs", "2", "--name=waters"]) == 2
@@ -207,6 +214,36 @@ def test_every_module_is_imported_without_fcntl_and_resource() -> None:
     assert int(done.stdout) > 100
 
 
+def test_predict_runs_without_fcntl_and_resource(tmp_path: Path) -> None:
+    """FAULTS 3: the whole command, as on Windows."""
+    import torch
+
+    from neural_polarization.checkpoints import save_model
+    from neural_polarization.interfaces.prediction import predict
+    from neural_polarization.models import HeadConfig, Model, ModelConfig
+
+    torch.manual_seed(0)
+    model = Model(ModelConfig(("H", "O"), {"energy": HeadConfig("extensive", forces=True)}))
+    save_model(model, tmp_path / "model.safetensors")
+    molecule("H2O").write(tmp_path / "water.xyz")
+    code = (
+        "import sys\n"
+        "sys.modules['fcntl'] = sys.modules['resource'] = None\n"
+        "from neural_polarization.cli import main\n"
+        "code = main(['predict', 'model.safetensors', 'water.xyz', '-o', 'out.json', '--traceback'])\n"
+        "assert sys.modules['fcntl'] is None and sys.modules['resource'] is None\n"
+        "sys.exit(code)\n"
+    )
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (written,) = json.loads((tmp_path / "out.json").read_text())["structures"]
+    (expected,) = predict(model, [molecule("H2O")])
+    assert written["properties"]["energy"]["value"] == pytest.approx(float(expected.properties["energy"]), abs=1e-5)
+    assert expected.forces is not None
+    assert written["forces"] == pytest.approx(expected.forces, abs=1e-5)
+
+
 def test_fault_3_no_home_directory_and_a_backend_that_is_not_there(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +253,51 @@ def test_fault_3_no_home_directory_and_a_backend_that_is_not_there(
     monkeypatch.setattr(Path, "home", unknown_user)
     assert main(["info", "none.safetensors"]) == 2
     assert "no home directory, which ASE needs: set the environment variable HOME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("missing", "words", "message"),
+    [
+        ("h5py", ["pack", "labels.h5", "-o", "set.npz"], "files of labels need h5py: pip install 'h5py>=3.11'"),
+        (
+            "pyscf",
+            ["label", "water.xyz", "-o", "labels.h5"],
+            "labels from density functional theory need pyscf: pip install 'neural-polarization[dft]'",
+        ),
+        (
+            "vesin",
+            ["predict", "model.safetensors", "salt.extxyz"],
+            "large and periodic systems need vesin: pip install 'vesin>=0.4,<1'",
+        ),
+        (
+            "rdkit",
+            ["predict", "model.safetensors", "--smiles", "O"],
+            "SMILES and SDF files need RDKit: pip install 'neural-polarization[smiles]'",
+        ),
+    ],
+)
+def test_fault_3_packages_that_are_missing_are_named_with_what_brings_them(
+    missing: str,
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from neural_polarization.checkpoints import save_model
+    from neural_polarization.models import HeadConfig, Model, ModelConfig
+
+    monkeypatch.chdir(tmp_path)
+    save_model(Model(ModelConfig(("H", "O", "Na", "Cl"), {"energy": HeadConfig("extensive")})), "model.safetensors")
+    molecule("H2O").write("water.xyz")
+    bulk("NaCl", "rocksalt", a=5.64).write("salt.extxyz")
+    for name in list(sys.modules):
+        # Modules that have imported the package already are imported anew.
+        if name.partition(".")[0] == missing or name.startswith("neural_polarization.labelling."):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"npol: error: {message}\n"
 
 
 def unknown_user() -> Path:

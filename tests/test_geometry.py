@@ -147,7 +147,7 @@ def test_periodic_neighbours_are_those_of_ase(dtype: torch.dtype, cutoff: float)
     crystal.rattle(0.1, seed=1)
     positions = torch.tensor(crystal.positions, dtype=dtype)
     cell = torch.tensor(crystal.cell.array, dtype=dtype)
-    edge_index, shifts = periodic_neighbours(positions, cell, True, cutoff)
+    edge_index, shifts = periodic_neighbours(positions, cell, cutoff)
     assert shifts.dtype == dtype
     vectors = positions[edge_index[0]] + shifts - positions[edge_index[1]]
     receivers, senders, expected = neighbor_list("ijD", crystal, cutoff)
@@ -160,7 +160,7 @@ def test_periodic_neighbours_are_those_of_ase(dtype: torch.dtype, cutoff: float)
 
 def test_cell_lists_of_a_molecule_are_all_pairs() -> None:
     positions = torch.tensor(np.random.default_rng(0).uniform(0.0, 12.0, (200, 3)))
-    edge_index, shifts = periodic_neighbours(positions, torch.zeros(3, 3, dtype=torch.float64), False, 4.0)
+    edge_index, shifts = periodic_neighbours(positions, torch.zeros(3, 3, dtype=torch.float64), 4.0)
     expected = all_pairs(positions, torch.zeros(200, dtype=torch.long), 4.0)
     assert _pairs(edge_index) == _pairs(expected)
     assert (shifts == 0.0).all()

@@ -27,6 +27,8 @@ from waters import experiment, write_experiment
 pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("NPOL_KILLS", "1"))
+AHEAD = 12
+"""Structures that are left when a labelling starts: more than are finished before a busy machine gets to the kill."""
 PATIENCE = 1200.0  # seconds until a process must have made progress, on a busy machine
 
 
@@ -129,9 +131,6 @@ def test_killed_comparisons_end_with_the_weights_of_whole_trainings(tmp_path: Pa
 
 def test_killed_labellings_lose_no_label(tmp_path: Path) -> None:
     source, path, log = tmp_path / "molecules.extxyz", tmp_path / "labels.h5", tmp_path / "label.log"
-    total = 4 * (KILLS + 1)
-    structures = [ase.Atoms("OHH", [[0, 0, 0], [0, 0, 0.96], [0, 0.93, -0.24 - 0.01 * k]]) for k in range(total)]
-    write(source, structures)
     words = command("label", str(source), "-o", str(path), "--level", "PBE/3-21G", "--quantities", "forces")
     rng = np.random.default_rng(2)
 
@@ -142,9 +141,16 @@ def test_killed_labellings_lose_no_label(tmp_path: Path) -> None:
         """Structures that were reported as finished, in all starts; each counts those that are left."""
         return len(re.findall(r"^\d+/\d+ ", log.read_text(errors="replace"), re.MULTILINE)) if log.is_file() else 0
 
+    def leave(number: int) -> int:
+        """Leaves so many structures without labels; the number of all."""
+        total = len(labels()) + number
+        write(source, [ase.Atoms("OHH", [[0, 0, 0], [0, 0, 0.96], [0, 0.93, -0.24 - 0.002 * k]]) for k in range(total)])
+        return total
+
     kept: dict[str, float] = {}
-    count = 0
+    count = total = 0
     for _ in range(KILLS):
+        total = leave(AHEAD)
         count += killed(words, log, reported, rng)
         time.sleep(0.5)  # the worker sees that its parent is gone
         now = labels()

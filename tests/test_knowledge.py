@@ -10,12 +10,12 @@ import torch
 from ase.build import bulk, molecule
 
 from neural_polarization.errors import DataError
+from neural_polarization.facts import Facts
 from neural_polarization.knowledge import (
     FITTED,
     GIVEN,
     ISOLATED,
     Departure,
-    Facts,
     OutsideTrainingWarning,
     References,
     TrainingKnowledge,
@@ -102,6 +102,44 @@ def test_charges_contacts_and_cells_outside() -> None:
     assert [one.departures for one in ETHANOL.outside(batch(crystal)).values()] == [(Departure.PERIODICITY,)]
     assert ETHANOL.outside(batch(box)) == {}
     assert replace(ETHANOL, charges=(0.0, 1.0)).outside(batch(ion)) == {}
+
+
+def test_a_file_in_bohr_lies_outside() -> None:
+    """All distances are 1.89 times too long, which no check of single distances could know."""
+    longer = molecule("CH3CH2OH")
+    longer.positions *= 1.8897
+    found = ETHANOL.outside(batch(molecule("CH3CH2OH"), longer))
+    assert {k: one.departures for k, one in found.items()} == {1: (Departure.GAP,)}
+    with pytest.warns(OutsideTrainingWarning, match=r"at most 1\.500 Angstrom away; are positions in Angstrom \(not"):
+        Watch().tell(ETHANOL, found.values())
+
+
+@pytest.mark.parametrize(
+    ("energy", "force", "outside"),
+    [
+        (-9.0, 3.0, False),
+        (-9.0 + 9 * 0.29, 3.0, False),  # one width of the range above it: per atom 0.1 + 0.2
+        (-9.0 + 9 * 0.31, 3.0, True),
+        (-9.0 - 9 * 0.31, 3.0, True),
+        (-9.0, 9.9, False),
+        (-9.0, 10.1, True),  # twice the largest of the training
+    ],
+)
+def test_predictions_far_from_the_labels(energy: float, force: float, outside: bool) -> None:
+    knowledge = replace(ETHANOL, ranges={"forces": (0.1, 5.0)}, per_atom={"energy": (-0.1, 0.1)})
+    forces = torch.zeros(12, 3, dtype=torch.float64)
+    forces[10, 1] = force
+    # The references do not cover water, whose energy is not compared.
+    predictions = {"energy": torch.tensor([energy, 1000.0], dtype=torch.float64), "forces": forces}
+    found = knowledge.outside(batch(molecule("CH3CH2OH"), molecule("H2O")), predictions)
+    assert found[1].departures == (
+        (Departure.COMPOSITION, Departure.PREDICTION) if force > 10 else (Departure.COMPOSITION,)
+    )
+    assert (0 in found) == (outside and force < 10)
+    if 0 in found:
+        assert found[0].departures == (Departure.PREDICTION,)
+        with pytest.raises(DataError, match=r"which have forces up to 5 eV/Angstrom and energy per atom from -0\.1 to"):
+            Watch(strict=True).tell(knowledge, [found[0]])
 
 
 def test_nothing_is_compared_with_what_is_not_known() -> None:

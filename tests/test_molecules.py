@@ -1,6 +1,7 @@
 """Batches: from and to ASE, moves between types, and every bad input with its message."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import ase
@@ -182,10 +183,73 @@ def test_atom_that_sits_on_its_neighbours_image() -> None:
         Molecules.from_ase(crystal, 3.0)
 
 
-def test_slabs_are_refused() -> None:
-    slab = ase.Atoms("H", cell=[3.0, 3.0, 20.0], pbc=[True, True, False])
-    with pytest.raises(ValueError, match=r"structure 0: is periodic along 2 of 3 directions.*set `pbc` to all"):
-        Molecules.from_ase(slab, 3.0)
+PARTLY = [pbc for pbc in itertools.product([False, True], repeat=3) if any(pbc)]
+
+
+@pytest.mark.parametrize("pbc", PARTLY, ids=["".join("FT"[along] for along in pbc) for pbc in PARTLY])
+@pytest.mark.parametrize("vacuum", [True, False], ids=["three vectors", "vectors where it repeats"])
+def test_slabs_and_wires_repeat_in_their_directions(pbc: tuple[bool, bool, bool], vacuum: bool) -> None:
+    """Neighbours are those of ASE's own search; the volume is that of ASE's cell, where it has one."""
+    cell = np.array([[4.0, 0.0, 0.0], [1.0, 4.5, 0.0], [0.3, 0.2, 5.0]])
+    points = np.array([[0.0, 0.0, 0.0], [1.2, 1.0, 6.1], [0.5, 2.0, -2.3], [8.0, 1.0, 1.0]])
+    system = ase.Atoms("H4", points, cell=cell if vacuum else cell * np.array(pbc)[:, None], pbc=pbc)
+    molecules = Molecules.from_ase([system, molecule("H2O")], 5.5, torch.float64)
+    assert molecules.shifts is not None
+    senders, receivers = molecules.edge_index
+    vectors = (molecules.positions[senders] + molecules.shifts - molecules.positions[receivers]).numpy()
+    i, j, expected = neighbor_list("ijD", system, 5.5)
+    first = (receivers < 4).numpy()
+    found = np.column_stack([receivers[first], senders[first], vectors[first]])
+    wanted = np.column_stack([i, j, expected])
+    np.testing.assert_allclose(_sorted(found), _sorted(wanted), atol=1e-12)
+    if vacuum or all(pbc):
+        assert molecules.volume is not None and molecules.volume.tolist() == pytest.approx([system.get_volume(), 0.0])
+    else:
+        assert molecules.volume is None
+
+
+def _sorted(rows: np.ndarray) -> np.ndarray:
+    return rows[np.lexsort(rows.round(6).T[::-1])]
+
+
+def test_directions_without_a_lattice_vector() -> None:
+    for cell in ([3.0, 0.0, 20.0], [[3.0, 0.0, 0.0], [6.0, 0.0, 0.0], [0.0, 0.0, 9.0]]):
+        slab = ase.Atoms("H", cell=cell, pbc=[True, True, False])
+        with pytest.raises(
+            ValueError, match=r"structure 0: is periodic.*(no vector there|no volume); give its Lattice"
+        ):
+            Molecules.from_ase(slab, 2.0)
+    close = ase.Atoms("H2", [[0.1, 0.0, 0.0], [2.9, 0.0, 0.0]], cell=[3.0, 0.0, 0.0], pbc=[True, False, False])
+    with pytest.raises(ValueError, match=r"structure 0: atoms 0 and 1 are 0\.200 Angstrom apart"):
+        Molecules.from_ase(close, 2.0)
+    close.positions[1, 1] = 0.9  # a wire is thin as it likes
+    assert Molecules.from_ase(close, 2.0).edge_index.shape[1] == 2
+
+
+def test_a_strained_batch_is_that_of_strained_structures() -> None:
+    """Positions, translations, volume and neighbours of cells that are really strained; zero changes no bit."""
+    crystal = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    crystal.rattle(0.1, seed=0)
+    frames = [crystal, molecule("H2O"), crystal]
+    molecules = Molecules.from_ase(frames, 4.0, torch.float64)
+    strain = 1e-3 * torch.randn(3, 3, 3, dtype=torch.float64)
+    found = molecules.strained(strain)
+    expected: list[ase.Atoms] = []
+    for frame, of_frame in zip(frames, strain.numpy(), strict=True):
+        other = frame.copy()
+        deformation = np.eye(3) + (of_frame + of_frame.T) / 2
+        other.positions = frame.positions @ deformation
+        other.cell[:] = frame.cell.array @ deformation
+        expected.append(other)
+    again = Molecules.from_ase(expected, 4.0, torch.float64)
+    assert torch.equal(found.edge_index, again.edge_index)
+    assert found.shifts is not None and again.shifts is not None
+    assert found.volume is not None and again.volume is not None
+    for one, other in ((found.positions, again.positions), (found.shifts, again.shifts), (found.volume, again.volume)):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    same = molecules.strained(torch.zeros_like(strain))
+    assert torch.equal(same.positions, molecules.positions)
+    assert same.shifts is not None and molecules.shifts is not None and torch.equal(same.shifts, molecules.shifts)
 
 
 def test_errors_name_the_structure() -> None:

@@ -219,10 +219,28 @@ def test_fault_2_bytes_and_fault_4_byte_order_mark(tmp_path: Path) -> None:
 
 
 def test_fault_5_a_value_of_the_command_line_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    file = Source("run.yaml", {"training": 3, "training.epochs": 4})
+    source = file.replacing(["training.epochs"], "command line, --")
     tree = with_overrides({"training": {"epochs": 20}, **experiment(tmp_path)}, {"training.epochs": 0})
-    source = Source("run.yaml", {"training": 3, "training.epochs": 4}, frozenset({"training.epochs"}))
     with pytest.raises(ConfigError, match=r"^command line, --training\.epochs: training\.epochs"):
         build(ExperimentConfig, tree, source)
-    source = Source("run.yaml", {"training": 3, "training.epochs": 4})
     with pytest.raises(ConfigError, match=r"^run\.yaml, line 4: training\.epochs"):
-        build(ExperimentConfig, tree, source)
+        build(ExperimentConfig, tree, file)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "place"),
+    [
+        # What stands in the file under a key that was replaced has nothing to do with it.
+        ("training", {"epochs": 0}, "command line, --training: training.epochs"),
+        # What only the command line has made is in no line of the file.
+        ("training.losses.energy.wait", 1, "command line, --training.losses.energy.wait: unknown key"),
+        ("training.references.energy.unit", "eV", "command line, --training.references.energy.unit: the key"),
+        ("training.seed", -1, "command line, --training.seed: training.seed"),
+    ],
+)
+def test_fault_5_the_place_of_a_value_that_was_replaced(tmp_path: Path, key: str, value: object, place: str) -> None:
+    source = Source("run.yaml", {"training": 3, "training.epochs": 4}).replacing([key], "command line, --")
+    with pytest.raises(ConfigError) as raised:
+        build(ExperimentConfig, with_overrides(experiment(tmp_path), {key: value}), source)
+    assert str(raised.value).startswith(place)

@@ -74,7 +74,7 @@ def train(model: Model, data: Data, arguments: argparse.Namespace) -> Model:
     """The model with the average of its weights over the last steps."""
     generator = np.random.default_rng(arguments.seed)
     of_training = data.points.of_structures(data.parts["train"])
-    losses = Losses({n: LOSSES[n] for n in predicted_names(model)}, model) if arguments.heads else None
+    losses = Losses({n: LOSSES[n] for n in predicted_names(model) if n in LOSSES}, model) if arguments.heads else None
     optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.learning_rate, weight_decay=1e-4, fused=True)
     averaged = copy.deepcopy(model)
     started, of_epoch = time.perf_counter(), []

@@ -18,6 +18,7 @@ from torch import Tensor
 import neural_polarization
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.electronic import ElectronicInput
+from neural_polarization.errors import UNREADABLE, TrustError, reason
 from neural_polarization.files import replacing
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.knowledge import TrainingKnowledge
@@ -148,8 +149,10 @@ def load_model(path: str | Path, trust: Collection[str] = ()) -> tuple[Model, Ch
             metadata=dict(header["metadata"]),
             tensors={name.removeprefix(_EXTRA): v for name, v in contents.items() if name.startswith(_EXTRA)},
         )
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"{path}: its header and its weights do not fit together ({error})") from error
+    except TrustError:
+        raise
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: its header and its weights do not fit together ({reason(error)})") from error
     _check_metadata(checkpoint.metadata, f"{path}: its metadata")
     _check_finite(contents, str(path))
     model.knowledge = _knowledge(path, header)
@@ -182,8 +185,8 @@ def read_weights(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     _check_finite(contents, str(path))
     try:
         config = model_config(header["model"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: its header describes no model ({error})") from error
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: its header describes no model ({reason(error)})") from error
     return config, {name.removeprefix(_WEIGHTS): v for name, v in contents.items() if name.startswith(_WEIGHTS)}
 
 
@@ -210,6 +213,11 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]
 def _model_file(path: str | Path) -> Path:
     """The file of a model: the path itself, or the best model of a run whose directory it is."""
     path = Path(path)
+    if path.suffix == ".pt2":
+        raise ValueError(
+            f"{path}: is an exported model, for the ASE calculator and `neural_polarization.predict`; give the "
+            ".safetensors file that it was made from"
+        )
     if (path / _MODEL_FILE).is_file():
         return path / _MODEL_FILE
     if not path.is_file():
@@ -225,6 +233,12 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor], bool]:
             stored = dict(file.metadata() or {})
             contents: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
+        with path.open("rb") as start:
+            if start.read(2) == b"PK":  # torch's and NumPy's archives begin like this
+                raise ValueError(
+                    f"{path}: not a model, but a file of another kind, such as a data set or the state of a training "
+                    f"(resume.ckpt); give the {_MODEL_FILE} of a run"
+                ) from None
         raise ValueError(
             f"{path}: not a complete safetensors file ({error}); it was cut short or damaged: copy it again, or "
             "take an earlier checkpoint"

@@ -8,12 +8,12 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import neural_polarization
 from neural_polarization.interfaces import commands as interfaces
+from neural_polarization.interfaces.spectra import commands as spectra
 from neural_polarization.labelling import commands as labelling
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             return run(known, rest)
     except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command continues after the last epoch that was finished\n")
+        sys.stderr.write("\nstopped; the same command goes on from the last checkpoint (training.checkpoint_seconds)\n")
         return INTERRUPTED
     except Exception as error:
         if show:
@@ -124,6 +124,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("config", metavar="FILE.yaml", help="the experiment; see configs/ for examples")
     train.add_argument("--overwrite", action="store_true", help="delete a run that is in the same directory")
     train.add_argument("--quiet", action="store_true", help="show no progress")
+    train.add_argument("--strict", action="store_true", help="refuse what is warned of before the training")
     train.set_defaults(run=_train)
 
     compare = commands.add_parser(
@@ -159,6 +160,7 @@ def parser() -> argparse.ArgumentParser:
         "-o", "--output", metavar="FILE", help=".extxyz, .csv or .json; default: a table on the screen"
     )
     predict.add_argument("--batch-size", type=int, default=64, metavar="N")
+    predict.add_argument("--born-charges", action="store_true", help="also those, of a model with a response to fields")
     predict.add_argument("--strict", action="store_true", help="refuse what lies outside of the model's training")
     predict.set_defaults(run=_predict)
 
@@ -177,6 +179,7 @@ def parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="everything, for programs")
     info.set_defaults(run=_info)
     interfaces.add_parsers(commands)
+    spectra.add_parser(commands)
     view = commands.add_parser(
         "view", help="a page for the browser: molecules, moving points and electrons", allow_abbrev=False
     )
@@ -227,10 +230,10 @@ def _train(known: argparse.Namespace, rest: list[str]) -> int:
     if "variants" in tree and "model" not in tree:
         raise ValueError(f"{known.config}: is a comparison of several trainings, which `npol compare` takes")
     overrides = read_overrides(rest)
-    source = replace(source, overridden=frozenset(overrides))
+    source = source.replacing(overrides, "command line, --")
     config = build(ExperimentConfig, with_overrides(tree, overrides), source)
     _find_networks(known.config, [config])
-    result = fit(config, overwrite=known.overwrite, quiet=known.quiet)
+    result = fit(config, overwrite=known.overwrite, quiet=known.quiet, strict=known.strict)
     if result:
         from neural_polarization.evaluation.reports import errors_table
 
@@ -296,6 +299,7 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.interfaces.outputs import check_output, table, write_predictions
     from neural_polarization.interfaces.prediction import check_elements, predict, undefined_moments
     from neural_polarization.knowledge import OutsideTrainingWarning, Watch
+    from neural_polarization.text import counted
 
     # Files after an option are not recognized as such by argparse; they are in `rest`.
     checkpoint, files = checkpoint_and_files(known, rest)
@@ -309,11 +313,13 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
     if undefined:
         sys.stderr.write(f"npol: warning: {undefined}\n")
     warnings.simplefilter("always", OutsideTrainingWarning)
-    predictions = predict(model, structures, known.batch_size, watch=Watch(known.strict))
+    predictions = predict(
+        model, structures, known.batch_size, watch=Watch(known.strict), with_born_charges=known.born_charges
+    )
     units = stored.units
     if known.output:
         write_predictions(predictions, units, known.output, known.overwrite)
-        sys.stdout.write(f"written: {known.output} ({len(predictions)} structures)\n")
+        sys.stdout.write(f"written: {known.output} ({counted(len(predictions), 'structure')})\n")
     else:
         sys.stdout.write(table(predictions, units) + "\n")
     return 0

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from neural_polarization.adapters import mace, nequip, pyg, schnetpack, torchmd
 from neural_polarization.adapters.host import Parts
+from neural_polarization.heads import BondPolarizability, FieldNames, FlowDipole, Widths
+from neural_polarization.heads.in_field import respond, values_in_field
 from neural_polarization.messages import Messages
 from neural_polarization.models import PredictedProperty, Predictor
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import PairCouple
-from neural_polarization.polarization import NeuralPolarization
+from neural_polarization.polarization import NeuralPolarization, Polarized
+from neural_polarization.response import InField, Response, make_response
 
 HOSTS: dict[str, Callable[[nn.Module, Sequence[str], bool], Parts]] = {
     "schnetpack": schnetpack.take_apart,
@@ -31,6 +34,11 @@ HOSTS: dict[str, Callable[[nn.Module, Sequence[str], bool], Parts]] = {
 ENERGY = "energy"
 """Name of the property that a polarized model of another package predicts, beside its forces."""
 
+DIPOLE, POLARIZABILITY = "dipole", "polarizability"
+"""Names of the properties that a response adds."""
+
+_NAMES = FieldNames(ENERGY, DIPOLE, POLARIZABILITY)
+
 
 class FineTuned(Predictor):
     """A trained model's layers with moving points, read by the trained model's own readout.
@@ -41,14 +49,30 @@ class FineTuned(Predictor):
     With `Messages.BOTH_VIEWS` the energy is the mean of the energies that the readout gives for fixed and for moving
     points. With `Messages.MOVING_VIEW`, in which fixed points pass through no layer, the moving points are read.
 
+    With a response it has a new dipole and a new polarizability too, of kinds `dipole_flow` and `polarizability_bonds`,
+    which read the trained features. Without a field, energies and forces stay those of the trained model; what a field
+    adds to them means nothing until it is trained, from dipoles or from energies and forces in fields. The trained
+    model's unit of energy must then be the eV.
+
     Args:
         parts: The trained model, taken apart by an adapter for these messages.
         elements: Chemical symbols, as given to the adapter.
         messages: Which points exchange messages.
         limit: Upper bound of the length of a displacement, Angstrom.
+        response: How it responds to an electric field.
+
+    Raises:
+        ValueError: for a field that would push points that do not move.
     """
 
-    def __init__(self, parts: Parts, elements: Sequence[str], messages: Messages | str, limit: float) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        elements: Sequence[str],
+        messages: Messages | str,
+        limit: float,
+        response: Response | str = Response.NONE,
+    ) -> None:
         super().__init__()
         self.network: NeuralPolarization[Any] = NeuralPolarization(parts.backbone, elements, messages, limit)
         self.readout = parts.readout
@@ -59,6 +83,15 @@ class FineTuned(Predictor):
         for couple in self.network.couples:
             if isinstance(couple, PairCouple):
                 couple.silence()
+        self.response = make_response(Response(response), self.network)
+        self.heads = nn.ModuleDict()
+        if self.response is not None:
+            points, backbone = self.network.messages.points, parts.backbone
+            widths = Widths(points * backbone.scalar_channels, points * backbone.vector_channels)
+            self.heads[DIPOLE] = FlowDipole(widths, elements, backbone.scalar_channels)
+            self.heads[POLARIZABILITY] = BondPolarizability(widths, elements, backbone.scalar_channels)
+            self.response.to(weight)
+            self.heads.to(weight)
 
     @property
     def cutoff(self) -> float:
@@ -72,24 +105,60 @@ class FineTuned(Predictor):
 
     @property
     def predictions(self) -> Mapping[str, PredictedProperty]:
-        """The energy with forces, in the trained model's unit of energy and in Angstrom."""
-        return {ENERGY: PredictedProperty(forces=True)}
+        """The energy with forces, in the trained model's unit and in Angstrom; with a response, what it adds."""
+        energy = {ENERGY: PredictedProperty(forces=True)}
+        if self.response is None:
+            return energy
+        return {
+            **energy,
+            DIPOLE: PredictedProperty(shape=(3,), periodic=False, sees_charge=True, dipole=True),
+            POLARIZABILITY: PredictedProperty(shape=(3, 3)),
+        }
+
+    @property
+    def sees_field(self) -> bool:
+        """Whether it understands `Molecules.external_field`: with a response."""
+        return self.response is not None
 
     def compute(
         self, molecules: Molecules, names: Collection[str]
     ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
-        """The energy (molecules,), if `names` has it, and the displacement of each moving point, Angstrom."""
-        points = self.network(molecules)
+        """Some of the properties, without forces, and the displacement of each moving point, Angstrom."""
         if not names:
-            return {}, points.displacement
+            return {}, self.network(molecules).displacement
+        if self.response is None:
+            points = self.network(molecules)
+            return {ENERGY: self._read(points, molecules)}, points.displacement
+        found = self._respond(molecules, 2 if POLARIZABILITY in names else int(DIPOLE in names))
+        values = values_in_field(found, _NAMES, molecules)
+        return {name: values[name] for name in names}, found.points.displacement
+
+    def energy(self, molecules: Molecules) -> Float[Tensor, " molecules"]:
+        """Energy of each molecule in its field, eV: what `field_derivatives.born_charges` differentiates.
+
+        Raises:
+            ValueError: if the model has no response.
+        """
+        return self._respond(molecules, 0).energy
+
+    def _respond(self, molecules: Molecules, order: int) -> InField:
+        dipole, polarizability = (self.heads[name] if self.heads else self._read for name in (DIPOLE, POLARIZABILITY))
+        return respond(self.response, self.network, (self._read, dipole, polarizability), molecules, order)
+
+    def _read(self, points: Polarized, molecules: Molecules) -> Float[Tensor, " molecules"]:
+        """The energy that the trained model's readout gives."""
         energy = self.readout(points.moving, molecules)
         if points.fixed is not points.moving and self.network.messages is not Messages.MOVING_VIEW:
             energy = 0.5 * (energy + self.readout(points.fixed, molecules))
-        return {ENERGY: energy}, points.displacement
+        return energy
 
 
 def polarize(
-    model: nn.Module, elements: Sequence[str], messages: Messages | str = Messages.RIDING, limit: float = 0.5
+    model: nn.Module,
+    elements: Sequence[str],
+    messages: Messages | str = Messages.RIDING,
+    limit: float = 0.5,
+    response: Response | str = Response.NONE,
 ) -> FineTuned:
     """A polarized network that starts from a trained one and shares its parameters.
 
@@ -99,6 +168,7 @@ def polarize(
         elements: Chemical symbols of elements that the model knows.
         messages: Which points exchange messages.
         limit: Upper bound of the length of a displacement, Angstrom.
+        response: How it responds to an electric field; with one, its unit of energy must be the eV.
 
     Raises:
         TypeError: for a model that no adapter knows.
@@ -112,4 +182,4 @@ def polarize(
             f"adapter ({', '.join(HOSTS)}); write one as docs/adapters.md says"
         )
     messages = Messages(messages)
-    return FineTuned(HOSTS[known[0]](model, elements, messages.two_points), elements, messages, limit)
+    return FineTuned(HOSTS[known[0]](model, elements, messages.two_points), elements, messages, limit, response)

@@ -125,14 +125,14 @@ def all_pairs(
 
 
 def periodic_neighbours(
-    positions: Float[Tensor, "atoms 3"], cell: Float[Tensor, "3 3"], periodic: bool, cutoff: float
+    positions: Float[Tensor, "atoms 3"], cell: Float[Tensor, "3 3"], cutoff: float
 ) -> tuple[Int[Tensor, "2 edges"], Float[Tensor, "edges 3"]]:
     """Neighbour list of one large or periodic system by cell lists (the library vesin).
 
     Args:
         positions: Positions of the nuclei, Angstrom.
-        cell: Lattice vectors in rows, Angstrom; ignored if `periodic` is false.
-        periodic: Whether the system repeats along all three lattice vectors.
+        cell: Lattice vectors in rows, Angstrom; zero for a direction in which the system does not repeat, as one of a
+            slab, two of a wire and all three of a molecule.
         cutoff: Cutoff distance, Angstrom.
 
     Returns:
@@ -147,8 +147,8 @@ def periodic_neighbours(
     points = positions.detach().cpu().double().numpy()
     box = cell.detach().cpu().double().numpy()
     calculator = vesin.NeighborList(cutoff=cutoff, full_list=True)
-    receivers, senders, images = calculator.compute(points=points, box=box, periodic=periodic, quantities="ijS")
-    order = torch.argsort(torch.as_tensor(receivers.astype("int64")), stable=True)
+    receivers, senders, images = calculator.compute(points=points, box=box, periodic=box.any(1), quantities="ijS")
+    order = torch.as_tensor(receivers.argsort(kind="stable"))  # numpy sorts whole numbers in half of torch's time
     edge_index = torch.stack([torch.as_tensor(x.astype("int64"))[order] for x in (senders, receivers)])
     shifts = torch.as_tensor(images.astype("float64"))[order] @ torch.as_tensor(box)
     return edge_index.to(positions.device), shifts.to(positions)
@@ -161,15 +161,15 @@ def neighbours(
 
     Args:
         positions: Positions of the nuclei, Angstrom.
-        cell: Lattice vectors in rows, Angstrom, of a structure that is periodic along all three; None for a molecule.
+        cell: Lattice vectors in rows, Angstrom, of a periodic structure; zero for a direction in which it does not
+            repeat. None for a molecule.
         cutoff: Cutoff distance, Angstrom.
 
     Returns:
         The senders and the receivers, ordered by receiver, and the translation (Angstrom) that is added to each sender.
     """
     if cell is not None or len(positions) >= MANY_ATOMS:
-        box = torch.eye(3, dtype=positions.dtype, device=positions.device) if cell is None else cell
-        return periodic_neighbours(positions, box, cell is not None, cutoff)
+        return periodic_neighbours(positions, positions.new_zeros(3, 3) if cell is None else cell, cutoff)
     owner = torch.zeros(len(positions), dtype=torch.long, device=positions.device)
     edge_index = all_pairs(positions, owner, cutoff)
     return edge_index, positions.new_zeros(edge_index.shape[1], 3)

@@ -8,13 +8,12 @@ from typing import final
 
 import numpy as np
 import torch
-from ase.data import chemical_symbols
 from ase.formula import Formula
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from neural_polarization.electronic import total_charges, unpaired_electrons
 from neural_polarization.errors import DataError
+from neural_polarization.facts import Facts, by_symbol
 from neural_polarization.molecules import Molecules
 
 GIVEN, ISOLATED, FITTED = "given", "isolated atom", "least squares"
@@ -22,6 +21,15 @@ GIVEN, ISOLATED, FITTED = "given", "isolated atom", "least squares"
 
 NEARER = 0.9
 """Two atoms count as nearer than any in training below this fraction of the shortest distance that was seen."""
+
+FARTHER = 1.25
+"""An atom counts as alone from this multiple of the longest distance of nearest neighbours that was seen."""
+
+LARGER = 2.0
+"""Predicted forces count as far outside from this multiple of the largest force that was seen."""
+
+_FORCES = "forces"  # as `predictor.FORCES`, which is below
+_SMALL_FORCE = 0.1  # eV/Angstrom: smaller ones are never far outside of relaxed molecules
 
 
 class Departure(StrEnum):
@@ -33,6 +41,8 @@ class Departure(StrEnum):
     PERIODICITY = "periodicity"
     SIZE = "size"
     DISTANCE = "distance"
+    GAP = "gap"
+    PREDICTION = "prediction"
 
 
 class OutsideTrainingWarning(UserWarning):
@@ -92,6 +102,10 @@ class TrainingKnowledge:
         dipole_origin: the point that dipole labels of ions refer to; empty without dipoles.
         content_hash: SHA-256 of structures and labels of the whole data set.
         spins: numbers of unpaired electrons that occurred; the lowest possible where a structure does not tell.
+        per_atom: smallest and largest training label per atom, less the reference values, of each property that is a
+            sum over atoms, internal unit.
+        stress: root mean square of the stresses that trained, eV/Angstrom^3; None for a model that learned none, whose
+            stress is a derivative of what it learned otherwise.
     """
 
     structures: int = 0
@@ -105,14 +119,21 @@ class TrainingKnowledge:
     dipole_origin: str = ""
     content_hash: str = ""
     spins: tuple[float, ...] | None = None
+    per_atom: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    stress: float | None = None
 
     @property
     def missing_elements(self) -> tuple[str, ...]:
         """Elements that the model names, but that no training structure had."""
         return tuple(symbol for symbol, count in self.elements.items() if count == 0)
 
-    def outside(self, molecules: Molecules) -> "dict[int, Outside]":
-        """Those molecules of a batch that lie outside of the training, by their index."""
+    def outside(self, molecules: Molecules, predictions: Mapping[str, Tensor] | None = None) -> "dict[int, Outside]":
+        """Those molecules of a batch that lie outside of the training, by their index.
+
+        Args:
+            molecules: the batch.
+            predictions: what the model says of them, internal units; compared with the training labels too.
+        """
         facts, kinds = Facts.of(molecules), list(Departure)
         strange = np.zeros((len(facts.sizes), len(kinds)), bool)
         for rows, counts in facts.compositions():
@@ -128,9 +149,11 @@ class TrainingKnowledge:
             strange[:, kinds.index(Departure.SIZE)] = (facts.sizes > self.largest_molecule) & ~facts.periodic
         if self.distances is not None:
             strange[:, kinds.index(Departure.DISTANCE)] = facts.nearest[:, 0] < NEARER * self.distances[0]
+            strange[:, kinds.index(Departure.GAP)] = facts.nearest[:, 1] > FARTHER * self.distances[1]
+        strange[:, kinds.index(Departure.PREDICTION)] = self._far_from_labels(facts, molecules, predictions or {})
         return {
             k: Outside(
-                _by_symbol(facts.counts[k]),
+                by_symbol(facts.counts[k]),
                 float(facts.charges[k]),
                 tuple(kind for kind, is_so in zip(kinds, strange[k], strict=True) if is_so),
                 float(facts.spins[k]),
@@ -138,63 +161,36 @@ class TrainingKnowledge:
             for k in np.flatnonzero(strange.any(1)).tolist()
         }
 
+    def _far_from_labels(
+        self, facts: Facts, molecules: Molecules, predictions: Mapping[str, Tensor]
+    ) -> Bool[np.ndarray, " molecules"]:
+        """Whether what is predicted lies far outside of the training labels: forces, and values per atom.
+
+        Values of a composition whose references are not determined are not compared: `COMPOSITION` says more of them.
+        """
+        far = np.zeros(len(facts.sizes), bool)
+        if _FORCES in predictions and _FORCES in self.ranges:
+            lengths = predictions[_FORCES].detach().cpu().double().norm(dim=-1).numpy()
+            np.logical_or.at(
+                far,
+                molecules.molecule_index.cpu().numpy(),
+                lengths > LARGER * max(self.ranges[_FORCES][1], _SMALL_FORCE),
+            )
+        for name, (low, high) in self.per_atom.items():
+            references = self.references.get(name)
+            if name not in predictions or references is None or low == high:
+                continue
+            values = predictions[name].detach().cpu().double().numpy()
+            for rows, counts in facts.compositions():
+                if references.covers(counts):
+                    known = sum(count * references.values[symbol] for symbol, count in counts.items())
+                    rest = (values[rows] - known) / sum(counts.values())
+                    far[rows] |= (rest < 2 * low - high) | (rest > 2 * high - low)
+        return far
+
     def uncovered(self, counts: Mapping[str, int]) -> list[str]:
         """Properties whose references are not determined for a composition."""
         return [name for name, references in self.references.items() if not references.covers(counts)]
-
-
-@final
-@dataclass(frozen=True)
-class Facts:
-    """What can be compared with a training, per molecule of a batch.
-
-    Attributes:
-        counts: atoms by atomic number.
-        charges: total charges, e.
-        spins: numbers of unpaired electrons, the lowest that is possible where it is not known.
-        periodic: whether a neighbour lies in another cell; a molecule in a box beyond the cutoff counts as isolated.
-        nearest: shortest and longest distance of an atom from its nearest neighbour, Angstrom; infinite and zero for
-            single atoms.
-    """
-
-    counts: Int[np.ndarray, "molecules numbers"]
-    charges: Float[np.ndarray, " molecules"]
-    spins: Float[np.ndarray, " molecules"]
-    periodic: Bool[np.ndarray, " molecules"]
-    nearest: Float[np.ndarray, "molecules 2"]
-
-    @property
-    def sizes(self) -> Int[np.ndarray, " molecules"]:
-        """Atoms of each molecule."""
-        return self.counts.sum(1)
-
-    def compositions(self) -> list[tuple[Int[np.ndarray, " rows"], dict[str, int]]]:
-        """Every composition that occurs, with the molecules that have it."""
-        rows, which = np.unique(self.counts, axis=0, return_inverse=True)
-        return [(np.flatnonzero(which.reshape(-1) == k), _by_symbol(row)) for k, row in enumerate(rows)]
-
-    @classmethod
-    def of(cls, molecules: Molecules) -> "Facts":
-        """Of a batch on any device."""
-        count, owner = molecules.num_molecules, molecules.molecule_index.cpu().numpy()
-        counts = np.zeros((count, len(chemical_symbols)), np.int64)
-        np.add.at(counts, (owner, molecules.atomic_numbers.cpu().numpy()), 1)
-        positions = molecules.positions.detach().cpu().double().numpy()
-        senders, receivers = molecules.edge_index.cpu().numpy()
-        between = positions[senders] - positions[receivers]
-        periodic = np.zeros(count, bool)
-        if molecules.shifts is not None:
-            shifts = molecules.shifts.detach().cpu().double().numpy()
-            between += shifts
-            periodic[owner[receivers[shifts.any(1)]]] = True
-        of_atoms = np.full(len(owner), np.inf)
-        np.minimum.at(of_atoms, receivers, np.sqrt((between**2).sum(1)))
-        nearest = np.stack([np.full(count, np.inf), np.zeros(count)], 1)
-        np.minimum.at(nearest[:, 0], owner, of_atoms)
-        np.maximum.at(nearest[:, 1], owner, np.where(np.isfinite(of_atoms), of_atoms, 0.0))
-        charges = np.round(total_charges(molecules).detach().cpu().double().numpy(), 6)
-        spins = unpaired_electrons(molecules).detach().cpu().double().numpy()
-        return cls(counts, charges, spins, periodic, nearest)
 
 
 @final
@@ -230,7 +226,7 @@ class Outside:
                 return f"{self.spin:g}"
             case Departure.SIZE:
                 return str(sum(self.counts.values()))
-            case Departure.PERIODICITY | Departure.DISTANCE:
+            case Departure.PERIODICITY | Departure.DISTANCE | Departure.GAP | Departure.PREDICTION:
                 return kind.value
 
 
@@ -343,10 +339,6 @@ def _is_new(row: Float[np.ndarray, " elements"], basis: Float[np.ndarray, "rows 
     return float(np.linalg.norm(rest)) > 1e-6 * size
 
 
-def _by_symbol(row: Int[np.ndarray, " numbers"]) -> dict[str, int]:
-    return {chemical_symbols[number]: int(row[number]) for number in np.flatnonzero(row)}
-
-
 def _clause(knowledge: TrainingKnowledge, kind: Departure, molecules: Sequence[Outside], blind: Sequence[str]) -> str:
     formulas = _listed(list(dict.fromkeys(one.formula for one in molecules)))
     match kind:
@@ -378,6 +370,23 @@ def _clause(knowledge: TrainingKnowledge, kind: Departure, molecules: Sequence[O
         case Departure.DISTANCE:
             shortest = knowledge.distances[0] if knowledge.distances else 0.0
             return f"atoms nearer than in the training ({formulas}), whose shortest distance is {shortest:.3f} Angstrom"
+        case Departure.GAP:
+            longest = knowledge.distances[1] if knowledge.distances else 0.0
+            return (
+                f"atoms farther from all others than in the training ({formulas}), where the nearest neighbour is at "
+                f"most {longest:.3f} Angstrom away; are positions in Angstrom (not bohr)?"
+            )
+        case Departure.PREDICTION:
+            return f"predictions far outside of the training labels ({formulas}), which have {_label_ranges(knowledge)}"
+
+
+def _label_ranges(knowledge: TrainingKnowledge) -> str:
+    forces = [f"forces up to {knowledge.ranges[_FORCES][1]:.3g} eV/Angstrom"] if _FORCES in knowledge.ranges else []
+    per_atom = [
+        f"{name} per atom from {low:.3g} to {high:.3g} about the references (internal unit)"
+        for name, (low, high) in knowledge.per_atom.items()
+    ]
+    return " and ".join([*forces, *per_atom])
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:

@@ -12,7 +12,7 @@ from neural_polarization.heads import FieldNames
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
-from neural_polarization.predictor import FORCES
+from neural_polarization.predictor import FORCES, STRESS
 from neural_polarization.response import Response
 
 
@@ -45,8 +45,8 @@ class HeadConfig:
         kind: Kind of head: "extensive" sums over atoms, "intensive" averages; others are "dipole", "dipole_flow",
             "dipole_magnitude", "polarizability", "polarizability_bonds" and "spatial_extent". Dipoles of kind
             "dipole_flow" and polarizabilities of kind "polarizability_bonds" add up for molecules far apart.
-        forces: Whether the property is an energy whose negative gradient is predicted as "forces". Data without forces
-            can train such a model too, on energies alone.
+        forces: Whether the property is an energy whose negative gradient is predicted as "forces", and whose derivative
+            by the strain of a cell as "stress". Data without forces can train such a model too, on energies alone.
     """
 
     kind: str
@@ -123,6 +123,11 @@ def check_head_names(names: Iterable[str]) -> None:
             raise ValueError(
                 "heads: 'forces' have no head of their own; they are minus the gradient of an energy: set forces to "
                 "true on the energy's head"
+            )
+        if name == STRESS:
+            raise ValueError(
+                "heads: a stress has no head of its own; it is a derivative of an energy: set forces to true on the "
+                "energy's head, and name the labels under data.properties.stress"
             )
         if name in of_modules:
             raise ValueError(

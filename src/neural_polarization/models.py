@@ -20,12 +20,22 @@ from neural_polarization.messages import Messages
 from neural_polarization.model_config import MOVES, HeadConfig, ModelConfig, PolarizationConfig, check_head_names
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
-from neural_polarization.predictor import FORCES, PredictedProperty, Predictor, predicted_names, with_forces
+from neural_polarization.predictor import (
+    FORCES,
+    STRESS,
+    Forces,
+    PredictedProperty,
+    Predictor,
+    predicted_names,
+    with_derivatives,
+    with_forces,
+)
 from neural_polarization.response import InField, Response, make_response
 
 __all__ = [
     "FORCES",
     "MOVES",
+    "STRESS",
     "HeadConfig",
     "Model",
     "ModelConfig",
@@ -34,6 +44,7 @@ __all__ = [
     "Predictor",
     "check_head_names",
     "predicted_names",
+    "with_derivatives",
     "with_forces",
 ]
 
@@ -154,12 +165,16 @@ class Model(Predictor):
         return self.representation(molecules)
 
     def forward(
-        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
+        self,
+        molecules: Molecules,
+        forces: bool = True,
+        properties: Collection[str] | None = None,
+        stress: bool = False,
     ) -> dict[str, Tensor]:
         """Properties as `Predictor.forward` gives them; a training without scales is warned of."""
         if self.training and not self._scaled and not torch.compiler.is_compiling():
             self._warn_when_trained()
-        return super().forward(molecules, forces, properties)
+        return super().forward(molecules, forces, properties, stress)
 
     def compute(
         self, molecules: Molecules, names: Collection[str]
@@ -176,7 +191,7 @@ class Model(Predictor):
         return {name: values[name] for name in names}, atoms.displacement
 
     def energy(self, molecules: Molecules) -> Float[Tensor, " molecules"]:
-        """Energy of each molecule in its field, eV, float64: what `response.born_charges` differentiates.
+        """Energy of each molecule in its field, eV, float64: what `field_derivatives.born_charges` differentiates.
 
         Raises:
             ValueError: if the model has no response.
@@ -238,7 +253,7 @@ class Model(Predictor):
         if self._energy is None or self._energy not in wanted or not forces:
             predicted = values(molecules)
         else:
-            predicted = with_forces(values, self._energy, molecules, self.training)
+            predicted = with_derivatives(values, self._energy, molecules, (Forces(),), self.training)
         (deformation,) = found
         return predicted, deformation if torch.is_grad_enabled() else tuple(part.detach() for part in deformation)
 
@@ -275,8 +290,8 @@ class Model(Predictor):
         """Sets reference values and scales of every head from training labels, and what is known of the training.
 
         Args:
-            labels: per property float64 (molecules, ...), internal units, NaN where missing; "forces" (atoms, 3) if
-                there are any.
+            labels: per property float64 (molecules, ...), internal units, NaN where missing; "forces" (atoms, 3) and
+                "stress" (molecules, 6) if there are any.
             composition: count of each of the configuration's elements in each molecule.
             references: per property, values of free atoms by element, internal unit; what is not given is fitted.
             isolated_atoms: the same from isolated atoms among the data, for elements that are not under `references`.
@@ -315,6 +330,7 @@ class Model(Predictor):
             elements=dict(zip(self.config.elements, composition.sum(0).round().int().tolist(), strict=True)),
             references=learned,
             ranges={name: _range(labels[name]) for name in predicted_names(self) if _has_range(labels.get(name))},
+            stress=self._size_of_stress(labels),
         )
         forces = labels.get(FORCES)
         if self._energy is not None and forces is not None and not forces.isnan().all():
@@ -344,8 +360,19 @@ class Model(Predictor):
             return ()
         return self.config.field_names.dipole, self.config.field_names.polarizability
 
+    def _size_of_stress(self, labels: Mapping[str, Tensor]) -> float | None:
+        stress = labels.get(STRESS)
+        if self._energy is None or stress is None or stress.isnan().all():
+            return None
+        return float(stress[~stress.isnan()].double().square().mean().sqrt()) or None
+
     def scale_of(self, name: str) -> float:
-        """Size of a property's residual in the training data, its internal unit; "forces" eV/Angstrom."""
+        """Size of a property's residual in the training data, its internal unit.
+
+        Forces are in eV/Angstrom and stresses in eV/Angstrom^3. The scale of what was never learned is one.
+        """
+        if name == STRESS:
+            return (self.knowledge.stress if self.knowledge is not None else None) or 1.0
         return float(self.force_scale if name == FORCES else self.head(name).baseline.scale)
 
 

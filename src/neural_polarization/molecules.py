@@ -17,7 +17,7 @@ from torch import Tensor
 from neural_polarization.charges import frame_field, total_charge, unpaired_electrons
 from neural_polarization.errors import DataError
 from neural_polarization.geometry import MANY_ATOMS, all_pairs, centred, neighbours
-from neural_polarization.plausibility import CLOSEST, check_positions, close_pair, crowded, periodic_cell
+from neural_polarization.plausibility import CLOSEST, check_positions, close_pair, crowded, periodic_cell, volume_of
 
 CLASH = 1e-3
 """Distance (Angstrom) below which two nuclei count as being at one place, which is an error in the input."""
@@ -37,6 +37,8 @@ class Molecules:
         charge: Total charge of each molecule, e; None if all are neutral.
         spin: Number of unpaired electrons of each molecule; NaN if it is unknown for one, None if it is for all.
         external_field: Uniform electric field at each molecule, V/Angstrom; None without a field.
+        volume: Volume of the cell of each periodic system, Angstrom^3, by which its stress is divided; zero for one
+            that has no volume, a molecule for instance. None if none has.
     """
 
     atomic_numbers: Int[Tensor, " atoms"]
@@ -48,6 +50,7 @@ class Molecules:
     charge: Float[Tensor, " molecules"] | None = None
     external_field: Float[Tensor, "molecules 3"] | None = None
     spin: Float[Tensor, " molecules"] | None = None
+    volume: Float[Tensor, " molecules"] | None = None
 
     @property
     def num_atoms(self) -> int:
@@ -77,11 +80,32 @@ class Molecules:
             charge=real(self.charge),
             external_field=real(self.external_field),
             spin=real(self.spin),
+            volume=real(self.volume),
         )
 
     def with_positions(self, positions: Float[Tensor, "atoms 3"]) -> "Molecules":
         """The same molecules and neighbours at other positions (Angstrom)."""
         return dataclasses.replace(self, positions=positions)
+
+    def strained(self, strain: Float[Tensor, "molecules 3 3"]) -> "Molecules":
+        """The same neighbours, positions, cells and volumes deformed: r -> r + r (strain + strain^T) / 2.
+
+        Args:
+            strain: one tensor for each molecule, without unit; zero changes no bit.
+        """
+        symmetric = 0.5 * (strain + strain.mT)
+
+        def deformed(vectors: Tensor, owner: Tensor) -> Tensor:
+            return vectors + (vectors.unsqueeze(-1) * symmetric[owner]).sum(1)
+
+        shifts, volume = self.shifts, self.volume
+        if shifts is not None:
+            shifts = deformed(shifts, self.molecule_index[self.edge_index[1]])
+        if volume is not None:
+            volume = volume * torch.linalg.det(symmetric + torch.eye(3).to(symmetric))
+        return dataclasses.replace(
+            self, positions=deformed(self.positions, self.molecule_index), shifts=shifts, volume=volume
+        )
 
     @classmethod
     def from_arrays(
@@ -150,14 +174,14 @@ class Molecules:
 
         Args:
             structures: One or several, with total charge and unpaired electrons as `charges` finds them, and
-                `info["external_field"]` as the field (V/Angstrom).
+                `info["external_field"]` as the field (V/Angstrom). A slab or a wire repeats along the lattice vectors
+                for which `pbc` is true.
             cutoff: Cutoff distance, Angstrom.
             dtype: Floating-point type; torch's default if left out. In single precision each structure is about its
                 own centre, so that one far from the origin is as exact as any other.
 
         Raises:
-            ValueError: as in `from_arrays`, and for structures that are periodic in some directions only or
-                without a cell.
+            ValueError: as in `from_arrays`, and for periodic structures without a cell.
         """
         frames = [structures] if isinstance(structures, ase.Atoms) else list(structures)
         if not frames:
@@ -186,6 +210,7 @@ class Molecules:
         if any("external_field" in frame.info for frame in frames):
             fields = [frame_field(frame, f"structure {k}") for k, frame in enumerate(frames)]
             field = torch.tensor(np.stack(fields), dtype=dtype)
+        volumes = [volume_of(frame.cell.array) if frame.pbc.any() else 0.0 for frame in frames]
         return cls(
             atomic_numbers=torch.cat([part.atomic_numbers for part in parts]),
             positions=positions.to(dtype),
@@ -198,6 +223,7 @@ class Molecules:
             if set(spins) == {None}
             else torch.tensor([math.nan if s is None else s for s in spins], dtype=dtype),
             external_field=field,
+            volume=torch.tensor(volumes, dtype=dtype) if any(volumes) else None,
         )
 
     def to_ase(self) -> list[ase.Atoms]:
@@ -258,6 +284,7 @@ class Molecules:
             charge=own(self.charge),
             external_field=own(self.external_field),
             spin=own(self.spin),
+            volume=own(self.volume),
         )
 
 

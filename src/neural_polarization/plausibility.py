@@ -2,7 +2,8 @@
 
 import ase
 import numpy as np
-from jaxtyping import Float, Int
+from ase.geometry import complete_cell
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 
 from neural_polarization.errors import DataError
@@ -22,7 +23,7 @@ def check_positions(
     Args:
         positions: Angstrom.
         where: what the error begins with: file and structure.
-        cell: lattice vectors in rows, Angstrom, of a periodic structure, checked already by `periodic_cell`.
+        cell: lattice vectors in rows, Angstrom, of a periodic structure, as `periodic_cell` gives them.
 
     Raises:
         DataError: for a position that is not finite or absurdly large, or two atoms nearer than `CLOSEST`.
@@ -62,7 +63,7 @@ def close_pair(
 
     Args:
         positions: Angstrom, finite.
-        cell: lattice vectors in rows, Angstrom, of a periodic structure.
+        cell: lattice vectors in rows, Angstrom, of a periodic structure; zero where it does not repeat.
         limit: Angstrom.
     """
     if len(positions) < 2:
@@ -91,12 +92,13 @@ def _with_images(
     points: Float[np.ndarray, "atoms 3"], cell: Float[np.ndarray, "3 3"], limit: float
 ) -> tuple[Float[np.ndarray, "points 3"], Int[np.ndarray, " points"]]:
     """Atoms inside the cell, images of those that are near its sides on the other side, and the atom of each."""
+    repeats, cell = cell.any(1), complete_cell(cell)
     fractions = points @ np.linalg.inv(cell)
-    fractions -= np.floor(fractions)
+    fractions -= np.where(repeats, np.floor(fractions), 0.0)
     owners = np.arange(len(points))
     # The height along an axis is the inverse of the length of the reciprocal vector.
     margins = limit * np.linalg.norm(np.linalg.inv(cell), axis=0)
-    for axis in range(3):
+    for axis in np.flatnonzero(repeats):
         near = fractions[:, axis] < margins[axis]
         fractions = np.concatenate([fractions, fractions[near] + np.eye(3)[axis]])
         owners = np.concatenate([owners, owners[near]])
@@ -104,31 +106,49 @@ def _with_images(
 
 
 def periodic_cell(atoms: ase.Atoms, where: str) -> Float[np.ndarray, "3 3"] | None:
-    """The lattice vectors (rows, Angstrom) of a structure that repeats along all of them; None for a molecule.
+    """The lattice vectors (rows, Angstrom) along which a structure repeats; None for a molecule.
+
+    Returns:
+        Three vectors of a crystal. Those of a slab or a wire are zero for the directions in which it does not repeat,
+        whatever its cell says of them.
 
     Raises:
-        DataError: for a structure that is periodic along some directions only, and as `check_cell`.
+        DataError: as `check_cell`.
     """
     cell = np.asarray(atoms.cell.array, dtype=np.float64)
     if not np.isfinite(cell).all():
         raise DataError(f"{where}: its cell is {cell.tolist()}; expected nine finite numbers in Angstrom")
     if not atoms.pbc.any():
         return None
-    if not atoms.pbc.all():
-        raise DataError(
-            f"{where}: is periodic along {int(atoms.pbc.sum())} of 3 directions; only none or all are supported: set "
-            "`pbc` to all, with a cell that leaves vacuum where the system does not repeat"
-        )
-    check_cell(cell, where)
-    return cell
+    check_cell(cell, where, atoms.pbc)
+    return lattice(cell, atoms.pbc)
 
 
-def check_cell(cell: Float[np.ndarray, "3 3"], where: str) -> None:
+def lattice(cell: Float[np.ndarray, "3 3"], pbc: Bool[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+    """The lattice vectors along which a system repeats, and zero for the others.
+
+    Args:
+        cell: lattice vectors in rows, Angstrom.
+        pbc: along which of them the system repeats.
+    """
+    return np.where(pbc[:, None], cell, 0.0)
+
+
+def volume_of(cell: Float[np.ndarray, "3 3"]) -> float:
+    """Volume of a cell as ASE computes it, Angstrom^3; zero without three lattice vectors.
+
+    A slab or a wire has the volume of its cell with the vacuum, if its cell has three vectors.
+    """
+    return abs(float(np.linalg.det(cell)))
+
+
+def check_cell(cell: Float[np.ndarray, "3 3"], where: str, pbc: Bool[np.ndarray, "3"] | None = None) -> None:
     """Raises where nothing can repeat by these lattice vectors.
 
     Args:
         cell: lattice vectors in rows, Angstrom.
         where: what the error begins with.
+        pbc: along which of them a system repeats; by default along all.
 
     Raises:
         DataError: for a cell that is not finite, has no volume, or is thinner than `CLOSEST` in some direction, in
@@ -136,6 +156,17 @@ def check_cell(cell: Float[np.ndarray, "3 3"], where: str) -> None:
     """
     if not (np.abs(cell) <= FARTHEST).all():
         raise DataError(f"{where}: its cell is {cell.tolist()}; expected nine finite numbers in Angstrom")
+    if pbc is not None and not pbc.all():
+        # What does not repeat needs no vector: one across the others, of the length of one, takes its place.
+        repeated = lattice(cell, pbc)
+        missing = [int(axis) for axis in np.flatnonzero(pbc) if not repeated[axis].any()]
+        if missing:
+            raise DataError(
+                f"{where}: is periodic along direction {missing[0]}, but its cell {cell.tolist()} has no vector there; "
+                "give its Lattice, or set `pbc` of that direction to false"
+            )
+        with np.errstate(invalid="ignore"):  # parallel vectors, which have no volume
+            cell = np.nan_to_num(complete_cell(repeated))
     faces = np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]])
     volume = abs(float(cell[0] @ faces[0]))
     if volume < 1e-6:

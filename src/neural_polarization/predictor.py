@@ -1,8 +1,9 @@
-"""What every model is to those who use it: properties by name, and forces as minus the gradient of an energy."""
+"""What every model is to those who use it: properties by name, and the derivatives of one energy."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,9 +12,13 @@ from torch import Tensor, nn
 from neural_polarization.architectures import look_up
 from neural_polarization.knowledge import TrainingKnowledge
 from neural_polarization.molecules import Molecules
+from neural_polarization.properties import VOIGT
 
 FORCES = "forces"
 """Name of the predictions, and of the labels, that are minus the gradient of the energy."""
+
+STRESS = "stress"
+"""Name of the predictions, and of the labels, that are the derivative of the energy by the strain per volume."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,8 @@ class PredictedProperty:
 
     Attributes:
         shape: Shape of the property of one molecule; `()` is one number.
-        forces: Whether the property is an energy whose negative gradient is predicted as "forces".
+        forces: Whether the property is an energy whose negative gradient is predicted as "forces", and whose
+            derivative by the strain as "stress".
         periodic: Whether the property of a periodic system is defined.
         sees_charge: Whether the property depends on the total charge of a molecule.
         dipole: Whether the property is a dipole moment, e*Angstrom.
@@ -61,7 +67,7 @@ class Predictor(nn.Module, ABC):
     @property
     @abstractmethod
     def predictions(self) -> Mapping[str, PredictedProperty]:
-        """What it predicts, by name; "forces" come with the property that has them."""
+        """What it predicts, by name; "forces" and "stress" come with the property that has them."""
 
     @property
     def sees_field(self) -> bool:
@@ -72,10 +78,14 @@ class Predictor(nn.Module, ABC):
     def compute(
         self, molecules: Molecules, names: Collection[str]
     ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
-        """Some of the properties, without forces, and the displacement of each moving point, Angstrom."""
+        """Some of the properties, without derivatives, and the displacement of each moving point, Angstrom."""
 
     def forward(
-        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
+        self,
+        molecules: Molecules,
+        forces: bool = True,
+        properties: Collection[str] | None = None,
+        stress: bool = False,
     ) -> dict[str, Tensor]:
         """Properties in their internal units, by name.
 
@@ -84,21 +94,28 @@ class Predictor(nn.Module, ABC):
             forces: whether "forces" (atoms, 3), eV/Angstrom, are among them, if a property is their energy.
                 They are minus the gradient of the energy, through the displacements. In training mode, and where
                 `molecules.positions` require a gradient, they can be differentiated again.
-            properties: names of the properties that are asked for, by default all; there are no forces without their
-                energy.
+            properties: names of the properties that are asked for, by default all; there are no forces and no stress
+                without their energy.
+            stress: whether "stress" (molecules, 6), eV/Angstrom^3, is among them, if a property is its energy: the
+                derivative by a symmetric strain of positions and cells, through the displacements, divided by the
+                volume, with ASE's sign and order (xx, yy, zz, yz, xz, xy). It is NaN for a molecule without a volume.
 
         Returns:
             Tensors (molecules, ...); those of a `Model` are float64, so that reference values keep all their digits.
             Under `torch.no_grad` and `torch.inference_mode` none of them keeps a graph.
 
         Raises:
-            ValueError: for a property that it does not predict, one that is not defined for these molecules, or a
-                field that it would not see.
+            ValueError: for a property that it does not predict, one that is not defined for these molecules, the
+                stress of molecules of which none has a volume, or a field that it would not see.
         """
-        return self.with_displacement(molecules, forces, properties)[0]
+        return self.with_displacement(molecules, forces, properties, stress)[0]
 
     def with_displacement(
-        self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None
+        self,
+        molecules: Molecules,
+        forces: bool = True,
+        properties: Collection[str] | None = None,
+        stress: bool = False,
     ) -> tuple[dict[str, Tensor], Float[Tensor, "atoms 3"]]:
         """Properties as `forward` gives them and, from the same pass, the displacement of each moving point, Angstrom.
 
@@ -113,7 +130,8 @@ class Predictor(nn.Module, ABC):
                 "the field out, or train a model with `response: quadratic` or `response: push_dual`"
             )
         energies = [name for name in wanted if look_up(known, name, "properties").forces]
-        if not energies or not forces:
+        by = tuple(kind for kind, asked in ((Forces(), forces), (Stress(), stress)) if asked)
+        if not energies or not by:
             return self.compute(molecules, wanted)
         (energy,) = energies
         points: list[Tensor] = []
@@ -123,40 +141,118 @@ class Predictor(nn.Module, ABC):
             points.append(displacement)
             return predicted
 
-        predicted = with_forces(values, energy, molecules, self.training)
+        predicted = with_derivatives(values, energy, molecules, by, self.training)
         (displacement,) = points
         return predicted, displacement if torch.is_grad_enabled() else displacement.detach()
 
 
-def with_forces(
-    values: Callable[[Molecules], dict[str, Tensor]], energy: str, molecules: Molecules, training: bool
+class Derivative(ABC):
+    """One derivative of the energy of a batch."""
+
+    name: ClassVar[str]
+    """Of the prediction."""
+
+    @abstractmethod
+    def variable(self, molecules: Molecules) -> tuple[Molecules, Tensor]:
+        """The molecules as a function of what is differentiated by, and that, in a context with gradients."""
+
+    @abstractmethod
+    def value(self, gradient: Tensor, molecules: Molecules) -> Tensor:
+        """The prediction, from the gradient of the energy by the variable."""
+
+
+class Forces(Derivative):
+    """Minus the gradient of the energy by the nuclei, (atoms, 3), eV/Angstrom."""
+
+    name = FORCES
+
+    def variable(self, molecules: Molecules) -> tuple[Molecules, Tensor]:
+        """The nuclei."""
+        return molecules, molecules.positions
+
+    def value(self, gradient: Tensor, molecules: Molecules) -> Tensor:
+        """Minus the gradient."""
+        return -gradient
+
+
+class Stress(Derivative):
+    """Derivative of the energy by a symmetric strain, divided by the volume, (molecules, 6), eV/Angstrom^3."""
+
+    name = STRESS
+
+    def variable(self, molecules: Molecules) -> tuple[Molecules, Tensor]:
+        """The strain of each molecule, which is zero.
+
+        Raises:
+            ValueError: if no molecule has a volume.
+        """
+        if molecules.volume is None:
+            raise ValueError(
+                "stress: none of these molecules has a volume; give periodic systems with a cell of three lattice "
+                "vectors, or do not ask for a stress"
+            )
+        strain = molecules.positions.new_zeros(molecules.num_molecules, 3, 3).requires_grad_()
+        return molecules.strained(strain), strain
+
+    def value(self, gradient: Tensor, molecules: Molecules) -> Tensor:
+        """The gradient per volume in ASE's order; NaN where there is no volume."""
+        assert molecules.volume is not None
+        components = torch.stack([gradient[:, row, column] for row, column in VOIGT], -1)
+        volume = molecules.volume.unsqueeze(-1)
+        exists = volume > 0.0
+        # The inner choice keeps the gradient of the outer one finite.
+        return torch.where(exists, components / torch.where(exists, volume, 1.0), float("nan"))
+
+
+def with_derivatives(
+    values: Callable[[Molecules], dict[str, Tensor]],
+    energy: str,
+    molecules: Molecules,
+    by: Sequence[Derivative],
+    training: bool,
 ) -> dict[str, Tensor]:
-    """What a function of molecules gives, and "forces" (atoms, 3): minus the gradient of the energy among it.
+    """What a function of molecules gives, and derivatives of the energy among it, all of one pass.
 
     Args:
         values: the function; the energy is one number per molecule.
         energy: its name among the values.
         molecules: where it is evaluated.
-        training: whether the forces are to be differentiated by weights. Where `molecules.positions` require a
+        by: which derivatives.
+        training: whether the derivatives are to be differentiated by weights. Where `molecules.positions` require a
             gradient they can be differentiated in any case, for the Hessian.
+
+    Raises:
+        ValueError: for a derivative that is not defined for these molecules.
     """
     graph = torch.is_grad_enabled()
-    with molecules.differentiable() as moved:
+    with molecules.differentiable() as start:
+        moved, variables = start, list[Tensor]()
+        for derivative in by:
+            moved, variable = derivative.variable(moved)
+            variables.append(variable)
         predicted = values(moved)
-        (gradient,) = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             predicted[energy].sum(),
-            moved.positions,
+            variables,
             create_graph=graph and (training or molecules.positions.requires_grad),
             retain_graph=graph,  # the other properties share it
             allow_unused=True,
             materialize_grads=True,
         )
+        found = {kind.name: kind.value(gradient, start) for kind, gradient in zip(by, gradients, strict=True)}
     if not graph:
         predicted = {name: value.detach() for name, value in predicted.items()}
-    return {**predicted, FORCES: -gradient}
+    return {**predicted, **found}
+
+
+def with_forces(
+    values: Callable[[Molecules], dict[str, Tensor]], energy: str, molecules: Molecules, training: bool
+) -> dict[str, Tensor]:
+    """What a function of molecules gives, and "forces" (atoms, 3); arguments as of `with_derivatives`."""
+    return with_derivatives(values, energy, molecules, (Forces(),), training)
 
 
 def predicted_names(model: Predictor) -> tuple[str, ...]:
-    """Names of what a model predicts, "forces" among them where a property is their energy."""
+    """Names of what a model predicts; "forces" and "stress" are among them where a property is their energy."""
     known = model.predictions
-    return (*known, FORCES) if any(of.forces for of in known.values()) else tuple(known)
+    return (*known, FORCES, STRESS) if any(of.forces for of in known.values()) else tuple(known)

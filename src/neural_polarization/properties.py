@@ -116,6 +116,14 @@ DEFINITIONS: Mapping[str, Definition] = MappingProxyType(
                 quantity="polarizability",
                 synonyms=("REF_polarizability",),
             ),
+            Definition(
+                "born_charges",
+                "e",
+                "derivative of each dipole component (last axis) by each coordinate: Born effective charges",
+                shape=(3, 3),
+                per="atom",
+                quantity="born_charges",
+            ),
             Definition("spatial_extent", "Angstrom^2", f"integral of the density times r^2 {_ORIGIN} (QM9: R2)"),
             Definition("homo", "eV", "energy of the highest occupied orbital of either spin", "meV"),
             Definition("lumo", "eV", "energy of the lowest empty orbital of either spin", "meV"),
@@ -175,6 +183,12 @@ QUANTITIES: tuple[str, ...] = tuple(
     dict.fromkeys(definition.quantity for definition in DEFINITIONS.values() if definition.quantity)
 )
 """What `npol label` may be asked for beside what it always computes."""
+
+USUAL_QUANTITIES: tuple[str, ...] = tuple(name for name in QUANTITIES if name != "born_charges")
+"""What it computes if it is not told; Born charges cost six more calculations of each structure."""
+
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+"""The components of a stress in ASE's order: xx, yy, zz, yz, xz, xy."""
 
 VIRIALS = ("virial", "virials", "REF_virial", "REF_virials")
 """Names in files of minus the stress times the volume, eV: read as stress."""

@@ -3,7 +3,7 @@
     forces          = -dE/dR
     dipole          = -dE/dF
     polarizability  = -d2E/dF2
-    born_charges    =  d dipole/dR = d forces/dF
+    born_charges    =  d dipole/dR = d forces/dF (`field_derivatives`)
 
 A uniform field F is in V/Angstrom, a polarizability is a volume in Angstrom^3. A response without a field is the
 network without one, bit for bit.
@@ -12,7 +12,7 @@ network without one, bit for bit.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -70,8 +70,8 @@ class InField:
     """A batch in its field.
 
     Attributes:
-        points: features and displacements in the field.
-        energy: eV, float64.
+        points: Features and displacements in the field.
+        energy: EV, float64.
         dipole: -dE/dF, e*Angstrom, about the origin of the coordinates; None where it was not asked for.
         polarizability: -d2E/dF2, Angstrom^3; None where it was not asked for.
     """
@@ -92,9 +92,9 @@ class FieldResponse(nn.Module, ABC):
         """The energy of a batch in its field.
 
         Args:
-            network: what is polarized.
-            readouts: read its features.
-            molecules: a batch; without a field it is as in a field of zero.
+            network: What is polarized.
+            readouts: Read its features.
+            molecules: A batch; without a field it is as in a field of zero.
             order: 0 for the energy, 1 for the dipole too, 2 for the polarizability too.
         """
 
@@ -127,8 +127,8 @@ class FieldPush(nn.Module):
     U are a few linear mixes of the vectors after the layer; a network without vectors has the first term alone.
 
     Args:
-        scalar_channels: width of the backbone's scalars.
-        vector_channels: width of the backbone's vectors; 0 where it has none.
+        scalar_channels: Width of the backbone's scalars.
+        vector_channels: Width of the backbone's vectors; 0 where it has none.
     """
 
     def __init__(self, scalar_channels: int, vector_channels: int) -> None:
@@ -170,7 +170,7 @@ class Pushed(FieldResponse, ABC):
     Dipole and polarizability are derivatives by the field, through all layers.
 
     Args:
-        network: what is polarized.
+        network: What is polarized.
 
     Raises:
         ValueError: if nothing moves in the network.
@@ -217,10 +217,10 @@ class Pushed(FieldResponse, ABC):
         with molecules.in_differentiable_field() as molecules:
             found = self._energy(network, readouts, molecules)
             assert molecules.external_field is not None
-            dipole = -_slope(found.energy.sum(), molecules.external_field, keep or order > 1)
+            dipole = -slope(found.energy.sum(), molecules.external_field, keep or order > 1)
             polarizability = None
             if order > 1:
-                rows = [_slope(dipole[:, axis].sum(), molecules.external_field, keep) for axis in range(3)]
+                rows = [slope(dipole[:, axis].sum(), molecules.external_field, keep) for axis in range(3)]
                 polarizability = COULOMB * torch.stack(rows, 1).to(torch.float64)
         found = replace(found, dipole=dipole.to(torch.float64), polarizability=polarizability)
         return found if keep else _detached(found)
@@ -287,7 +287,7 @@ def field_energy(
 
     Args:
         field: V/Angstrom.
-        dipole: e*Angstrom.
+        dipole: E*Angstrom.
         polarizability: Angstrom^3.
 
     Example:
@@ -299,69 +299,14 @@ def field_energy(
     return -(field * (dipole + 0.5 / COULOMB * torch.einsum("mxy,my->mx", polarizability, field))).sum(-1)
 
 
-@runtime_checkable
-class EnergyInField(Protocol):
-    """What derivatives are taken of: a model with a response is one."""
-
-    def energy(self, molecules: Molecules) -> Float[Tensor, " molecules"]:
-        """Energy of each molecule in its field, eV, float64; a graph to positions and field."""
-        ...
-
-
-def born_charges(model: EnergyInField, molecules: Molecules) -> Float[Tensor, "atoms 3 3"]:
-    """Born effective charges (atomic polar tensors), d dipole/dR = d force/dF, e.
+def slope(value: Tensor, by: Tensor, graph: bool) -> Tensor:
+    """Gradient of a number; zero where it does not depend on `by`.
 
     Args:
-        model: a model with a response.
-        molecules: a batch, in a field or without one.
-
-    Returns:
-        Indices (atom, direction in which it moves, component of the dipole), detached. The dipole is about a fixed
-        origin, so that the charges of a molecule add up to its total charge times the unit matrix
-        (`broken_sum_rule`).
+        value: One number.
+        by: What it is differentiated by.
+        graph: Whether the gradient can be differentiated again.
     """
-    with molecules.in_differentiable_field() as molecules, molecules.differentiable() as molecules:
-        assert molecules.external_field is not None
-        dipole = -_slope(model.energy(molecules).sum(), molecules.external_field, True)
-        columns = [_slope(dipole[:, axis].sum(), molecules.positions, False) for axis in range(3)]
-    return torch.stack(columns, -1).detach()
-
-
-def broken_sum_rule(charges: Float[Tensor, "atoms 3 3"], molecules: Molecules) -> Float[Tensor, "molecules 3 3"]:
-    """Sum of each molecule's Born charges less its total charge times the unit matrix, e: zero where the rule holds.
-
-    Args:
-        charges: from `born_charges`.
-        molecules: the same batch.
-    """
-    total = charges.new_zeros(molecules.num_molecules, 3, 3).index_add(0, molecules.molecule_index, charges)
-    if molecules.charge is None:
-        return total
-    return total - molecules.charge.to(total)[:, None, None] * torch.eye(3).to(total)
-
-
-def hyperpolarizability(model: EnergyInField, molecules: Molecules) -> Float[Tensor, "molecules 3 3 3"]:
-    """First hyperpolarizability, -d3E/dF3, e*Angstrom^3/V^2, detached; 1 atomic unit is 2.0013e-4 of it.
-
-    A quadratic response has none: its energy ends with the square of the field.
-
-    Args:
-        model: a model with a response.
-        molecules: a batch, in a field or without one.
-    """
-    with molecules.in_differentiable_field() as molecules:
-        field = molecules.external_field
-        assert field is not None
-        dipole = -_slope(model.energy(molecules).sum(), field, True)
-        rows: list[Tensor] = []
-        for x in range(3):
-            slope = _slope(dipole[:, x].sum(), field, True)
-            rows.append(torch.stack([_slope(slope[:, y].sum(), field, True) for y in range(3)], 1))
-    return torch.stack(rows, 1).detach()
-
-
-def _slope(value: Tensor, by: Tensor, graph: bool) -> Tensor:
-    """Gradient of a number; zero where it does not depend on `by`."""
     if not value.requires_grad:
         return torch.zeros_like(by)
     (slope,) = torch.autograd.grad(

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -30,23 +30,36 @@ class Source:
     Attributes:
         name: file, or what else to call it.
         lines: line of each dotted key.
-        overridden: dotted keys whose values came from the command line instead.
-        prefix: what stands before these keys on the command line.
+        replaced: where the values of some dotted keys came from instead, for instance the command line.
     """
 
     name: str
     lines: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
-    overridden: frozenset[str] = frozenset()
-    prefix: str = ""
+    replaced: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+
+    def replacing(self, keys: Iterable[str], place: str) -> "Source":
+        """The same source, where some keys have their values from another place; the place ends with the key."""
+        return dataclasses.replace(self, replaced={**self.replaced, **{key: f"{place}{key}" for key in keys}})
 
     def at(self, key: str) -> str:
-        """The place of a dotted key, or of the nearest key above it."""
-        while key:
-            if key in self.overridden:
-                return f"command line, --{self.prefix}{key}"
-            if key in self.lines:
-                return f"{self.name}, line {self.lines[key]}"
-            key = key.rpartition(".")[0]
+        """The place of a dotted key, or of the nearest key above it.
+
+        Example:
+            >>> source = Source("run.yaml", {"training": 3, "training.epochs": 4}).replacing(["training.seed"], "--")
+            >>> source.at("training.epochs"), source.at("training.seed"), source.at("training.steps")
+            ('run.yaml, line 4', '--training.seed', 'run.yaml, line 3')
+        """
+        above = key.split(".")
+        names = [".".join(above[:size]) for size in range(len(above), 0, -1)]
+        for name in names:  # a value that was replaced has nothing of the file in it
+            if name in self.replaced:
+                return self.replaced[name]
+        for name in names:
+            if name in self.lines:
+                return f"{self.name}, line {self.lines[name]}"
+            for inside, place in self.replaced.items():
+                if inside.startswith(f"{name}."):
+                    return place  # which is what made this key
         return self.name
 
 
@@ -347,6 +360,8 @@ def described(hint: Any) -> str:
         return "one of " + ", ".join(repr(choice.value) for choice in hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join("null" if part is type(None) else described(part) for part in typing.get_args(hint))
+    if typing.get_origin(hint) in (dict, Mapping):
+        return f"a mapping from names to {described(typing.get_args(hint)[1]).removeprefix('a ')}s"
     names: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return "a list of texts" if hint == tuple[str, ...] else names.get(hint, str(hint))
 

@@ -18,6 +18,16 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, with the noun in the plural unless it is one.
+
+    Example:
+        >>> counted(1, "structure"), counted(2, "structure"), counted(20_000, "atom")
+        ('1 structure', '2 structures', '20,000 atoms')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def table(lines: Sequence[Sequence[str]]) -> str:
     """Lines of cells in columns that are as wide as their widest cell.
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from adapted import assert_learns, assert_same_predictions, assert_saved, batch
-from ase.build import molecule
+from ase.build import bulk, molecule
+from ase.calculators.fd import calculate_numerical_stress
 from torch import Tensor, nn
 
 import neural_polarization as npol
@@ -50,6 +51,21 @@ def parts(two_points: bool, architecture: type[PaiNN] | type[EGNN] = PaiNN, seed
 
 def fine_tuned(messages: str, architecture: type[PaiNN] | type[EGNN] = PaiNN, seed: int = 0) -> FineTuned:
     return FineTuned(parts(Messages(messages).two_points, architecture, seed), ELEMENTS, messages, 0.5)
+
+
+@pytest.mark.parametrize("messages", Messages)
+def test_the_stress_is_a_derivative_of_the_trained_readout(messages: Messages) -> None:
+    """Through an adapter's readout and the displacements, once points have moved."""
+    module = fine_tuned(messages.value)
+    with torch.no_grad():
+        for parameter in module.network.moves.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    crystal = bulk("CO", "rocksalt", a=4.4, cubic=True)
+    crystal.rattle(0.1, seed=0)
+    crystal.calc = NeuralPolarizationCalculator(module)
+    found = crystal.get_stress()
+    assert messages is Messages.PLAIN or np.abs(crystal.calc.results["displacement"]).max() > 1e-3
+    np.testing.assert_allclose(found, calculate_numerical_stress(crystal, eps=1e-5), atol=1e-6 * np.abs(found).max())
 
 
 class TestFineTuned:

@@ -10,9 +10,11 @@ import pytest
 from ase import units
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.neighborlist import neighbor_list
 
 from neural_polarization.data.ase_formats import read_extxyz
 from neural_polarization.data.columns import PropertyConfig
+from neural_polarization.data.packed import read_packed, write_packed
 from neural_polarization.errors import DataError
 from neural_polarization.properties import Property
 
@@ -126,8 +128,15 @@ def test_periodic_structures(tmp_path: Path) -> None:
     assert data.prepare(3.0).batch(np.array([0])).molecules.edge_index.shape[1] == 12  # six neighbours each
     salt.pbc = [True, True, False]
     ase.io.write(tmp_path / "slab.xyz", [water, salt], format="extxyz")
-    with pytest.raises(DataError, match=r"structure 1 .*is periodic along 2 of 3 directions"):
-        read_extxyz(tmp_path / "slab.xyz", wanted)
+    slab = read_extxyz(tmp_path / "slab.xyz", wanted)
+    assert slab.molecules.pbc is not None and slab.molecules.pbc.tolist() == [[False] * 3, [True, True, False]]
+    shifted = slab.prepare(3.0).batch(np.array([1])).molecules
+    assert shifted.edge_index.shape[1] == len(neighbor_list("i", salt, 3.0)) < 12
+    write_packed(slab, tmp_path / "slab.npz")
+    packed = read_packed(tmp_path / "slab.npz")
+    assert packed.content_hash == slab.content_hash != data.content_hash
+    assert packed.structure(1).pbc.tolist() == [True, True, False]
+    assert len(packed.subset(np.array([0, 1])).prepare(3.0).batch(np.array([1, 0])).molecules.edge_index[0]) > 2
 
 
 GOOD = "2\nProperties=species:S:1:pos:R:3 energy=-31.0\nH 0 0 0\nH 0 0 0.74\n"

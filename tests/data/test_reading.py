@@ -9,13 +9,16 @@ import pytest
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from neural_polarization.data.ase_formats import read_extxyz
 from neural_polarization.data.columns import PropertyConfig
 from neural_polarization.data.config import DataConfig
 from neural_polarization.data.dataset import Dataset
+from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.origins import Origin
 from neural_polarization.data.packed import read_packed, write_packed
 from neural_polarization.data.sources import open_dataset
 from neural_polarization.errors import DataError
+from neural_polarization.properties import Property
 
 FRAME = "2\nProperties=species:S:1:pos:R:3{columns} {pair}\nH 0 0 0{one}\nH 0 0 0.{digits}{two}\n"
 
@@ -41,7 +44,7 @@ def test_fault_1_4_half_of_the_frames_under_another_name(tmp_path: Path) -> None
     assert data.reading.left_out == {"no label of energy": 10}
     text = str(data.reading)
     assert "20 structures read" in text and "left out: 10 (no label of energy)" in text
-    assert "REF_energy is not used: 9 structures have it and no energy (first: " in text
+    assert "REF_energy is not used: it stands in 9 structures without energy (first: " in text
     assert data.label_counts(np.array([0, 1, 2])) == {"energy": 3}
 
 
@@ -136,6 +139,26 @@ def test_stress_and_virial(tmp_path: Path) -> None:
         ase.io.write(tmp_path / "set.extxyz", atoms)
         data = opened(tmp_path / "set.extxyz", wanted)
         np.testing.assert_allclose(data.labels["stress"], [stress], atol=1e-7)
+
+
+def test_a_stress_needs_a_volume(tmp_path: Path) -> None:
+    """A molecule has no stress, whatever its file says; a slab has that of its cell with the vacuum."""
+    slab = ase.Atoms("Cu", cell=[2.0, 3.0, 10.0], pbc=[True, True, False])
+    slab.info["virial"] = -60.0 * np.eye(3)
+    box = ase.Atoms("Cu", cell=[9.0, 9.0, 9.0], info={"virial": np.eye(3)})
+    thin = ase.Atoms("Cu", cell=[2.0, 3.0, 0.0], pbc=[True, True, False], info={"virial": np.eye(3)})
+    ase.io.write(tmp_path / "set.extxyz", [slab, box, thin])
+    data = read_extxyz(tmp_path / "set.extxyz", {"stress": PropertyConfig()})
+    np.testing.assert_allclose(data.labels["stress"], [[1, 1, 1, 0, 0, 0], [np.nan] * 6, [np.nan] * 6])
+    assert data.reading.labels["stress"].reason == "no periodic cell for virial, first in structure 1 (line 4)"
+    np.testing.assert_allclose(data.molecules.volumes, [60.0, 0.0, 0.0])
+    with pytest.raises(DataError, match="set: structure 0 has a stress, but no periodic cell"):
+        Dataset(
+            "set",
+            FlatMolecules.checked("set", np.array([1]), np.array([1]), np.zeros((1, 3))),
+            {"stress": Property("stress", "eV/Angstrom^3", (6,))},
+            {"stress": np.ones((1, 6))},
+        )
 
 
 @pytest.mark.parametrize("value", [1j, np.array([1j]), True, "low", np.datetime64("2024-01-01"), np.inf, -np.inf])

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import ase
+import ase.io
 import numpy as np
 import pytest
 
@@ -16,6 +18,9 @@ from neural_polarization.data.separate import joined
 from neural_polarization.data.sources import make_split, open_dataset
 from neural_polarization.errors import DataError
 from neural_polarization.evaluation.evaluation import evaluate
+from neural_polarization.settings import Source, build
+from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.task import prepare
 from waters import experiment, waters
 
 PARTS = {"train": np.arange(0, 24), "validation": np.arange(24, 32), "test": np.arange(32, 40)}
@@ -47,10 +52,17 @@ def test_the_files_are_the_parts(files: dict[str, str]) -> None:
     assert len(np.unique(data.groups)) == 40
 
 
+FRACTIONS = {"kind": "group", "train": 0.8, "validation": 0.1, "test": 0.1}
+"""As in configs/own_data.yaml; they do not apply to a part that has a file of its own."""
+
+
 @pytest.mark.parametrize(
     ("parts", "split", "sizes"),
     [
-        (("validation", "test"), {"train": 10, "test": 0.5}, (10, 8, 4)),
+        (("validation", "test"), {"train": 10, "test": 4}, (10, 8, 4)),
+        (("validation", "test"), FRACTIONS, (24, 8, 8)),
+        (("validation",), FRACTIONS, (22, 8, 2)),
+        (("test",), FRACTIONS, (22, 2, 8)),
         (("validation",), {}, (24, 8, 0)),
         (("validation",), {"test": 4}, (20, 8, 4)),
         (("test",), {}, (22, 2, 8)),
@@ -79,9 +91,35 @@ def test_a_structure_in_two_files_is_refused_whatever_its_orientation(tmp_path: 
     copied = Dataset("copied", turned, part.properties, part.labels)
     write_packed(copied, tmp_path / "test.npz")
     with pytest.raises(
-        DataError, match=r"train\.npz: 1 structures .* stand in .*test\.npz too.* structure 5 is structure 1"
+        DataError,
+        match=r"train\.npz: .*test\.npz, the test part, also has 1 structure of .* structure 5 is structure 1",
     ):
         open_dataset(config(files, "validation", "test"))
+
+
+@pytest.mark.parametrize(("choice", "shared"), [("references", True), ("both", False)])
+def test_isolated_atoms_in_several_files(tmp_path: Path, choice: str, shared: bool) -> None:
+    """They set references and are in no part; where they train, one atom cannot be in two parts."""
+    oxygen = ase.Atoms("O", info={"energy": -2000.0, "config_type": "IsolatedAtom"})
+    files = {part: str(tmp_path / f"{part}.extxyz") for part in PARTS}
+    for part, rows in PARTS.items():
+        frames = [waters().structure(int(row)) for row in rows]
+        for row, frame in zip(rows, frames, strict=True):
+            frame.info["energy"] = float(waters().labels["energy"][row])
+        ase.io.write(files[part], [oxygen, *frames])
+    tree = experiment(tmp_path, epochs=1, isolated_atoms=choice)
+    tree["model"]["heads"] = {"energy": {"kind": "extensive"}}
+    tree["data"] = {"format": "extxyz", "path": files["train"], "validation": files["validation"],
+                    "test": files["test"], "cache": False}  # fmt: skip
+    chosen = build(ExperimentConfig, tree, Source("test"))
+    if not shared:
+        with pytest.raises(DataError, match="the validation part also has 1 structure of the train part by content"):
+            prepare(chosen)
+        return
+    task = prepare(chosen)
+    assert [len(part) for part in task.split.parts.values()] == [24, 8, 8]
+    assert "3 isolated atoms (O 3 times)" in task.left_out[0]
+    assert task.model.head("energy").baseline.references[1] == -2000.0
 
 
 def test_charges_cells_and_labels_that_only_one_file_has() -> None:

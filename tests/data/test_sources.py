@@ -130,7 +130,7 @@ def test_a_stored_split_that_leaks_is_refused(dataset: Dataset, tmp_path: Path) 
     config = DataConfig(
         "extxyz", str(tmp_path / "set.xyz"), {"energy": PropertyConfig(source="E", unit="eV")}, cache=False
     )
-    with pytest.raises(DataError, match="in the test part by content"):
+    with pytest.raises(DataError, match="of the train part by content"):
         make_split(open_dataset(config), SplitConfig("stored", path=str(tmp_path / "split.json")))
 
 

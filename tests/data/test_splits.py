@@ -60,7 +60,7 @@ def test_the_same_structure_is_used_once() -> None:
     split = random_split(identity, 30, 10, 10)
     together = np.concatenate(list(split.parts.values()))
     assert len(np.unique(identity[together])) == 50
-    with pytest.raises(DataError, match=r"1 more than the 50 different structures .50 others repeat one of them"):
+    with pytest.raises(DataError, match=r"1 too many: the number of different structures is 50 .of 100, the others"):
         random_split(identity, 31, 10, 10)
 
 
@@ -106,12 +106,12 @@ def test_parts_of_a_stored_split() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ((90, 10, 10), "10 more than the 100 structures"),
+        ((90, 10, 10), "10 too many: the number of structures is 100;"),
         ((1.5, None, None), "neither a fraction"),
         ((-1, None, None), "is negative"),
         ((None, 0.5, 0.5), "no structure is left to train on"),
         ((0, 1, 1), "no structure is left to train on"),
-        ((0.8, 0.3, 0.2), "more than the 100 structures"),
+        ((0.8, 0.3, 0.2), "too many: the number of structures is 100;"),
     ],
 )
 def test_impossible_sizes(given: tuple[Size, Size, Size], message: str) -> None:
@@ -159,7 +159,7 @@ def test_leakage_by_index_content_and_group(dataset: Dataset) -> None:
     none = np.zeros(0, np.int64)
     large = np.flatnonzero(data.molecules.n_atoms > 2)  # single atoms of one element are the same structure
     check_leakage(data, Split(large[large < 10], large[(large >= 10) & (large < 20)], large[large >= 20]))
-    with pytest.raises(DataError, match="train part are also in the test part by index"):
+    with pytest.raises(DataError, match="the test part also has 1 structure of the train part by index"):
         check_leakage(data, Split(np.array([1, 2]), none, np.array([2, 3])))
     with pytest.raises(DataError, match=r"by content, for instance structure 20 \(validation\) and 40 \(test\)"):
         check_leakage(data, Split(np.array([1]), np.array([5, 20]), np.array([7, 40])))

@@ -93,7 +93,18 @@ def test_a_grid_is_repeated_with_three_seeds_in_a_directory_of_its_name() -> Non
     config = GridConfig({}, {"plain": VariantConfig()})
     assert (config.seeds, config.reference) == ([0, 1, 2], "plain")
     for named, folder in ((config, "comparison"), (replace(config, name="mine"), "mine")):
-        assert Grid(named, {}, Source("grid.yaml")).output == Path("runs") / folder
+        assert Grid(named, {}, Source("grid.yaml"), Source("grid.yaml")).output == Path("runs") / folder
+
+
+def test_fault_5_mistakes_are_blamed_on_where_they_stand(tmp_path: Path) -> None:
+    """In a variant, in the base, or on the command line."""
+    lines = write_grid(tmp_path, variants={"plain": {"set": {"training.epochs": 0}}}).read_text().splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if "training.epochs: 0" in text)
+    with pytest.raises(ConfigError, match=rf"grid\.yaml, line {line} \(variant plain\): training\.epochs: 0 is"):
+        read_grid(tmp_path / "grid.yaml", {})
+    for key in ("base.training.epochs", "variants.plain.set.training.epochs"):
+        with pytest.raises(ConfigError, match=rf"^command line, --{key}.*: training\.epochs: 0 is not"):
+            grid_of(tmp_path, {key: 0})
 
 
 def test_what_is_found_for_a_variant_wins_over_its_settings(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from neural_polarization.evaluation import plots
-from neural_polarization.evaluation.evaluation import Evaluation, Parity
+from neural_polarization.evaluation.outcome import Evaluation, Parity
 
 
 def parity(count: int, seed: int = 0) -> Parity:

@@ -59,9 +59,8 @@ def _structures(path: Path) -> None:
     for atoms in read_structures(path):
         assert np.isfinite(atoms.positions).all()
         assert type(atoms.info.get("charge", 0)) is int and type(atoms.info.get("spin", 0)) is int
-        if not atoms.pbc.any() or atoms.pbc.all():
-            batch = Molecules.from_ase(atoms, 4.0)
-            assert batch.positions.isfinite().all()
+        batch = Molecules.from_ase(atoms, 4.0)
+        assert batch.positions.isfinite().all()
 
 
 def _data_set(format: str) -> Callable[[Path], None]:
@@ -86,8 +85,8 @@ def _both(path: Path) -> None:
     try:
         _data_set("extxyz")(path)
     except ValueError as error:
-        # Structures without labels, or partly periodic ones, are no data set.
-        if "energy" not in str(error) and "periodic" not in str(error):
+        # Structures without labels are no data set.
+        if "energy" not in str(error):
             raise
 
 
@@ -135,10 +134,13 @@ READ: Mapping[str, Callable[[Path], None]] = MappingProxyType(
         "ASE database": _both,
         "ASE JSON": _both,
         "ASE trajectory": _both,
+        "POSCAR": _structures,
+        "CIF": _structures,
         "packed npz": _data_set("packed"),
         "QM9 npz": _data_set("qm9"),
         "rMD17 npz": _data_set("rmd17"),
         "HDF5 labels": _labels,
+        "HDF5 labels of 0.1": _labels,
         "QM9 archive": _data_set("qm9"),
         "YAML": _configuration,
         "split": _split,

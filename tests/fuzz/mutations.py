@@ -11,6 +11,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+import safetensors.torch
+
+from neural_polarization.checkpoints import _checksum as checksum
+from neural_polarization.labelling.integrity import seal
 
 NUMBERS = (
     "nan",
@@ -44,7 +48,7 @@ def mutated(name: str, content: bytes, rng: np.random.Generator, folder: Path) -
         folder: for files that are changed in place.
     """
     kinds: list[Callable[[bytes, np.random.Generator, Path], bytes]] = [_bytes]
-    if name.endswith((".xyz", ".sdf", ".smi", ".json", ".yaml", ".tar")):
+    if name.endswith((".xyz", ".sdf", ".smi", ".json", ".yaml", ".tar", ".cif", "POSCAR")):
         kinds += [_words, _words, _lines, _numbers]
     if name.endswith(".npz"):
         kinds += [_arrays, _arrays, _arrays, _members]
@@ -224,21 +228,28 @@ def _groups(content: bytes, rng: np.random.Generator, folder: Path) -> bytes:
                     group[key] = values
     except Exception:  # h5py refuses what it cannot store, or what an earlier mutation has left
         return content
+    if content.startswith(b"neural-polarization"):
+        seal(path)  # whoever wrote this meant it
     return path.read_bytes()
 
 
 def _header(content: bytes, rng: np.random.Generator, folder: Path) -> bytes:
-    """The JSON header of a checkpoint: words of it, or of the description of the model inside."""
+    """The JSON header of a checkpoint: words of the description of the model inside. The checksum is right."""
     del folder
     if len(content) < 8:
         return content
     size = struct.unpack("<Q", content[:8])[0]
     try:
         header = json.loads(content[8 : 8 + size])
-        key = _pick(list(header["__metadata__"]), rng)
-        text = header["__metadata__"][key].encode()
+        entries = header["__metadata__"]
+        text = entries["neural_polarization"].encode()
         changed = _numbers(text, rng, Path()) if rng.random() < 0.5 else _words(text, rng, Path())
-        header["__metadata__"][key] = changed.decode(errors="replace")
+        entries["neural_polarization"] = changed.decode(errors="replace")
+        if rng.random() < 0.9:
+            contents = safetensors.torch.load(content)
+            entries["neural_polarization.checksum"] = checksum(entries["neural_polarization"], contents)
+        else:
+            del entries["neural_polarization.checksum"]
     except Exception:  # whatever an earlier mutation has left
         return content
     new = json.dumps(header).encode()

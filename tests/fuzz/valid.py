@@ -15,6 +15,8 @@ import numpy as np
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from neural_polarization.labelling.integrity import copy_with_room, seal
+
 MOLECULES = ("H2O", "CH4", "CH3OH", "NH3")
 
 
@@ -51,6 +53,10 @@ def database(path: Path) -> None:
         for atoms in structures():
             pairs = {key: value for key, value in atoms.info.items() if key != "charge"}
             connected.write(atoms, key_value_pairs=pairs, data={"charge": atoms.info.get("charge", 0)})
+
+
+def crystal(path: Path) -> None:
+    ase.io.write(path, bulk("NaCl", "rocksalt", a=5.64))
 
 
 def sdf(path: Path) -> None:
@@ -109,6 +115,14 @@ def rmd17(path: Path) -> None:
 
 
 def labels(path: Path) -> None:
+    unsealed = path.with_name("unsealed.h5")
+    unsealed_labels(unsealed)
+    copy_with_room(unsealed, path)
+    seal(path)
+
+
+def unsealed_labels(path: Path) -> None:
+    """As release 0.1.0 wrote them, without a checksum."""
     with h5py.File(path, "w") as file:
         file.attrs.update(format="neural-polarization labels 1", level="HF/STO-3G", accuracy="{}", field="[0, 0, 0]")
         for k, name in enumerate(MOLECULES):
@@ -170,10 +184,13 @@ VALID: Mapping[str, tuple[str, Callable[[Path], None]]] = MappingProxyType(
         "ASE database": ("set.db", database),
         "ASE JSON": ("set.json", database),
         "ASE trajectory": ("set.traj", trajectory),
+        "POSCAR": ("POSCAR", crystal),
+        "CIF": ("set.cif", crystal),
         "packed npz": ("packed.npz", packed),
         "QM9 npz": ("qm9.npz", packed_qm9),
         "rMD17 npz": ("rmd17.npz", rmd17),
         "HDF5 labels": ("labels.h5", labels),
+        "HDF5 labels of 0.1": ("labels.h5", unsealed_labels),
         "QM9 archive": ("qm9.tar", qm9_archive),
         "YAML": ("run.yaml", configuration),
         "split": ("split.json", split),

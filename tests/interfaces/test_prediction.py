@@ -88,7 +88,7 @@ def test_a_crystal_among_molecules_has_what_is_defined_for_it(model: Model, tmp_
     rows = list(csv.DictReader((tmp_path / "all.csv").read_text().splitlines()))
     assert [bool(row["dipole_x [D]"]) for row in rows] == [True, False, True]
     warning = undefined_moments(model, [STRUCTURES[0], crystal])
-    assert warning == "1 of 2 structures are periodic, where dipole, polarizability are not defined: left out for them"
+    assert warning == "periodic structures: 1 of 2; dipole, polarizability are not defined for them: left out"
     assert undefined_moments(model, STRUCTURES) is None
     with pytest.raises(ValueError, match="of periodic systems are not defined"):
         predict(model, [crystal], properties=["dipole"])
@@ -262,7 +262,7 @@ def test_only_dipoles_see_the_charge() -> None:
         assert unseen_charges(one, [neutral, neutral]) is None
     many = Model(ModelConfig(("H", "O"), {"energy": HeadConfig("extensive"), "gap": HeadConfig("intensive")}))
     assert unseen_charges(many, [ion, neutral, ion]) == (
-        "2 of 3 structures have a charge, on which energy, gap of this model do not depend: a molecule and its ion get "
+        "structures with a charge: 2 of 3; energy, gap of this model do not depend on it: a molecule and its ion get "
         "the same values"
     )
 
@@ -297,11 +297,11 @@ def test_fault_1_7_the_calculator_and_predict_take_initial_charges(model: Model)
     ion, other = molecule("H2O"), molecule("H2O")
     ion.info["charge"] = 1
     other.set_initial_charges([0.4, 0.3, 0.3])
-    with pytest.warns(OutsideTrainingWarning, match="have a charge, on which energy"):
+    with pytest.warns(OutsideTrainingWarning, match="structures with a charge: "):
         expected, found = predict(model, [ion, other])
     np.testing.assert_allclose(found.properties["dipole"], expected.properties["dipole"], atol=1e-6)
     other.calc = NeuralPolarizationCalculator(model)
-    with pytest.warns(OutsideTrainingWarning, match="have a charge, on which energy"):
+    with pytest.warns(OutsideTrainingWarning, match="structures with a charge: "):
         np.testing.assert_allclose(other.get_dipole_moment(), expected.properties["dipole"], atol=1e-6)
     other.set_initial_charges([0.0, 0.0, 0.0])
     assert np.abs(other.get_dipole_moment() - expected.properties["dipole"]).max() > 1e-3
@@ -324,9 +324,7 @@ def test_the_calculator_sees_a_new_charge(model: Model) -> None:
     for charge in (1, 0):
         atoms.info["charge"] = charge
         if charge:
-            with pytest.warns(
-                OutsideTrainingWarning, match="1 of 1 structures have a charge, on which energy, polariz"
-            ):
+            with pytest.warns(OutsideTrainingWarning, match="structures with a charge: 1 of 1; energy, polariz"):
                 atoms.get_dipole_moment()
         fresh = molecule("H2O", calculator=NeuralPolarizationCalculator(model))
         assert isinstance(fresh, ase.Atoms)
@@ -473,7 +471,7 @@ def test_an_ion_of_the_charge_that_was_trained_is_nothing_to_tell(ethanol_model:
     assert unseen_charges(ethanol_model, [ion, ion]) is None
     ethanol_model.knowledge = replace(ethanol_model.knowledge, charges=(0.0, 1.0))
     told = unseen_charges(ethanol_model, [ion, molecule("CH3CH2OH")])
-    assert told is not None and told.startswith("1 of 2 structures have a charge")
+    assert told is not None and told.startswith("structures with a charge: 1 of 2")
 
 
 def test_an_element_that_no_training_structure_had(ethanol_model: Model) -> None:

@@ -38,7 +38,7 @@ def test_progress_failures_and_skipping(tmp_path: Path, monkeypatch: pytest.Monk
     structures = stretched(3)
     summary = run([*structures, structures[0]], REQUEST, path, serial, report=lines.append)
     assert (summary.done, summary.failed, summary.skipped, summary.labelled) == (2, 1, 1, 3)
-    assert "1 of 4 structures are in" in lines[0]
+    assert "left out 1 of 4 structures: in" in lines[0]
     assert lines[1].startswith("1/3 H2 ") and lines[1].endswith(" left")
     assert "FAILED: ArithmeticError: no density here" in lines[3]
     assert [record.reason for record in read_labels(path)] == ["", "", "ArithmeticError: no density here"]

@@ -57,7 +57,7 @@ def test_too_small_batches_for_the_processes() -> None:
     with pytest.raises(ValueError, match="cannot be shared by 4 processes"):
         BatchOrder(3, 8, None, rank=1, world_size=4)
     # Three molecules in batches of two are a batch of two and one of one.
-    with pytest.raises(ValueError, match="1 molecules per batch cannot be shared by 2 processes"):
+    with pytest.raises(ValueError, match="1 molecule per batch cannot be shared by 2 processes"):
         BatchOrder(3, 2, 0, rank=0, world_size=2)
 
 

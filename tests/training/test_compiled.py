@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ase
+import ase.build
 import pytest
 import torch
 from torch.fx import GraphModule
@@ -174,6 +176,27 @@ def test_padding_keeps_the_images_of_periodic_systems(monkeypatch: pytest.Monkey
     assert compiled.compilations == 2  # with and without images
 
 
+@pytest.mark.parametrize("messages", Messages)
+def test_stress_of_a_batch_with_and_without_cells(messages: Messages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients of a loss on stress are the model's own; a molecule among crystals has no stress and does no harm."""
+    model = small(messages)
+    without_compiler(monkeypatch)
+    crystal = ase.Atoms("OH", [[0.0, 0.0, 0.0], [1.1, 0.2, 0.1]], cell=[3.1, 3.3, 3.5], pbc=True)
+    water = ase.build.molecule("H2O")
+    molecules = Molecules.from_ase([crystal, water, crystal], model.cutoff, torch.float64)
+    compiled = compile_training(model, molecules, slack=0.5, stress=True)
+    for each in (molecules, Molecules.from_ase(crystal, model.cutoff, torch.float64)):
+        found, expected = compiled(each)["stress"], model(each, stress=True)["stress"]
+        torch.testing.assert_close(found, expected, equal_nan=True, rtol=1e-10, atol=1e-12)
+        slopes = [
+            torch.autograd.grad(stress.nan_to_num().square().sum(), list(model.parameters()), materialize_grads=True)
+            for stress in (found, expected)
+        ]
+        for one, other in zip(*slopes, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+    assert "stress" not in compiled(Molecules.from_ase(water, model.cutoff, torch.float64))
+
+
 def test_every_new_graph_has_twice_the_slack_and_the_smallest_that_fits_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -196,7 +219,7 @@ def test_every_new_graph_has_twice_the_slack_and_the_smallest_that_fits_is_used(
 def test_a_graph_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small("both_views")
     without_compiler(monkeypatch)
-    monkeypatch.setattr(module, "trace", lambda model, molecules: trace(model, molecules, keep_detached=True))
+    monkeypatch.setattr(module, "trace", lambda model, molecules, stress: trace(model, molecules, True, stress))
     with pytest.raises(RuntimeError, match="compiled model is wrong"):
         compile_training(model, batch(SIZES, 1, model.cutoff))
 

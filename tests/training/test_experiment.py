@@ -441,7 +441,9 @@ def test_settings_that_cannot_be(
 def test_compiled_steps_take_the_place_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    def fake(model: Model, example: Molecules, slack: float) -> Callable[[Molecules], dict[str, torch.Tensor]]:
+    def fake(
+        model: Model, example: Molecules, slack: float, *_: object
+    ) -> Callable[[Molecules], dict[str, torch.Tensor]]:
         assert model.training
         assert slack >= 0.0
 

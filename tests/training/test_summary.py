@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from neural_polarization.data.packed import write_packed
+from neural_polarization.errors import DataError
 from neural_polarization.settings import Source, build
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.experiment import fit
@@ -76,6 +77,24 @@ def test_what_stands_far_outside_is_named(tmp_path: Path) -> None:
     assert len(found) == 2
     assert any("structure 25 (H2O" in line and "energy -76." in line for line in found)
     assert any("structure 13 (H2O" in line and "largest force" in line for line in found)
+
+
+def test_doubts_are_errors_where_it_is_strict(tmp_path: Path) -> None:
+    config = build(ExperimentConfig, experiment(tmp_path, epochs=1), Source("test"))
+    good = replace(config, output=str(tmp_path / "good"))
+    assert fit(good, quiet=True, strict=True)["epochs"] == 1
+    dataset = waters()
+    dataset.labels["energy"][25] /= 27.211386
+    write_packed(dataset, tmp_path / "waters.npz")
+    with pytest.raises(DataError, match=r"structure 25 .H2O.*energy -76.* is it right\? \(with --strict"):
+        fit(config, quiet=True, strict=True)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+    # A warning that is given before a training, too.
+    dataset = waters()
+    dataset.labels["forces"][dataset.molecules.atoms_of(prepare(config).split.validation)] = np.nan
+    write_packed(dataset, tmp_path / "waters.npz")
+    with pytest.raises(DataError, match=r"^data\.split: the validation part has no label of forces; .*with --strict"):
+        fit(config, quiet=True, strict=True)
 
 
 def test_references_of_another_unit_stand_out(tmp_path: Path) -> None:

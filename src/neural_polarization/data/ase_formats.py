@@ -16,9 +16,11 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.origins import about_nuclear_charge
 from neural_polarization.errors import DataError, nearest
-from neural_polarization.plausibility import periodic_cell
-from neural_polarization.properties import DEFINITIONS, VIRIALS, Property, label_of, looks_like
+from neural_polarization.plausibility import periodic_cell, volume_of
+from neural_polarization.predictor import STRESS
+from neural_polarization.properties import DEFINITIONS, VIRIALS, VOIGT, Property, label_of, looks_like
 from neural_polarization.structures import iterate_structures
+from neural_polarization.text import counted
 from neural_polarization.units import factor
 
 _PER_ATOM = frozenset({"forces", "charges", "magmoms", "energies"})
@@ -26,8 +28,6 @@ _PER_ATOM = frozenset({"forces", "charges", "magmoms", "energies"})
 
 _ISOLATED = "isolatedatom"
 """`config_type` of a single atom whose energy is a reference, without case, as many files have it."""
-
-_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,11 @@ def _keys(records: Sequence[_Record]) -> list[str]:
 
 def _molecules(path: Path, records: Sequence[_Record]) -> FlatMolecules:
     structures = [record.atoms for record in records]
-    cells = np.full((len(structures), 3, 3), np.nan)
+    cells, pbc = np.full((len(structures), 3, 3), np.nan), np.zeros((len(structures), 3), bool)
     spins = np.full(len(structures), np.nan)
     for k, record in enumerate(records):
-        cell = periodic_cell(record.atoms, record.where)
-        cells[k] = np.nan if cell is None else cell
+        if periodic_cell(record.atoms, record.where) is not None:
+            cells[k], pbc[k] = record.atoms.cell.array, record.atoms.pbc
         spin = unpaired_electrons(record.atoms, record.where)
         spins[k] = np.nan if spin is None else spin
     # `iterate_structures` has settled the charges.
@@ -143,6 +143,7 @@ def _molecules(path: Path, records: Sequence[_Record]) -> FlatMolecules:
         charges if charges.any() else None,
         cells if np.isfinite(cells).any() else None,
         spins if np.isfinite(spins).any() else None,
+        pbc if np.isfinite(cells).any() else None,
     )
 
 
@@ -185,7 +186,7 @@ def _notes(records: Sequence[_Record], counts: Mapping[str, LabelCount]) -> list
         without = [r for r in records if r.place(key) is not None and r.place(count.source) is None]
         if without:
             notes.append(
-                f"{key} is not used: {len(without)} structures have it and no {count.source} (first: "
+                f"{key} is not used: it stands in {counted(len(without), 'structure')} without {count.source} (first: "
                 f"{without[0].where}); give both one name, or say data.properties.{quantity}.source: {key}"
             )
     return notes
@@ -196,7 +197,7 @@ def _source(records: Sequence[_Record], name: str, config: PropertyConfig) -> st
     if config.source or any(record.place(name) is not None for record in records):
         return config.source or name
     others = [key for key in _keys(records) if label_of(key) == name]
-    virials = [key for key in _keys(records) if name == "stress" and key in VIRIALS]
+    virials = [key for key in _keys(records) if name == STRESS and key in VIRIALS]
     return next(iter([*others, *virials]), name)
 
 
@@ -205,7 +206,7 @@ def _labels(
 ) -> tuple[Property, Array, LabelCount]:
     key = _source(records, name, config)
     meant = label_of(key)
-    virial = key in VIRIALS and name == "stress"
+    virial = key in VIRIALS and name == STRESS
     if config.unit is None and meant is None and not virial:
         raise DataError(
             f"data.properties.{name}: has no unit; give the one in the file, for instance eV, kcal/mol/Angstrom, "
@@ -218,9 +219,10 @@ def _labels(
     values = [_value(path, k, record, key, per_atom) for k, record in enumerate(records)]
     if name in DEFINITIONS:
         values = [None if value is None else _shaped(name, value) for value in values]
-    if virial:
+    if name == STRESS:
         values = [
-            None if value is None else -value / r.atoms.get_volume() for value, r in zip(values, records, strict=True)
+            None if value is None else _stress(record, value, virial)
+            for value, record in zip(values, records, strict=True)
         ]
     shapes = [None if value is None else value.shape[1:] if per_atom else value.shape for value in values]
     shape = next((shape for shape in shapes if shape is not None), None)
@@ -240,9 +242,9 @@ def _labels(
     why = ""
     if missing:
         first = records[missing[0]]
-        why = (
-            f"{'no' if first.place(key) is None else 'NaN in'} {key}, first in {first.where.removeprefix(f'{path}: ')}"
-        )
+        found = first.place(key)
+        lack = "no" if found is None else "no periodic cell for" if name == STRESS and not _volume(first) else "NaN in"
+        why = f"{lack} {key}, first in {first.where.removeprefix(f'{path}: ')}"
     count = LabelCount(key, len(records) - len(missing), len(missing), why)
     shown_in = config.shown_in or (KNOWN[name].property.unit if name in KNOWN else unit)
     return Property(name, shown_in, shape, per_atom), np.concatenate(rows) * factor(unit), count
@@ -267,9 +269,22 @@ def _value(path: Path, k: int, record: _Record, key: str, per_atom: bool) -> Arr
     if per_atom and (value.ndim == 0 or len(value) != len(record.atoms)):
         raise DataError(
             f"{path}: {key} of molecule {k} has shape {value.shape}; expected one value for each of its "
-            f"{len(record.atoms)} atoms"
+            + counted(len(record.atoms), "atom")
         )
     return value.reshape(()) if not per_atom and value.shape == (1,) else value
+
+
+def _volume(record: _Record) -> float:
+    """Volume of the cell of what repeats; zero for a molecule, and for a slab without a third vector."""
+    return volume_of(record.atoms.cell.array) if record.atoms.pbc.any() else 0.0
+
+
+def _stress(record: _Record, value: Array, virial: bool) -> Array:
+    """A stress as ASE has it, from one or from a virial; NaN for a structure that has none, whatever its file says."""
+    volume = _volume(record)
+    if not volume:
+        return np.full_like(value, np.nan)
+    return -value / volume if virial else value
 
 
 def _shaped(name: str, value: Array) -> Array:
@@ -278,5 +293,5 @@ def _shaped(name: str, value: Array) -> Array:
     if value.size == 9 and shape in ((3, 3), (6,)):
         value = value.reshape(3, 3)
     if shape == (6,) and value.shape == (3, 3):
-        value = np.array([(value[i, j] + value[j, i]) / 2 for i, j in _VOIGT])
+        value = np.array([(value[i, j] + value[j, i]) / 2 for i, j in VOIGT])
     return value

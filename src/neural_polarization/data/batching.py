@@ -16,6 +16,7 @@ from neural_polarization.errors import DataError
 from neural_polarization.geometry import MANY_ATOMS, all_pairs, centred, neighbours
 from neural_polarization.molecules import Molecules
 from neural_polarization.plausibility import CLOSEST, check_positions, crowded
+from neural_polarization.predictor import STRESS
 from neural_polarization.properties import Property
 
 FIELD = "external_field"
@@ -37,6 +38,11 @@ class Batch:
     molecules: Molecules
     labels: dict[str, Tensor]
     indices: Int[Tensor, " molecules"]
+
+    @property
+    def has_stress(self) -> bool:
+        """Whether there are labels of stress, and something with a volume, which stresses need."""
+        return STRESS in self.labels and self.molecules.volume is not None
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
@@ -167,6 +173,7 @@ class PreparedDataset:
                 charge=of_chosen(molecules.charges),
                 spin=of_chosen(molecules.spins),
                 external_field=None if field is None else field.nan_to_num(),
+                volume=of_chosen(molecules.volumes if molecules.volumes.any() else None),
             ),
             labels=labels,
             indices=torch.from_numpy(chosen.copy()),
@@ -248,8 +255,7 @@ def _search(name: str, molecules: FlatMolecules, cutoff: float) -> Arrays:
 def _search_one(name: str, molecules: FlatMolecules, k: int, cutoff: float) -> tuple[Array, Array]:
     first, size = int(molecules.starts[k]), int(molecules.n_atoms[k])
     positions = torch.from_numpy(molecules.positions[first : first + size])
-    cells = molecules.cells
-    cell = cells[k] if cells is not None and molecules.periodic[k] else None
+    cell = molecules.lattice(k)
     check_positions(positions.numpy(), f"{name}: molecule {k}", cell)
     index, shifts = neighbours(positions, None if cell is None else torch.from_numpy(cell), cutoff)
     return index.numpy(), shifts.numpy()

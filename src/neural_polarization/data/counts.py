@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import final
 
-from neural_polarization.text import table
+from neural_polarization.text import counted, table
 
 
 @final
@@ -60,7 +60,7 @@ class Reading:
             [name, count.source, f"{count.labelled:,}", f"{count.unlabelled:,}", count.reason]
             for name, count in self.labels.items()
         ]
-        lines = [f"{self.structures:,} structures read"]
+        lines = [f"{counted(self.structures, 'structure')} read"]
         lines += [line.rstrip() for line in table([head, *rows]).splitlines()] if rows else []
         lines += [f"left out: {number:,} ({reason})" for reason, number in self.left_out.items()]
         lines += [f"isolated atoms: {self.isolated_atoms:,}"] if self.isolated_atoms else []

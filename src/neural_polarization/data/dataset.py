@@ -20,7 +20,9 @@ from neural_polarization.data.identity import identities
 from neural_polarization.data.splits import Split
 from neural_polarization.errors import DataError, nearest
 from neural_polarization.molecules import element_table
+from neural_polarization.predictor import STRESS
 from neural_polarization.properties import LARGEST_LABEL, Property
+from neural_polarization.text import counted
 
 
 @final
@@ -95,14 +97,25 @@ class Dataset:
                     f"{name}: {key} of {place} is infinite or beyond {LARGEST_LABEL:g}; leave the label out (NaN), or "
                     "correct it"
                 )
+        if STRESS in self.labels:
+            self._check_stress()
         self.reading = reading or self._counted()
+
+    def _check_stress(self) -> None:
+        """A stress needs a volume that it is divided by."""
+        strange = np.isfinite(self.labels[STRESS].reshape(len(self), -1)).any(1) & (self.molecules.volumes == 0.0)
+        if strange.any():
+            raise DataError(
+                f"{self.name}: structure {int(np.argmax(strange))} has a stress, but no periodic cell with a volume; "
+                "give its cell, or NaN in place of the stress"
+            )
 
     def __len__(self) -> int:
         return len(self.molecules)
 
     def __repr__(self) -> str:
         return (
-            f"Dataset({self.name!r}, {len(self)} molecules of {', '.join(self.elements)}, "
+            f"Dataset({self.name!r}, {counted(len(self), 'molecule')} of {', '.join(self.elements)}, "
             f"labels {', '.join(self.properties) or 'none'})"
         )
 
@@ -250,7 +263,7 @@ class Dataset:
         atoms = ase.Atoms(chosen.atomic_numbers, chosen.positions)
         if chosen.cells is not None and chosen.periodic[0]:
             atoms.set_cell(chosen.cells[0])
-            atoms.set_pbc(True)
+            atoms.set_pbc(True if chosen.pbc is None else chosen.pbc[0])
         if chosen.charges is not None:
             atoms.info["charge"] = int(chosen.charges[0])
         if chosen.spins is not None and np.isfinite(chosen.spins[0]):
@@ -280,8 +293,8 @@ def check_leakage(dataset: Dataset, split: Split) -> None:
     for name, part in split.parts.items():
         if len(part) and (part.min() < 0 or part.max() >= len(dataset)):
             raise DataError(
-                f"{dataset.name}: the split's {name} part has index {int(part.max())}, but there are "
-                f"{len(dataset)} structures; the split belongs to another data set"
+                f"{dataset.name}: the split's {name} part has index {int(part.max())} of "
+                f"{counted(len(dataset), 'structure')}; the split belongs to another data set"
             )
     keys = {"index": np.arange(len(dataset)), "content": dataset.identities()}
     if split.by == "group":
@@ -295,7 +308,7 @@ def check_leakage(dataset: Dataset, split: Split) -> None:
                     leak = int(first[np.argmax(shared)])
                     twin = int(second[np.argmax(key[second] == key[leak])])
                     raise DataError(
-                        f"{dataset.name}: {int(shared.sum())} structures of the {one} part are also in the "
-                        f"{other} part by {what}, for instance structure {leak} ({one}) and {twin} ({other}); "
+                        f"{dataset.name}: the {other} part also has {counted(int(shared.sum()), 'structure')} of the "
+                        f"{one} part by {what}, for instance structure {leak} ({one}) and {twin} ({other}); "
                         "leave them out of one of the two, or make a new split"
                     )

@@ -4,14 +4,14 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import TypedDict, final
 
 import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int
 
 from neural_polarization.errors import DataError
-from neural_polarization.plausibility import FARTHEST, check_cell
+from neural_polarization.plausibility import FARTHEST, check_cell, lattice, volume_of
 
 _LARGEST_MOLECULE = 2**31
 PAIRS_AT_A_TIME = 400_000
@@ -48,6 +48,7 @@ class FlatMolecules:
         charges: total charges, e; None where all molecules are neutral.
         cells: lattice vectors in rows, Angstrom, NaN for what is not periodic; None where nothing is.
         spins: numbers of unpaired electrons, NaN where one is not known; None where none is.
+        pbc: along which lattice vectors each molecule repeats; None where everything that has a cell repeats along all.
     """
 
     n_atoms: Int[np.ndarray, " molecules"]
@@ -56,6 +57,7 @@ class FlatMolecules:
     charges: Float[np.ndarray, " molecules"] | None = None
     cells: Float[np.ndarray, "molecules 3 3"] | None = None
     spins: Float[np.ndarray, " molecules"] | None = None
+    pbc: Bool[np.ndarray, "molecules 3"] | None = None
 
     def __len__(self) -> int:
         return len(self.n_atoms)
@@ -72,6 +74,20 @@ class FlatMolecules:
             return np.zeros(len(self), bool)
         return np.isfinite(self.cells[:, 0, 0])
 
+    @cached_property
+    def volumes(self) -> Float[np.ndarray, " molecules"]:
+        """Volume of each cell, Angstrom^3; zero for what has none: molecules, and slabs without a third vector."""
+        volumes = np.zeros(len(self))
+        if self.cells is not None:
+            volumes[self.periodic] = [volume_of(cell) for cell in self.cells[self.periodic]]
+        return volumes
+
+    def lattice(self, molecule: int) -> Float[np.ndarray, "3 3"] | None:
+        """The vectors along which a molecule repeats, zero for other directions; None where it does not repeat."""
+        if self.cells is None or not self.periodic[molecule]:
+            return None
+        return self.cells[molecule] if self.pbc is None else lattice(self.cells[molecule], self.pbc[molecule])
+
     @property
     def num_pairs(self) -> int:
         """Ordered pairs of atoms in all molecules, each atom with itself included: what a search costs."""
@@ -85,6 +101,8 @@ class FlatMolecules:
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes() + b"|")
         if self.spins is not None:  # files that say nothing of spins keep the hash that they had
             digest.update(np.ascontiguousarray(self.spins).tobytes() + b"|")
+        if self.pbc is not None:  # and so do those without slabs and wires
+            digest.update(np.ascontiguousarray(self.pbc).tobytes() + b"|")
         return digest.hexdigest()
 
     def atoms_of(self, indices: Int[np.ndarray, " chosen"]) -> Int[np.ndarray, " atoms"]:
@@ -101,6 +119,7 @@ class FlatMolecules:
             charges=None if self.charges is None else self.charges[indices],
             cells=None if self.cells is None else self.cells[indices],
             spins=None if self.spins is None else self.spins[indices],
+            pbc=None if self.pbc is None else self.pbc[indices],
         )
 
     def chunks(self, pairs: int = PAIRS_AT_A_TIME) -> Iterator[slice]:
@@ -121,6 +140,7 @@ class FlatMolecules:
         charges: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None = None,
         cells: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None = None,
         spins: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None = None,
+        pbc: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None = None,
     ) -> "FlatMolecules":
         """Molecules from arrays as a file holds them.
 
@@ -132,6 +152,8 @@ class FlatMolecules:
             charges: e, (molecules,); NaN counts as neutral.
             cells: Angstrom, (molecules, 3, 3), NaN for what is not periodic.
             spins: numbers of unpaired electrons, (molecules,); NaN where one is not known.
+            pbc: 0 or 1, (molecules, 3): along which lattice vectors each repeats; by default along all where there is a
+                cell.
 
         Raises:
             DataError: for arrays that do not fit each other, a molecule without atoms, an atomic number
@@ -166,8 +188,8 @@ class FlatMolecules:
             atomic_numbers=atomic_numbers.astype(np.int64),
             positions=positions.astype(np.float64),
             charges=None if charges is None else _whole_numbers(source, "charge", charges, len(counts), 0.0),
-            cells=None if cells is None else _checked_cells(source, cells, len(counts)),
             spins=None if spins is None else _whole_numbers(source, "spin", spins, len(counts), np.nan),
+            **_checked_cells(source, cells, pbc, len(counts)),
         )
         unreal = (molecules.atomic_numbers < 1) | (molecules.atomic_numbers >= len(chemical_symbols))
         if unreal.any():
@@ -221,12 +243,39 @@ def _whole_numbers(
     return np.where(np.isnan(real), missing, whole + 0.0)
 
 
+class _Cells(TypedDict, total=False):
+    """Cells and the directions in which they repeat, as far as there are any."""
+
+    cells: Float[np.ndarray, "molecules 3 3"]
+    pbc: Bool[np.ndarray, "molecules 3"]
+
+
 def _checked_cells(
-    source: str, cells: np.ndarray[tuple[int, ...], np.dtype[np.generic]], number: int
-) -> Float[np.ndarray, "molecules 3 3"]:
+    source: str,
+    cells: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None,
+    pbc: np.ndarray[tuple[int, ...], np.dtype[np.generic]] | None,
+    number: int,
+) -> _Cells:
+    """Cells of what repeats; directions only where something repeats along some of them."""
+    if cells is None:
+        if pbc is not None and pbc.any():
+            raise DataError(f"{source}: pbc says that structures repeat, but there are no cells; give `cell` too")
+        return {}
     if cells.shape != (number, 3, 3):
         raise DataError(f"{source}: cells have shape {cells.shape}; expected {(number, 3, 3)}")
     real = cells.astype(np.float64)
-    for k in np.flatnonzero(~np.isnan(real).all((1, 2))).tolist():
-        check_cell(real[k], f"{source}: molecule {k}")
-    return real
+    given = np.isfinite(real.reshape(number, 9)).any(axis=1, keepdims=True)
+    repeats = np.logical_and(given, np.ones(3) if pbc is None else _directions(source, pbc, number))
+    real[~repeats.any(1)] = np.nan
+    for k in np.flatnonzero(repeats.any(1)).tolist():
+        check_cell(real[k], f"{source}: molecule {k}", repeats[k])
+    partly = (repeats.any(1) & ~repeats.all(1)).any()
+    return {"cells": real, "pbc": repeats} if partly else {"cells": real}
+
+
+def _directions(
+    source: str, pbc: np.ndarray[tuple[int, ...], np.dtype[np.generic]], number: int
+) -> Bool[np.ndarray, "molecules 3"]:
+    if pbc.shape != (number, 3) or not np.isin(pbc, [0, 1]).all():
+        raise DataError(f"{source}: pbc should be 0 or 1, of shape {(number, 3)}; its shape is {pbc.shape}")
+    return pbc.astype(bool)

@@ -2,7 +2,8 @@
 
 Arrays: `n_atoms` (molecules,), `atomic_numbers` (atoms,), `positions` (atoms, 3) in Angstrom, and one array per
 property under its name. Optional: `charge` and `spin` (molecules,), or other names of them (`properties.STATES`);
-`cell` (molecules, 3, 3); `isolated` (molecules,): 1 for isolated atoms; `molecule` (molecules,): the same number for
+`cell` (molecules, 3, 3), NaN for what does not repeat; `pbc` (molecules, 3), 0 or 1, for what repeats along some of
+its lattice vectors only; `isolated` (molecules,): 1 for isolated atoms; `molecule` (molecules,): the same number for
 all geometries of one molecule; `split` (molecules,): 0 train, 1 validation, 2 test, -1 none; and `properties`: JSON
 text that says what the labels are, for instance {"energy": {"unit": "meV", "shape": [], "per_atom": false}}, `unit`
 being the one in which results are shown. Without it the arrays with well-known names are taken (see `columns.KNOWN`).
@@ -28,7 +29,7 @@ from neural_polarization.files import write_arrays
 from neural_polarization.properties import STATES, Property, label_of, normalized
 from neural_polarization.units import factor
 
-_STRUCTURE = ("n_atoms", "atomic_numbers", "positions", "charge", "spin", "cell", "isolated", "molecule")
+_STRUCTURE = ("n_atoms", "atomic_numbers", "positions", "charge", "spin", "cell", "pbc", "isolated", "molecule")
 RESERVED = (*_STRUCTURE, "split", "properties")
 """Names that no property can have."""
 
@@ -64,6 +65,8 @@ def write_packed(dataset: Dataset, path: str | Path, split: Split | None = None)
         arrays["charge"] = molecules.charges
     if molecules.cells is not None:
         arrays["cell"] = molecules.cells
+    if molecules.pbc is not None:
+        arrays["pbc"] = molecules.pbc.astype(np.int8)
     if molecules.spins is not None:
         arrays["spin"] = molecules.spins
     if dataset.isolated.any():
@@ -107,6 +110,7 @@ def read_packed(
         _state(file, "charge", len(n_atoms)),
         file.numbers("cell", (len(n_atoms), 3, 3)) if "cell" in file else None,
         _spins(file, len(n_atoms)),
+        file.numbers("pbc", (len(n_atoms), 3)) if "pbc" in file else None,
     )
     columns = chosen_columns(str(path), _columns(file), properties)
     groups = file.numbers("molecule", (len(n_atoms),)) if "molecule" in file else None

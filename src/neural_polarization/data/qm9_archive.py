@@ -17,6 +17,7 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.downloads import RemoteFile, Report, download, print_progress
 from neural_polarization.data.qm9 import QM9_COLUMNS, qm9_dataset
 from neural_polarization.errors import DataError
+from neural_polarization.text import counted
 
 ARCHIVE = "dsgdb9nsd.xyz.tar.bz2"
 UNCHARACTERIZED = "uncharacterized.txt"
@@ -139,8 +140,8 @@ def _parse_archive(path: Path) -> Arrays:
         raise
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, ValueError, OverflowError) as error:
         raise DataError(
-            f"{path}: cannot be read after {len(index)} molecules ({error}); the archive is cut off or damaged: "
-            "delete it and download it again"
+            f"{path}: cannot be read after {counted(len(index), 'molecule')} ({error}); the archive is cut off or "
+            "damaged: delete it and download it again"
         ) from None
     if not index:
         raise DataError(f"{path}: holds no .xyz file; expected {ARCHIVE}")
@@ -196,7 +197,7 @@ def parse_record(place: str, text: str) -> tuple[int, list[float], list[int], li
     after = lines[2 + size].split() if 2 + size < len(lines) else []
     if (after and after[0] in number_of) or size < 1 or not 0 <= gdb < _MOST_MOLECULES:
         raise DataError(
-            f"{place}: its first line says {size} atoms and its second GDB9 number {gdb}, but line {size + 3} is "
-            f"{' '.join(after)[:60]!r}; the record is damaged"
+            f"{place}: its first line says {counted(size, 'atom')} and its second GDB9 number {gdb}, but line "
+            f"{size + 3} is {' '.join(after)[:60]!r}; the record is damaged"
         )
     return gdb, values[3:], elements, positions

@@ -14,6 +14,7 @@ from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.splits import Split, stored_split
 from neural_polarization.errors import DataError
 from neural_polarization.properties import Property
+from neural_polarization.text import counted
 
 FILES = "files"
 """Name of the split of a data set whose parts stand in files of their own."""
@@ -65,6 +66,7 @@ def joined(datasets: list[Dataset]) -> Dataset:
     molecules = [dataset.molecules for dataset in datasets]
     charges = [np.zeros(len(of)) if of.charges is None else of.charges for of in molecules]
     cells = [np.full((len(of), 3, 3), np.nan) if of.cells is None else of.cells for of in molecules]
+    pbc = [np.repeat(of.periodic[:, None], 3, axis=1) if of.pbc is None else of.pbc for of in molecules]
     spins = [np.full(len(of), np.nan) if of.spins is None else of.spins for of in molecules]
     first_group = np.cumsum([0, *(int(dataset.groups.max()) + 1 for dataset in datasets[:-1])])
     groups = [dataset.groups + int(start) for dataset, start in zip(datasets, first_group, strict=True)]
@@ -76,6 +78,7 @@ def joined(datasets: list[Dataset]) -> Dataset:
             positions=np.concatenate([of.positions for of in molecules]),
             charges=None if all(of.charges is None for of in molecules) else np.concatenate(charges),
             cells=None if all(of.cells is None for of in molecules) else np.concatenate(cells),
+            pbc=None if all(of.pbc is None for of in molecules) else np.concatenate(pbc),
             spins=None if all(of.spins is None for of in molecules) else np.concatenate(spins),
         ),
         properties=first.properties,
@@ -93,7 +96,8 @@ def joined(datasets: list[Dataset]) -> Dataset:
 def files_split(dataset: Dataset, config: SplitConfig, cut: Callable[[Dataset, SplitConfig], Split]) -> Split:
     """The split of a data set whose parts stand in files of their own.
 
-    A part without a file is taken from the training file; a size takes some structures of a part.
+    A part without a file is taken from the training file. A whole number takes some structures of a part. A fraction
+    says how one file is divided: it does not apply to a part that has a file of its own, nor to what is left to train.
 
     Args:
         dataset: as `open_files` made it.
@@ -105,26 +109,33 @@ def files_split(dataset: Dataset, config: SplitConfig, cut: Callable[[Dataset, S
     """
     files = dataset.splits[FILES]
     has_validation, has_test = len(files.validation) > 0, len(files.test) > 0
+    train = _number(config.train)
+    validation = _number(config.validation) if has_validation else None
+    test = _number(config.test) if has_test else None
     if has_validation and (has_test or config.test is None):
-        return stored_split(files, config.train, config.validation, config.test if has_test else None, config.seed)
+        return stored_split(files, train, validation, test, config.seed)
     # In the training file only the parts without a file are cut off.
     here = dataclasses.replace(
         config,
+        train=train,
         validation=0 if has_validation else config.validation,
         test=0 if has_test else config.test,
     )
     training = dataset.subset(files.train)
     training.splits.clear()  # it is one file now
     inside = cut(training, here)
-    others = stored_split(
-        files, None, config.validation if has_validation else None, config.test if has_test else None, config.seed
-    )
+    others = stored_split(files, None, validation, test, config.seed)
     return Split(
         files.train[inside.train],
         others.validation if has_validation else files.train[inside.validation],
         others.test if has_test else files.train[inside.test],
         inside.by,
     )
+
+
+def _number(size: int | float | None) -> int | None:
+    """A size that is a number of structures; None for a fraction."""
+    return size if isinstance(size, int) else None
 
 
 def _labels(dataset: Dataset, name: str, kind: Property) -> Array:
@@ -143,18 +154,20 @@ def _labels(dataset: Dataset, name: str, kind: Property) -> Array:
 
 
 def _check_shared(whole: Dataset, files: Mapping[str, str], rows: Mapping[str, Array]) -> None:
-    """No structure may stand in two files, whatever its orientation and the order of its atoms."""
+    """No molecule may stand in two files, whatever its orientation and the order of its atoms."""
     identity = whole.identities()
     names = list(files)
     for k, one in enumerate(names):
         for other in names[k + 1 :]:
-            shared = np.isin(identity[rows[one]], identity[rows[other]])
+            # An isolated atom in every file sets the reference value of its element; it is no structure of a part.
+            shared = np.isin(identity[rows[one]], identity[rows[other]]) & ~whole.isolated[rows[one]]
             if not shared.any():
                 continue
             first = int(np.argmax(shared))
             twin = int(np.argmax(identity[rows[other]] == identity[rows[one][first]]))
             raise DataError(
-                f"{files[one]}: {int(shared.sum())} structures of this file, which is the {one} part, stand in "
-                f"{files[other]} too, the {other} part: for instance its labelled structure {first} is structure "
-                f"{twin} there (both counted from 0); remove them from one of the two files"
+                f"{files[one]}: {files[other]}, the {other} part, also has "
+                f"{counted(int(shared.sum()), 'structure')} of this file, the {one} part: for instance its labelled "
+                f"structure {first} is structure {twin} there (both counted from 0); remove them from one of the two "
+                "files"
             )

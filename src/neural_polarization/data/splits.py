@@ -163,9 +163,10 @@ def random_split(
     """
     order = np.random.default_rng(seed).permutation(len(identity))
     _, first = np.unique(identity[order], return_index=True)
-    repeated = len(identity) - len(first)
-    what = f"different structures ({repeated} others repeat one of them)" if repeated else "structures"
-    return _cut(order[np.sort(first)], train, validation, test, what, "structure")
+    repeats = len(first) < len(identity)
+    what = "different structures" if repeats else "structures"
+    note = f" (of {len(identity):,}, the others repeat one of them)" if repeats else ""
+    return _cut(order[np.sort(first)], train, validation, test, what, "structure", note)
 
 
 def group_split(
@@ -257,19 +258,20 @@ def _cut(
     test: Size,
     what: str,
     by: Literal["structure", "group"],
+    note: str = "",
 ) -> Split:
     given: dict[str, Size] = {
         "train": train,
         "validation": 0.1 if validation is None else validation,
         "test": 0.1 if test is None else test,
     }
-    counts = _counts(given, len(order), what)
+    counts = _counts(given, len(order), what, note)
     # Test and validation come from the end: with one seed they stay the same while the training part grows.
     n, t, v = len(order), counts["test"], counts["validation"]
     return _trainable(Split(order[: counts["train"]], order[n - t - v : n - t], order[n - t :], by))
 
 
-def _counts(given: Mapping[str, Size], total: int, what: str) -> dict[str, int]:
+def _counts(given: Mapping[str, Size], total: int, what: str, note: str = "") -> dict[str, int]:
     counts: dict[str, int] = {}
     for name, size in given.items():
         if size is None:
@@ -284,7 +286,10 @@ def _counts(given: Mapping[str, Size], total: int, what: str) -> dict[str, int]:
         counts[max(counts, key=lambda name: counts[name])] -= excess  # fractions that were rounded up
     elif excess > 0:
         asked = " + ".join(f"{count} ({name})" for name, count in counts.items() if count)
-        raise DataError(f"split: {asked} are asked for, {excess} more than the {total} {what}; make a part smaller")
+        raise DataError(
+            f"split: {asked} are asked for, {excess} too many: the number of {what} is {total:,}{note}; make a part "
+            "smaller"
+        )
     for name, size in given.items():
         if size is None:
             counts[name] = total - sum(counts.values())

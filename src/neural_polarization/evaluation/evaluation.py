@@ -1,7 +1,7 @@
 """`npol evaluate`: errors and parity plots of a checkpoint on the held-out parts of its data, or on other data."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import PARTS as SPLIT_PARTS
 from neural_polarization.data.splits import Split
 from neural_polarization.evaluation.densities import density_evaluation, density_units
+from neural_polarization.evaluation.outcome import Evaluation, Parity
 from neural_polarization.evaluation.plots import write_plots
 from neural_polarization.evaluation.reports import PARTS
+from neural_polarization.field_derivatives import BORN_CHARGES, born_charges
 from neural_polarization.files import write_json
 from neural_polarization.knowledge import Outside, Watch
 from neural_polarization.layers import sum_by_index
 from neural_polarization.metrics import ErrorSums, in_units
-from neural_polarization.models import Model, predicted_names
+from neural_polarization.models import STRESS, Model, predicted_names
 from neural_polarization.molecules import Molecules
 from neural_polarization.properties import Property
 from neural_polarization.settings import Source, build, with_overrides
@@ -35,47 +37,6 @@ from neural_polarization.units import factor
 
 ALL = PARTS[-1]
 """Name of the only part if the data are not those that the model was trained on."""
-
-
-@dataclass(frozen=True)
-class Parity:
-    """Predictions beside labels, flat, without missing ones, in the property's customary unit.
-
-    Attributes:
-        predicted: Predictions.
-        label: Labels.
-        baseline: Predictions of the element references alone; zero for properties without references.
-    """
-
-    predicted: NDArray[np.float64]
-    label: NDArray[np.float64]
-    baseline: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Errors of a model.
-
-    Attributes:
-        units: Customary unit of each property.
-        errors: Errors of each part and property, as in `result.json`.
-        parities: Predictions and labels of each part and property.
-        displacements: Lengths of the displacements by element, over all parts, Angstrom.
-        outside: Number of structures of each part that lie outside of the training data.
-        history: File of the training's epochs, if it is beside the checkpoint.
-    """
-
-    units: Mapping[str, str]
-    errors: Mapping[str, Mapping[str, Mapping[str, float | None]]]
-    parities: Mapping[str, Mapping[str, Parity]]
-    displacements: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, NDArray[np.float64]])
-    outside: Mapping[str, int] = field(default_factory=dict[str, int])
-    history: Path | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """Units, errors and numbers of structures outside of the training as plain values."""
-        outside = {"outside_training": dict(self.outside)} if any(self.outside.values()) else {}
-        return {"units": dict(self.units), **{part: dict(errors) for part, errors in self.errors.items()}, **outside}
 
 
 def evaluate(
@@ -104,7 +65,8 @@ def evaluate(
     model, stored = load_model(checkpoint, trust)
     config = evaluation_config(stored, data or {})
     dataset = open_configured(config)
-    names = [name for name in predicted_names(model) if name in dataset.properties]
+    predicted = (*predicted_names(model), *([BORN_CHARGES] if model.sees_field else []))
+    names = [name for name in predicted if name in dataset.properties]
     densities = _densities(model, config, dataset)
     if not names and densities is None:
         raise ValueError(
@@ -157,7 +119,8 @@ def evaluation_config(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> Dat
         )
     if "path" in changed:  # the former files for validation and test do not belong to other data
         changed = {"validation": None, "test": None, "densities": None, **changed}
-    return build(DataConfig, with_overrides(checkpoint.metadata["data"], changed), Source(f"data of {checkpoint.path}"))
+    source = Source(f"data of {checkpoint.path}").replacing(changed, "--data.")
+    return build(DataConfig, with_overrides(checkpoint.metadata["data"], changed), source)
 
 
 def open_configured(config: DataConfig) -> Dataset:
@@ -229,9 +192,13 @@ def _evaluate_part(
         batch = prepared.batch(indices, weight.dtype).to(weight.device)
         molecules = batch.molecules
         with torch.no_grad():
-            predictions, displacement = model.with_displacement(molecules)
+            predictions, displacement = model.with_displacement(molecules, stress=batch.has_stress)
+            if STRESS in names and not batch.has_stress:
+                predictions[STRESS] = torch.full_like(batch.labels[STRESS], float("nan"))
+        if BORN_CHARGES in names:
+            predictions[BORN_CHARGES] = born_charges(model, molecules)
         if model.knowledge is not None:
-            outside += model.knowledge.outside(molecules).values()
+            outside += model.knowledge.outside(molecules, predictions).values()
         numbers.append(molecules.atomic_numbers.cpu().numpy())
         lengths.append(displacement.norm(dim=-1).double().cpu().numpy())
         sizes = torch.bincount(molecules.molecule_index, minlength=molecules.num_molecules)
@@ -241,11 +208,12 @@ def _evaluate_part(
             columns = torch.stack(
                 [v.detach().double().flatten() for v in (predictions[name], batch.labels[name], baseline)]
             )
-            if not bool(columns[0].isfinite().all()):
+            known = columns[:, ~columns[1].isnan()]
+            if not bool((columns if name != STRESS else known)[0].isfinite().all()):  # a molecule has no stress
                 raise ValueError(
                     f"{prepared.name}: the model predicts {name} that are not finite; its training diverged"
                 )
-            pairs[name].append((columns[:, ~columns[1].isnan()] / factor(properties[name].unit)).cpu().numpy())
+            pairs[name].append((known / factor(properties[name].unit)).cpu().numpy())
     parities = {name: Parity(*np.concatenate(of, 1)) for name, of in pairs.items()}
     moved = (np.concatenate(numbers), np.concatenate(lengths))
     return _Part(in_units(sums.errors(), properties), parities, moved, outside)

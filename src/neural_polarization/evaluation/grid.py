@@ -121,11 +121,13 @@ class Grid:
         config: Variants and seeds.
         base: Settings of the shared experiment, as nested plain values.
         source: Origin of these settings.
+        origin: Origin of the variants.
     """
 
     config: GridConfig
     base: Mapping[str, Any]
     source: Source
+    origin: Source
 
     @property
     def output(self) -> Path:
@@ -138,8 +140,14 @@ class Grid:
         Raises:
             ConfigError: for keys or values that an experiment does not have.
         """
-        tree = with_overrides(self.base, {**self.config.variants[variant].set, **(overrides or {})})
-        source = dataclasses.replace(self.source, name=f"{self.source.name} (variant {variant})")
+        chosen = self.config.variants[variant].set
+        tree = with_overrides(self.base, {**chosen, **(overrides or {})})
+        places = {key: self.origin.at(f"variants.{variant}.set.{key}") for key in chosen}
+        source = dataclasses.replace(
+            self.source,
+            name=f"{self.source.name} (variant {variant})",
+            replaced={**self.source.replaced, **{key: f"{place} (variant {variant})" for key, place in places.items()}},
+        )
         return build(ExperimentConfig, tree, source)
 
     def cells(self, found: Mapping[str, Mapping[str, Any]]) -> list[Cell]:
@@ -182,17 +190,16 @@ def read_grid(path: str | Path, overrides: Mapping[str, Any]) -> Grid:
     # The base may stand in a file of its own; overrides of its keys still apply.
     of_base = {key.removeprefix("base."): value for key, value in overrides.items() if key.startswith("base.")}
     of_grid = {key: value for key, value in overrides.items() if not key.startswith("base.")}
-    config = build(
-        GridConfig, with_overrides(tree, of_grid), dataclasses.replace(source, overridden=frozenset(of_grid))
-    )
+    origin = source.replacing(of_grid, "command line, --")
+    config = build(GridConfig, with_overrides(tree, of_grid), origin)
     if isinstance(config.base, str):
         base, base_source = read_yaml(Path(path).parent / config.base)
     else:
         base = config.base
         lines = {key.removeprefix("base."): line for key, line in source.lines.items() if key.startswith("base.")}
         base_source = Source(source.name, lines)
-    base_source = dataclasses.replace(base_source, overridden=frozenset(of_base), prefix="base.")
-    grid = Grid(config, with_overrides(base, of_base), base_source)
+    base_source = base_source.replacing(of_base, "command line, --base.")
+    grid = Grid(config, with_overrides(base, of_base), base_source, origin)
     for name, variant in config.variants.items():
         for key in ("training.seed", "output", "name"):
             if key in variant.set:

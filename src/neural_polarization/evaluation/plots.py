@@ -3,15 +3,13 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neural_polarization.evaluation.outcome import Evaluation, Parity
 from neural_polarization.files import replacing
-
-if TYPE_CHECKING:
-    from neural_polarization.evaluation.evaluation import Evaluation, Parity
 
 FEW = 50
 """Fewer errors than this are drawn one by one: a histogram of them would be all noise."""
@@ -19,7 +17,7 @@ FEW = 50
 _MOST_BINS = 60
 
 
-def write_plots(evaluation: "Evaluation", directory: Path) -> list[Path]:
+def write_plots(evaluation: Evaluation, directory: Path) -> list[Path]:
     """Writes parity_NAME.png per property, displacements.png, and learning_curve.png where the training is known."""
     files: list[Path] = []
     for name, unit in evaluation.units.items():
@@ -56,7 +54,7 @@ def bins(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.linspace(low, high, 1 + int(np.clip(0.5 * smallest**0.5, 5, _MOST_BINS)))
 
 
-def _parity(name: str, unit: str, parts: Mapping[str, "Parity"], errors: Mapping[str, float | None]) -> Any:
+def _parity(name: str, unit: str, parts: Mapping[str, Parity], errors: Mapping[str, float | None]) -> Any:
     figure = _figure((9.0, 4.4))
     left, right = figure.subplots(1, 2)
     reduced = any(parity.baseline.any() for parity in parts.values())

@@ -15,8 +15,8 @@ class EdgeReadout(nn.Module):
     """A perceptron of (s_i, s_j, r_ij) times the envelope, so that it is smooth where a neighbour leaves.
 
     Args:
-        scalars: width of the atoms' scalars.
-        channels: width of the hidden layer.
+        scalars: Width of the atoms' scalars.
+        channels: Width of the hidden layer.
     """
 
     def __init__(self, scalars: int, channels: int) -> None:

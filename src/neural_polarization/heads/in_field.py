@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from neural_polarization.heads.head import centre_of_nuclear_charge
+from neural_polarization.heads.head import centre_of_nuclear_charge, check_neutral_cells
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
 from neural_polarization.response import FieldResponse, InField, Readouts
@@ -24,9 +24,9 @@ class FieldNames:
     """Names of the properties that a response is made of.
 
     Attributes:
-        energy: of the energy with forces.
-        dipole: of the dipole vector.
-        polarizability: of the polarizability.
+        energy: Of the energy with forces.
+        dipole: Of the dipole vector.
+        polarizability: Of the polarizability.
     """
 
     energy: str
@@ -38,8 +38,8 @@ class FieldNames:
         """The names among a model's heads.
 
         Args:
-            kinds: kind of head of every property.
-            energies: properties whose negative gradients are forces.
+            kinds: Kind of head of every property.
+            energies: Properties whose negative gradients are forces.
 
         Raises:
             ValueError: if one of them is not there, or more than one.
@@ -70,10 +70,10 @@ def respond(
     """The energy of a batch in its field.
 
     Args:
-        response: of the model.
-        network: what is polarized.
-        heads: energy, dipole about the centre of nuclear charge, polarizability.
-        molecules: a batch.
+        response: Of the model.
+        network: What is polarized.
+        heads: Energy, dipole about the centre of nuclear charge, polarizability.
+        molecules: A batch.
         order: 0 for the energy, 1 for the dipole too, 2 for the polarizability too.
 
     Raises:
@@ -103,7 +103,14 @@ def values_in_field(found: InField, names: FieldNames, molecules: Molecules) -> 
 
 
 def _of_total_charge(molecules: Molecules) -> Float[Tensor, "molecules 3"] | float:
-    """Dipole of the total charge at the centre of nuclear charge, e*Angstrom; zero where all are neutral."""
+    """Dipole of the total charge at the centre of nuclear charge, e*Angstrom; zero where all are neutral.
+
+    Raises:
+        ValueError: for a periodic system with a charge.
+    """
     if molecules.charge is None:
+        return 0.0
+    if molecules.shifts is not None:
+        check_neutral_cells(molecules)
         return 0.0
     return (molecules.charge.unsqueeze(-1) * centre_of_nuclear_charge(molecules)).double()

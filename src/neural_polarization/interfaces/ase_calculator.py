@@ -1,4 +1,4 @@
-"""An ASE calculator: energies, forces and dipoles for optimization, dynamics and vibrations."""
+"""An ASE calculator: energies, forces, stresses and dipoles for optimization, dynamics and vibrations."""
 
 import copy
 from collections.abc import Collection, Sequence
@@ -11,29 +11,36 @@ import torch
 from ase.calculators.calculator import Calculator, all_changes
 
 from neural_polarization.charges import total_charge
-from neural_polarization.checkpoints import load_model
 from neural_polarization.interfaces.devices import checked_device
+from neural_polarization.interfaces.exported import Exported, load_predictor
 from neural_polarization.interfaces.prediction import DISPLACEMENT, predict
 from neural_polarization.knowledge import Watch
 from neural_polarization.models import Predictor
+from neural_polarization.units import COULOMB
+
+BORN_EFFECTIVE_CHARGES = "born_effective_charges"
+"""ASE's name of Born charges."""
 
 
 class NeuralPolarizationCalculator(Calculator):
     """A model behind ASE's interface.
 
-    Results are in ASE's units: eV, eV/Angstrom, e*Angstrom. Beside ASE's own properties `results` has
-    `displacement`, (atoms, 3), Angstrom: where the electron clouds are relative to their nuclei. Molecules and fully
-    periodic systems are understood; there is no stress, and no dipole of what is periodic. The total charge is
-    `atoms.info["charge"]`, e, or the sum of the initial charges (`charges.total_charge`); only dipoles, and energies in
-    a field, depend on it.
+    Results are in ASE's units: eV, eV/Angstrom, eV/Angstrom^3, e*Angstrom. Beside ASE's own properties `results` has
+    `displacement`, (atoms, 3), Angstrom: where the electron clouds are relative to their nuclei. Molecules, crystals,
+    slabs and wires are understood. What repeats has no dipole. It has a stress if its cell has a volume, which is that
+    with the vacuum for a slab, as everywhere in ASE. The total charge is `atoms.info["charge"]`, e, or the sum of the
+    initial charges (`charges.total_charge`); only dipoles, and energies in a field, depend on it.
 
     A model with a response gives energies, forces and dipoles in a uniform electric field:
     `atoms.info["external_field"]` or, where that is not set, the calculator's own. The energy is that of molecule and
-    field. For an ion it refers to the origin of the coordinates, and its dipole to the centre of nuclear charge.
+    field. Of a molecule it gives also, where they are asked for (`calculator.get_property`), `polarizability`, in ASE's
+    unit e^2 Angstrom^2/eV, and `born_effective_charges`, e: (atom, direction moved, component of the dipole). For an
+    ion the energy in a field refers to the origin of the coordinates, and its dipole to the centre of nuclear charge.
 
     Args:
-        model: a model, which is copied, or its checkpoint; a model of another package that was polarized serves too, if
-            its unit of energy is the eV.
+        model: a model, which is copied, its checkpoint, or an exported file (.pt2). That is a program: load one only if
+            you trust its source. A model of another package that was polarized serves too, if its unit of energy is
+            the eV.
         energy: name of the property that is the energy; by default the one that has forces, or "energy".
         device: where to compute.
         double: whether to compute in double precision, which smooth vibrations and conserved energies need.
@@ -68,8 +75,12 @@ class NeuralPolarizationCalculator(Calculator):
         super().__init__()
         self._watch = Watch(strict)
         # A copy: whoever gave the model may go on training it, in its own precision.
-        loaded = copy.deepcopy(model) if isinstance(model, Predictor) else load_model(model, trust)[0]
-        self.model = loaded.to(checked_device(device), torch.float64 if double else None).eval()
+        loaded = copy.deepcopy(model) if isinstance(model, Predictor) else load_predictor(model, trust)
+        if isinstance(loaded, Exported):
+            loaded.require(double, checked_device(device))
+        else:
+            loaded = loaded.to(checked_device(device), torch.float64 if double else None)
+        self.model = loaded.eval()
         self.external_field, self.double = external_field, double
         if external_field is not None and not self.model.sees_field:
             raise ValueError(
@@ -82,6 +93,8 @@ class NeuralPolarizationCalculator(Calculator):
         self.energy = energy or (with_forces[0] if with_forces else "energy")
         dipoles = [name for name, kind in known.items() if kind.dipole]
         self.dipole = dipoles[0] if dipoles else None
+        tensors = [name for name, kind in known.items() if kind.shape == (3, 3)]
+        self.polarizability = tensors[0] if len(tensors) == 1 else None
         if self.energy not in known and (named or not dipoles):
             raise ValueError(
                 f"energy: the model has no property {self.energy!r} (it has {', '.join(known)}); name the one that is "
@@ -94,8 +107,10 @@ class NeuralPolarizationCalculator(Calculator):
             )
         self.implemented_properties = [
             *(["energy", "free_energy"] if self.energy in known else []),
-            *(["forces"] if self.energy in with_forces else []),
+            *(["forces", "stress"] if self.energy in with_forces else []),
             *(["dipole"] if self.dipole else []),
+            *(["polarizability"] if self.polarizability else []),
+            *([BORN_EFFECTIVE_CHARGES] if self.model.sees_field else []),
         ]
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
@@ -117,15 +132,25 @@ class NeuralPolarizationCalculator(Calculator):
         super().calculate(atoms, list(properties), list(system_changes))
         assert isinstance(self.atoms, ase.Atoms)
         (prediction,) = predict(
-            self.model, [self._in_field(self.atoms)], properties=self._names(self.atoms), watch=self._watch
+            self.model,
+            [self._in_field(self.atoms)],
+            properties=self._names(self.atoms, properties),
+            watch=self._watch,
+            with_born_charges=BORN_EFFECTIVE_CHARGES in properties,
         )
         results: dict[str, Any] = {DISPLACEMENT: prediction.displacement}
         if "energy" in self.implemented_properties:
             results["energy"] = results["free_energy"] = float(prediction.properties[self.energy])
         if "forces" in self.implemented_properties:
             results["forces"] = prediction.forces
+        if prediction.stress is not None:  # a molecule has none
+            results["stress"] = prediction.stress
         if self.dipole is not None and self.dipole in prediction.properties:  # in a crystal it is not
             results["dipole"] = prediction.properties[self.dipole]
+        if self.polarizability is not None and self.polarizability in prediction.properties:
+            results["polarizability"] = prediction.properties[self.polarizability] / COULOMB
+        if prediction.born_charges is not None:
+            results[BORN_EFFECTIVE_CHARGES] = prediction.born_charges
         self.results = results
 
     def _in_field(self, atoms: ase.Atoms) -> ase.Atoms:
@@ -141,12 +166,13 @@ class NeuralPolarizationCalculator(Calculator):
             )
         return atoms
 
-    def _names(self, atoms: ase.Atoms) -> list[str] | None:
-        """What is asked for: all there is, or, where that costs derivatives by a field, what ASE can ask for."""
+    def _names(self, atoms: ase.Atoms, properties: Collection[str]) -> list[str] | None:
+        """What is predicted: all there is; in a field the polarizability, which costs derivatives, on request."""
         if not self.model.sees_field:
             return None
         known, periodic = self.model.predictions, bool(atoms.pbc.any())
-        names = [name for name in (self.energy, self.dipole) if name is not None and name in known]
+        wanted = (self.energy, self.dipole, self.polarizability if "polarizability" in properties else None)
+        names = [name for name in wanted if name is not None and name in known]
         return [name for name in names if not periodic or known[name].periodic]
 
 

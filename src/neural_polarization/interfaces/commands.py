@@ -1,4 +1,4 @@
-"""The command `npol density`, and the choice of model and structures. Nothing heavy is imported before it runs."""
+"""The commands `npol density` and `npol export`, and the choice of model and structures; light until one runs."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def add_parsers(subparsers: Any) -> None:
-    """Registers the command.
+    """Registers the commands.
 
     Args:
         subparsers: what `ArgumentParser.add_subparsers` returns. The command sets `run`, a function of the parsed
@@ -28,6 +28,15 @@ def add_parsers(subparsers: Any) -> None:
         "--margin", type=float, metavar="ANGSTROM", help="around the nuclei; default: 0.002 e/bohr^3 is inside"
     )
     density.set_defaults(run=_density)
+    export = subparsers.add_parser(
+        "export", help="one compiled file for the ASE calculator, about three times faster", allow_abbrev=False
+    )
+    export.add_argument("checkpoint", metavar="MODEL.safetensors")
+    export.add_argument("-o", "--output", required=True, metavar="FILE.pt2")
+    export.add_argument("--double", action="store_true", help="in double precision")
+    export.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    add_trust(export)
+    export.set_defaults(run=_export)
 
 
 def add_choice(command: argparse.ArgumentParser) -> None:
@@ -72,6 +81,20 @@ def _density(known: argparse.Namespace, rest: list[str]) -> int:
         _progress if sys.stderr.isatty() else None,
     )
     sys.stdout.write(f"written: {', '.join(str(path) for path in written)}\n")
+    return 0
+
+
+def _export(known: argparse.Namespace, rest: list[str]) -> int:
+    from neural_polarization.interfaces.export import export
+
+    if rest:
+        raise ValueError(f"unknown argument {rest[0]!r}; `npol export --help` lists what there is")
+    sys.stderr.write("tracing and compiling: a minute or more\n")
+    record = export(known.checkpoint, known.output, known.double, known.trust, known.overwrite).record
+    sys.stdout.write(
+        f"written: {known.output}: {record.network}, {record.precision}, checked against {known.checkpoint}; for "
+        f"PyTorch {record.torch} on {record.machine}\n"
+    )
     return 0
 
 

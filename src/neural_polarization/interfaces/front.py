@@ -13,9 +13,10 @@ from neural_polarization.checkpoints import load_model
 from neural_polarization.data import sources
 from neural_polarization.data.config import DataConfig
 from neural_polarization.data.dataset import Dataset
+from neural_polarization.interfaces.exported import load_predictor
 from neural_polarization.interfaces.prediction import DISPLACEMENT
 from neural_polarization.interfaces.prediction import predict as predict_structures
-from neural_polarization.models import FORCES, Model, Predictor
+from neural_polarization.models import FORCES, STRESS, Model, Predictor
 from neural_polarization.settings import ConfigError, Source, build, read_yaml, with_overrides
 from neural_polarization.training import experiment
 from neural_polarization.training.config import ExperimentConfig
@@ -49,6 +50,7 @@ def fit(
     *,
     overwrite: bool = False,
     quiet: bool = False,
+    strict: bool = False,
 ) -> Trained:
     """Trains a model as its configuration says, or goes on where an interrupted run of it ended.
 
@@ -57,6 +59,7 @@ def fit(
         settings: values by dotted key that replace those of a file or mapping, for instance `{"training.epochs": 10}`.
         overwrite: whether a run in the same directory may be deleted.
         quiet: whether to show no progress.
+        strict: whether doubts about the data, of which there are warnings otherwise, are errors.
 
     Raises:
         ConfigError: for a mistake in the configuration, or an interrupted run with another one in the same directory.
@@ -68,7 +71,7 @@ def fit(
         print(trained.errors["test"]["forces"]["mae"], trained.units["forces"])
     """
     chosen = _experiment(config, settings or {})
-    result = experiment.fit(chosen, overwrite, quiet)
+    result = experiment.fit(chosen, overwrite, quiet, strict)
     directory = Path(chosen.output or Path("runs") / chosen.name)
     if not result:
         raise RuntimeError(
@@ -137,8 +140,10 @@ def predict(
 ) -> dict[str, NDArray[np.float64]] | list[dict[str, NDArray[np.float64]]]:
     """Properties of a structure by name, "forces" and the "displacement" of the electron clouds among them.
 
+    Periodic structures with a volume have a "stress" too: xx, yy, zz, yz, xz, xy as in ASE, eV/Angstrom^3.
+
     Args:
-        model: a model on any device, or its checkpoint.
+        model: a model on any device, its checkpoint, or an exported file (.pt2).
         structures: one structure, or several; molecules or periodic systems.
         batch_size: structures at a time.
         trust: modules of networks of one's own that a checkpoint may import (see `load_model`).
@@ -154,12 +159,13 @@ def predict(
         prediction = npol.predict("model.safetensors", ase.build.molecule("CH3OH"))
         print(prediction["energy"], prediction["displacement"].round(3))
     """
-    predictor = model if isinstance(model, Predictor) else load_model(model, trust)[0]
+    predictor = model if isinstance(model, Predictor) else load_predictor(model, trust)
     frames = [structures] if isinstance(structures, ase.Atoms) else list(structures)
     found = [
         {
             **of.properties,
             **({} if of.forces is None else {FORCES: of.forces}),
+            **({} if of.stress is None else {STRESS: of.stress}),
             DISPLACEMENT: of.displacement,
         }
         for of in predict_structures(predictor, frames, batch_size)
@@ -175,7 +181,7 @@ def _experiment(
             raise ConfigError("fit: settings replace those of a file; change the ExperimentConfig itself instead")
         return config
     tree, source = (config, Source("fit")) if isinstance(config, Mapping) else read_yaml(config)
-    chosen = build(ExperimentConfig, with_overrides(tree, settings), source)
+    chosen = build(ExperimentConfig, with_overrides(tree, settings), source.replacing(settings, "settings of fit, "))
     if not isinstance(config, Mapping) and is_users(chosen.model.backbone.name):
         look_beside(Path(config).parent)
     return chosen

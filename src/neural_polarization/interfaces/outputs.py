@@ -10,12 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neural_polarization.field_derivatives import BORN_CHARGES
 from neural_polarization.files import write_text
 from neural_polarization.interfaces.prediction import DISPLACEMENT, Prediction, internal_unit
+from neural_polarization.models import STRESS
+from neural_polarization.properties import DEFINITIONS, VOIGT
 from neural_polarization.text import table as text_table
 from neural_polarization.units import factor
 
 AXES = "xyz"
+
+STRESS_UNIT = DEFINITIONS[STRESS].unit
 
 OUTSIDE = "outside_training"
 """Name of how a structure lies outside of what the model was trained on, in every output."""
@@ -81,6 +86,12 @@ def _rows(predictions: Sequence[Prediction], units: Mapping[str, str]) -> list[d
                 row[f"{name}{label} [{unit}]"] = float(number_)
         if prediction.forces is not None:
             row["largest force [eV/Angstrom]"] = float(np.linalg.norm(prediction.forces, axis=-1).max())
+        if prediction.stress is not None:
+            for places, number_ in zip(VOIGT, prediction.stress, strict=True):
+                row[f"{STRESS}_{_axes(places)} [{STRESS_UNIT}]"] = float(number_)
+        if prediction.born_charges is not None:
+            traces = np.trace(prediction.born_charges, axis1=1, axis2=2) / 3.0
+            row["Born charges, a third of the trace [e]"] = " ".join(f"{value:.3f}" for value in traces)
         row["largest displacement [Angstrom]"] = float(np.linalg.norm(prediction.displacement, axis=-1).max())
         if prediction.outside:
             row[OUTSIDE] = " ".join(prediction.outside)
@@ -113,10 +124,28 @@ def _as_json(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str
         }
         if prediction.forces is not None:
             entry["forces"] = prediction.forces.tolist()
+        if prediction.stress is not None:
+            entry[STRESS] = prediction.stress.tolist()
+        if prediction.born_charges is not None:
+            entry[BORN_CHARGES] = prediction.born_charges.tolist()
         if prediction.outside:
             entry[OUTSIDE] = list(prediction.outside)
         values.append(entry)
-    return json.dumps({"units": {"length": "Angstrom", "forces": "eV/Angstrom"}, "structures": values}, indent=1) + "\n"
+    return (
+        json.dumps(
+            {
+                "units": {
+                    "length": "Angstrom",
+                    "forces": "eV/Angstrom",
+                    STRESS: STRESS_UNIT,
+                    BORN_CHARGES: "e",
+                },
+                "structures": values,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 def _as_extxyz(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str:
@@ -140,6 +169,8 @@ def _frame(prediction: Prediction, units: Mapping[str, str]) -> Any:
         frame.arrays.pop(name, None)
     # ASE's own names are in ASE's units, which are the internal ones; every other property says its unit.
     standard: dict[str, Any] = {} if prediction.forces is None else {"forces": prediction.forces}
+    if prediction.stress is not None:
+        standard[STRESS] = prediction.stress
     for name, value in prediction.properties.items():
         if name in ("energy", "dipole"):
             standard[name] = value if value.shape else float(value)
@@ -149,6 +180,8 @@ def _frame(prediction: Prediction, units: Mapping[str, str]) -> Any:
         frame.info[f"{name}_unit"] = unit
     frame.calc = SinglePointCalculator(frame, **standard)
     frame.arrays[DISPLACEMENT] = prediction.displacement
+    if prediction.born_charges is not None:
+        frame.arrays[BORN_CHARGES] = prediction.born_charges.reshape(len(frame), 9)
     if prediction.outside:
         frame.info[OUTSIDE] = " ".join(prediction.outside)
     return frame

@@ -9,18 +9,18 @@ import ase
 import numpy as np
 
 from ..charges import frame_field
-from ..properties import QUANTITIES
+from ..properties import QUANTITIES, USUAL_QUANTITIES
 from ..structures import check_isolated
 from ..units import BOHR, HARTREE
 from . import gpu
 from .level import Level
 from .mean_field import TINY, Accuracy, build_grid, build_molecule, gradient, mean_field
+from .properties.born_charges import born_charges
 from .properties.charges import hirshfeld_charges, mulliken_charges
 from .properties.density import density_on_points, pack_matrix
 from .properties.moments import moments
 from .properties.orbitals import centroids, frontier
 from .properties.response import polarizability
-from .two_grids import solve_on_two_grids
 
 
 class NotConvergedError(RuntimeError):
@@ -44,7 +44,7 @@ class Request:
 
     level: Level
     accuracy: Accuracy = field(default_factory=Accuracy)
-    quantities: tuple[str, ...] = QUANTITIES
+    quantities: tuple[str, ...] = USUAL_QUANTITIES
     fractions: Mapping[str, float] = field(default_factory=dict)
     field: tuple[float, float, float] = (0.0, 0.0, 0.0)
     gpu: bool = False
@@ -158,6 +158,12 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
         labels["polarizability"] = polarizability(
             scf, request.accuracy.response_grid, request.accuracy.response_convergence
         )
+    if request.wanted("born_charges", key):
+        labels["born_charges"] = born_charges(
+            lambda field: mean_field(molecule, request.level, request.accuracy, field),
+            external,
+            np.asarray(scf.make_rdm1()),
+        )
     if request.wanted("centroids", key):
         localized = centroids(scf)
         labels["centroid_positions"] = localized.positions
@@ -184,6 +190,8 @@ def converge(molecule: Any, request: Request, identity: tuple[Any, ...] = (), wa
         scf = gpu.to_gpu(scf)
         scf.kernel()
     else:
+        from .two_grids import solve_on_two_grids  # which needs PySCF; labels are packed without it
+
         guess = warm.guess(identity, scf.get_ovlp()) if warm is not None else None
         solve_on_two_grids(scf, build_grid(scf.mol, TINY), guess)
     if not scf.converged:

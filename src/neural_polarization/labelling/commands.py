@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..properties import QUANTITIES
+from ..properties import QUANTITIES, USUAL_QUANTITIES
+from ..text import counted
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -80,9 +81,10 @@ def _add_label(subparsers: Any) -> None:
         "--quantities",
         nargs="+",
         choices=QUANTITIES,
-        default=list(QUANTITIES),
+        default=list(USUAL_QUANTITIES),
         metavar="NAME",
-        help=f"beside energy, dipole, quadrupole and orbital energies; default: {' '.join(QUANTITIES)}",
+        help=f"beside energy, dipole, quadrupole and orbital energies: some of {' '.join(QUANTITIES)}; default: all "
+        "but born_charges, which take six more calculations of each structure",
     )
     command.add_argument(
         "--fraction",
@@ -159,7 +161,9 @@ def _run_enumerate(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> i
     output.parent.mkdir(parents=True, exist_ok=True)
     write(output, made, format="extxyz")
     molecules = len({atoms.info["smiles"] for atoms in made})
-    sys.stdout.write(f"{output}: {len(made)} structures of {molecules} molecules ({len(smiles)} enumerated)\n")
+    sys.stdout.write(
+        f"{output}: {counted(len(made), 'structure')} of {counted(molecules, 'molecule')} ({len(smiles)} enumerated)\n"
+    )
     return 0
 
 
@@ -174,7 +178,7 @@ def _run_sample(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     made = sample(arguments.smiles, dynamics)
     output.parent.mkdir(parents=True, exist_ok=True)
     write(output, made, format="extxyz")
-    sys.stdout.write(f"{output}: {len(made)} structures of {len(arguments.smiles)} molecules\n")
+    sys.stdout.write(f"{output}: {counted(len(made), 'structure')} of {counted(len(arguments.smiles), 'molecule')}\n")
     return 0
 
 
@@ -260,8 +264,9 @@ def _run_pack(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
         arguments.overwrite,
     )
     sys.stdout.write(
-        f"{target}: {packed.structures} structures of {packed.molecules} molecules, {packed.polarizabilities} "
-        f"polarizabilities, {packed.densities} densities; {packed.failed} failed and were left out\n"
+        f"{target}: {counted(packed.structures, 'structure')} of {counted(packed.molecules, 'molecule')}, "
+        f"{packed.polarizabilities} polarizabilities, {packed.densities} densities; {packed.failed} failed and were "
+        "left out\n"
     )
     return 0
 
@@ -283,7 +288,9 @@ def _pack_structures(source: Path, target: Path, words: Sequence[str], group: st
     config = DataConfig(format="extxyz", path=str(source), properties=properties or None, group=group, cache=False)
     dataset = open_dataset(config)
     write_packed(dataset, target)
-    sys.stdout.write(f"{dataset.reading}\n{target}: {len(dataset)} structures; train on it with format: packed\n")
+    sys.stdout.write(
+        f"{dataset.reading}\n{target}: {counted(len(dataset), 'structure')}; train on it with format: packed\n"
+    )
     return 0
 
 
@@ -293,7 +300,8 @@ def _is_hdf5(name: str) -> bool:
     if not path.is_file():
         return path.suffix in (".h5", ".hdf5")
     with path.open("rb") as file:
-        return file.read(8) == b"\x89HDF\r\n\x1a\n" or path.suffix in (".h5", ".hdf5")
+        start = file.read(520)  # files of `npol label` begin with a checksum of 512 bytes
+    return b"\x89HDF\r\n\x1a\n" in (start[:8], start[512:]) or path.suffix in (".h5", ".hdf5")
 
 
 def _new_structures(arguments: argparse.Namespace) -> Path:

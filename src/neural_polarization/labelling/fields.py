@@ -19,11 +19,11 @@ def in_random_fields(
     The field of a copy is drawn from its geometry, so that a restart draws the same.
 
     Args:
-        structures: molecules.
-        low: smallest strength, V/Angstrom.
-        high: largest strength; strengths are uniform between the two.
-        per_structure: number of copies of each structure.
-        seed: of the random numbers.
+        structures: Molecules.
+        low: Smallest strength, V/Angstrom.
+        high: Largest strength; strengths are uniform between the two.
+        per_structure: Number of copies of each structure.
+        seed: Of the random numbers.
 
     Raises:
         ValueError: for strengths that are no interval below `STRONGEST`, fewer than one copy, or a structure that has a

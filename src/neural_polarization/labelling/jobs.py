@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import ase
 
-from ..text import duration
+from ..text import counted, duration
 from .calculation import Labels, Request, WarmStart, compute
 from .store import LabelStore, structure_key
 
@@ -105,7 +105,7 @@ def run(
             jobs.append(Job(key, atoms, request))
         skipped = len(structures) - len(jobs)
         if skipped:
-            tell(f"{skipped} of {len(structures)} structures are in {path} already or occur twice")
+            tell(f"left out {skipped} of {counted(len(structures), 'structure')}: in {path} already, or there twice")
         start = time.monotonic()
         for outcome in engine(jobs):
             key, atoms = outcome.job.key, outcome.job.atoms

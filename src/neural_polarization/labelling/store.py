@@ -14,7 +14,6 @@ of the large file, which then replaces it. So a kill at any moment cannot damage
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -30,6 +29,7 @@ from ..files import locked
 from ..properties import DEFINITIONS, LARGEST_LABEL
 from ..structures import check_structure
 from .calculation import Labels, Request
+from .integrity import ROOM, DamagedFileError, check_whole, copy_with_room, damaged, remedy, seal
 
 try:
     import h5py
@@ -39,10 +39,6 @@ except ImportError:
 FORMAT = "neural-polarization labels 1"
 _MERGE_AT_LEAST = 100
 _STRUCTURE = frozenset({"numbers", "positions"})
-
-
-class DamagedFileError(DataError):
-    """The file cannot be read as a file of labels."""
 
 
 @dataclass(frozen=True)
@@ -161,15 +157,16 @@ class LabelStore:
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             temporary = _temporary(self.path)
-            with h5py.File(temporary, "w") as file:
+            with h5py.File(temporary, "w", userblock_size=ROOM) as file:
                 file.attrs.update(self._description)
                 file.attrs["labels"] = json.dumps({name: kind.meaning for name, kind in DEFINITIONS.items()})
                 file.create_group("structures")
-            temporary.replace(self.path)
+            _complete(temporary, self.path)
         self._parts.mkdir(exist_ok=True)
-        for part in self._parts.glob("*.h5"):
-            if not h5py.is_hdf5(part):
-                part.unlink()  # damaged by a power failure; it is computed again
+        parts = list(self._parts.glob("*.h5"))
+        for part in {*damaged(parts), *(part for part in parts if not h5py.is_hdf5(part))}:
+            part.unlink()  # damaged by a power failure; it is computed again
+        check_whole([self.path])
         contents: dict[str, frozenset[str] | None] = {}
         for file in (self.path, *sorted(self._parts.glob("*.h5"))):
             with _open(file, "r") as opened:
@@ -181,7 +178,7 @@ class LabelStore:
     def _write(self, key: str, atoms: ase.Atoms, labels: Labels, reason: str, seconds: float) -> None:
         part = self._parts / f"{key}.h5"
         temporary = _temporary(part)
-        with h5py.File(temporary, "w") as file:
+        with h5py.File(temporary, "w", userblock_size=ROOM) as file:
             file.attrs.update(self._description)
             group = file.create_group(f"structures/{key}")
             group["numbers"] = np.asarray(atoms.numbers, dtype=np.uint8)
@@ -198,7 +195,7 @@ class LabelStore:
                 reason=reason,
                 status="failed" if reason else "done",
             )
-        temporary.replace(part)
+        _complete(temporary, part)
         self._contents[key] = None if reason else frozenset(labels)
         waiting = sum(1 for _ in self._parts.glob("*.h5"))
         if waiting >= max(_MERGE_AT_LEAST, len(self._contents) // 3):
@@ -208,7 +205,7 @@ class LabelStore:
         parts = sorted(self._parts.glob("*.h5"))
         if parts:
             temporary = _temporary(self.path)
-            shutil.copyfile(self.path, temporary)
+            copy_with_room(self.path, temporary)
             with h5py.File(temporary, "r+") as file:
                 structures: Any = file["structures"]
                 for part in parts:
@@ -217,7 +214,7 @@ class LabelStore:
                             if key in structures:
                                 del structures[key]
                             opened.copy(f"structures/{key}", structures)
-            temporary.replace(self.path)
+            _complete(temporary, self.path)
         for part in self._parts.iterdir():
             part.unlink()
 
@@ -238,6 +235,7 @@ def read_labels(path: Path) -> Iterator[Record]:
     while True:
         files = (path, *sorted(_parts(path).glob("*.h5")))
         try:
+            check_whole(files)
             for file in files:
                 records.update(_records(file))
             break
@@ -255,7 +253,7 @@ def _records(path: Path) -> dict[str, Record]:
         except DataError:
             raise
         except UNREADABLE as error:
-            raise DamagedFileError(_remedy(path, error)) from error
+            raise DamagedFileError(remedy(path, error)) from error
 
 
 def read_description(path: Path) -> dict[str, str]:
@@ -264,12 +262,13 @@ def read_description(path: Path) -> dict[str, str]:
     Raises:
         DamagedFileError: if it is not a readable file of labels.
     """
+    check_whole([path])
     with _open(path, "r") as file:
         _check(path, file, {"format": FORMAT})
         try:
             description = {name: str(value) for name, value in file.attrs.items()}
         except UNREADABLE as error:
-            raise DamagedFileError(_remedy(path, error)) from error
+            raise DamagedFileError(remedy(path, error)) from error
     for name in ("level", "accuracy", "field"):
         if name not in description:
             raise DamagedFileError(
@@ -329,18 +328,24 @@ def _lock_path(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
+def _complete(temporary: Path, path: Path) -> None:
+    """Seals what was written, and puts it where it belongs."""
+    seal(temporary)
+    temporary.replace(path)
+
+
 def _open(path: Path, mode: str) -> Any:
     try:
         return h5py.File(path, mode)
     except OSError as error:
-        raise DamagedFileError(_remedy(path, error)) from error
+        raise DamagedFileError(remedy(path, error)) from error
 
 
 def _check(path: Path, file: Any, expected: Mapping[str, str]) -> None:
     try:
         known = file.attrs.get("format") == FORMAT and "structures" in file
     except UNREADABLE as error:
-        raise DamagedFileError(_remedy(path, error)) from error
+        raise DamagedFileError(remedy(path, error)) from error
     if not known:
         raise DamagedFileError(f"{path}: an HDF5 file, but not '{FORMAT}'; give another path with -o, or move it away")
     for name, value in expected.items():
@@ -348,13 +353,6 @@ def _check(path: Path, file: Any, expected: Mapping[str, str]) -> None:
             raise ValueError(
                 f"{path}: holds labels with {name} {file.attrs.get(name)}, asked for {value}; give another file with -o"
             )
-
-
-def _remedy(path: Path, error: Exception) -> str:
-    return (
-        f"{path}: cannot be read as a file of labels ({error}); it is damaged, cut off or of another kind. Restore it "
-        "from a copy, or move it away and run the same command again, which computes its structures anew"
-    )
 
 
 def _description(request: Request) -> dict[str, str]:

@@ -5,9 +5,6 @@ strange result later. `atoms.info` holds the total "charge" (e, whole) and "spin
 where the file says so, by any of the names in `properties.STATES`.
 """
 
-import lzma
-import math
-import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,14 +16,15 @@ import ase.db
 import ase.io
 import numpy as np
 from ase.data import chemical_symbols
-from ase.io.formats import UnknownFileTypeError
 
 from neural_polarization.charges import LookAlikes, check_columns, settle_states
 from neural_polarization.errors import UNREADABLE, DataError, reason
 from neural_polarization.plausibility import check_positions, periodic_cell
+from neural_polarization.structures.bounds import check_arrays, check_cif, check_counts
 from neural_polarization.structures.sdf import read_sdf
 from neural_polarization.structures.smiles import embedded_molecule, molecule_atoms
 from neural_polarization.structures.xyz import COMPRESSED, open_text, other_kind, xyz_frames, xyz_structure
+from neural_polarization.text import counted
 
 Places = Iterator[tuple[str, ase.Atoms]]
 """Structures, each with what errors about it begin with."""
@@ -144,11 +142,7 @@ def check_structure(atoms: ase.Atoms, where: str) -> None:
         atom = int(np.argmax(unreal))
         raise DataError(f"{where}: atom {atom} is no element (number {numbers[atom]}); expected H, He, Li ...")
     settle_states(atoms, where)
-    # Slabs and wires are left for those who refuse them: labels and networks say different things of them.
-    cell = periodic_cell(atoms, where) if atoms.pbc.all() else None
-    if not np.isfinite(atoms.cell.array).all():
-        raise DataError(f"{where}: its cell is {atoms.cell.array.tolist()}; expected nine finite numbers in Angstrom")
-    check_positions(np.asarray(atoms.positions, np.float64), where, cell)
+    check_positions(np.asarray(atoms.positions, np.float64), where, periodic_cell(atoms, where))
 
 
 def check_isolated(atoms: ase.Atoms, where: str) -> None:
@@ -173,12 +167,12 @@ def check_electrons(atoms: ase.Atoms, where: str) -> None:
     charge, spin = int(atoms.info.get("charge", 0)), int(atoms.info.get("spin", 0))
     electrons = int(np.sum(atoms.numbers)) - charge
     if electrons < 1:
-        raise DataError(f"{where}: charge {charge:+d} leaves {electrons} electrons; expected at least 1")
+        raise DataError(f"{where}: charge {charge:+d} leaves {counted(electrons, 'electron')}; expected at least 1")
     if spin > electrons or (electrons - spin) % 2:
         raise DataError(
-            f"{where}: {atoms.get_chemical_formula()} with charge {charge:+d} has {electrons} electrons, which cannot "
-            f"have {spin} unpaired; give spin={electrons % 2} (or another number that is {_parity(electrons)}) or "
-            "another charge in the comment line"
+            f"{where}: {atoms.get_chemical_formula()} with charge {charge:+d} has {counted(electrons, 'electron')}, "
+            f"which cannot have {spin} unpaired; give spin={electrons % 2} (or another number that is "
+            f"{_parity(electrons)}) or another charge in the comment line"
         )
 
 
@@ -216,7 +210,7 @@ def _read_database(path: Path, seed: int) -> Places:
     del seed
     row_id = 0
     if path.suffix.lower() == ".json":
-        _check_arrays(path)
+        check_arrays(path)
     try:
         connected: Any = ase.db.connect(path)
         with connected as database:  # without `with` ASE leaves connections open
@@ -235,32 +229,23 @@ def _read_database(path: Path, seed: int) -> Places:
         ) from None
 
 
-def _check_arrays(path: Path) -> None:
-    """No array has more numbers than its file has bytes; ASE would make room for as many as it claims."""
-    content = path.read_bytes()
-    for shape in _SHAPES.findall(content):
-        sides = [int(side) for side in shape.split(b",") if len(side) < 20 and side.strip()]
-        if len(sides) < shape.count(b",") or math.prod(sides) > len(content):
-            raise DataError(f"{path}: has an array of shape {shape[:60].decode()}, larger than the file; it is damaged")
-
-
 def _read_ase(path: Path, seed: int) -> Places:
     """What ASE recognizes by name or content: trajectories, CIF, POSCAR, outputs of programs."""
     del seed
+    check_counts(path)
+    check_cif(path)
     index = -1
     try:
         for index, atoms in enumerate(ase.io.iread(path, index=":")):
             yield f"{path}: structure {index}", atoms
     except DataError:
         raise
-    except (*UNREADABLE, UnknownFileTypeError, ImportError, lzma.LZMAError) as error:
+    except Exception as error:  # ASE's readers have many kinds of their own
         raise DataError(
-            f"{path}: cannot be read by ASE after {index + 1} structures ({reason(error)}); expected one of "
+            f"{path}: cannot be read by ASE after {counted(index + 1, 'structure')} ({reason(error)}); expected one of "
             f"{', '.join(_READERS)}, or another format that ASE knows{other_kind(path)}"
         ) from None
 
-
-_SHAPES = re.compile(rb'"__ndarray__"\s*:\s*\[\s*\[([\d,\s]*)\]')
 
 _READERS: Mapping[str, Callable[[Path, int], Places]] = MappingProxyType(
     {

@@ -20,6 +20,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from ase.io.extxyz import key_val_str_to_dict
 
 from neural_polarization.errors import UNREADABLE, DataError, reason
+from neural_polarization.text import counted
 
 _EXTENDED = re.compile(r"""(^|\s)["']?(Properties|Lattice|pbc)["']?\s*=""")
 """What tells the comment of extended XYZ: its columns, its cell, its periodic directions."""
@@ -97,8 +98,8 @@ def _cut(path: Path, file: io.TextIOWrapper) -> Iterator[XyzFrame]:
         lines = [line, *itertools.islice(file, int(count) + 1)]
         if len(lines) < int(count) + 2:
             raise DataError(
-                f"{where}: should have {int(count)} atoms up to line {number + int(count) + 1}, but the file "
-                f"ends at line {number + len(lines) - 1}; it is cut off, or the number is wrong"
+                f"{where}: should have {counted(int(count), 'atom')} up to line {number + int(count) + 1}, but the "
+                f"file ends at line {number + len(lines) - 1}; it is cut off, or the number is wrong"
             )
         yield XyzFrame(path, where, number, [_SEPARATORS.sub(" ", one).rstrip("\r\n") for one in lines])
         number, index = number + len(lines) - 1, index + 1
@@ -190,6 +191,6 @@ def other_kind(path: Path) -> str:
         return '; it looks like a .npz file: format is then "packed" (or "qm9", "rmd17")'
     if start.startswith((b"- of Ulm", b"SQLite format 3")):
         return '; it looks like a file of ASE: format is then "ase"'
-    if start.startswith(b"\x89HDF"):
+    if start.startswith((b"\x89HDF", b"neural-polariz")):
         return "; it looks like HDF5: labels become a data set by npol pack"
     return ""

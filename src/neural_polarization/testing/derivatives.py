@@ -1,15 +1,17 @@
-"""The tests of the contract about derivatives: forces, losses on forces, and the cutoff."""
+"""The tests of the contract about derivatives: forces, stress, losses on forces, and the cutoff."""
 
 import ase
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from neural_polarization.messages import Messages
+from neural_polarization.messages import Lengths, Messages
+from neural_polarization.properties import VOIGT
 from neural_polarization.testing.base import Contract, every_choice, every_polarized
 from neural_polarization.testing.model import TinyModel
-from neural_polarization.testing.structures import distorted, shell, structure
+from neural_polarization.testing.structures import crystal, distorted, shell, structure
 
 
 class DerivativeContract(Contract):
@@ -47,6 +49,31 @@ class DerivativeContract(Contract):
                     slopes[atom, axis] = (up - down) / (2.0 * step)
         error = float((forces + slopes).abs().max() / forces.abs().max())
         assert error < 1e-6, f"forces differ from the slope of the energy by {error:.1e} of the largest force"
+
+    @every_choice
+    def test_stress_is_finite_differences(self, messages: Messages) -> None:
+        """The stress is the slope of the energy of cells that are strained, with neighbours made again, per volume."""
+        model = self.model(messages)
+        atoms = crystal(3.4)  # atoms are neighbours of their own images
+        step = 3e-5
+        generator = np.random.default_rng(0)
+        times = [1.0 if row == column else 2.0 for row, column in VOIGT]  # in a symmetric tensor
+        for lengths in Lengths:
+            model.network.lengths = lengths
+            stress = model.stress(self.molecules(atoms, model))[0].numpy()
+            for _ in range(2):
+                strain = generator.normal(size=(3, 3))
+                strain = (strain + strain.T) / 2.0
+                energies: list[float] = []
+                for amount in (step, -step):
+                    strained = atoms.copy()
+                    strained.set_cell(atoms.cell.array @ (np.eye(3) + amount * strain), scale_atoms=True)
+                    with torch.no_grad():
+                        energies.append(float(model(self.molecules(strained, model))))
+                expected = (energies[0] - energies[1]) / (2.0 * step * atoms.get_volume())
+                found = float((stress * times * [strain[place] for place in VOIGT]).sum())
+                error = abs(found - expected) / float(np.abs(stress).max())
+                assert error < 1e-6, f"stress with {lengths} lengths: differs by {error:.1e} of its largest component"
 
     @every_choice
     def test_continuous_through_the_cutoff(self, messages: Messages) -> None:

@@ -20,8 +20,8 @@ class TinyFieldModel(nn.Module):
     """A network with an energy, a dipole and a polarizability, and a response that matters.
 
     Args:
-        network: the backbone inside `NeuralPolarization`.
-        response: how it responds; with `Response.NONE` its energy is the network's.
+        network: The backbone inside `NeuralPolarization`.
+        response: How it responds; with `Response.NONE` its energy is the network's.
     """
 
     def __init__(self, network: NeuralPolarization[Any], response: Response) -> None:
@@ -52,8 +52,8 @@ class TinyFieldModel(nn.Module):
         """Energy of each molecule in its field, and minus its gradient.
 
         Args:
-            molecules: the batch.
-            create_graph: whether a loss of the forces is to be differentiated.
+            molecules: The batch.
+            create_graph: Whether a loss of the forces is to be differentiated.
         """
         fixed = molecules.with_positions(molecules.positions.detach())
         with torch.enable_grad():

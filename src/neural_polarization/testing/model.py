@@ -6,9 +6,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neural_polarization.layers import mlp, sum_by_index
-from neural_polarization.models import FORCES, with_forces
+from neural_polarization.models import FORCES, STRESS, with_derivatives, with_forces
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
+from neural_polarization.predictor import Stress
 
 
 class Readout(nn.Module):
@@ -62,3 +63,8 @@ class TinyModel(nn.Module):
         fixed = molecules.with_positions(molecules.positions.detach())
         values = with_forces(lambda moved: {"energy": self(moved)}, "energy", fixed, create_graph)
         return (values["energy"] if create_graph else values["energy"].detach()), values[FORCES]
+
+    def stress(self, molecules: Molecules) -> Float[Tensor, "molecules 6"]:
+        """Derivative of the energy by the strain, per volume, in ASE's order."""
+        values = with_derivatives(lambda moved: {"energy": self(moved)}, "energy", molecules, (Stress(),), False)
+        return values[STRESS]

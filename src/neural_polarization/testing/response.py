@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from neural_polarization.field_derivatives import born_charges, broken_sum_rule
 from neural_polarization.messages import Messages
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import Move
 from neural_polarization.polarization import NeuralPolarization
-from neural_polarization.response import Response, born_charges, broken_sum_rule
+from neural_polarization.response import Response
 from neural_polarization.testing.base import Contract
 from neural_polarization.testing.field_model import TinyFieldModel
 from neural_polarization.testing.structures import ELEMENTS, distorted, structure
@@ -35,7 +36,7 @@ class ResponseContract(Contract):
     """Tests of energies in a field and their derivatives; subclass it and say how to build the network.
 
     Attributes:
-        messages: of the networks that are checked.
+        messages: Of the networks that are checked.
 
     Example:
         >>> from neural_polarization.backbones import PaiNN

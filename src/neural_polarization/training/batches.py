@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from neural_polarization.data.batching import Batch, PreparedDataset
+from neural_polarization.text import counted
 
 
 class BatchOrder(Sampler[NDArray[np.int64]]):
@@ -39,7 +40,7 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
         smallest = min(length, batch_size) if shuffle_seed is None else length // max(-(-length // batch_size), 1)
         if smallest < world_size:
             raise ValueError(
-                f"{smallest} molecules per batch cannot be shared by {world_size} processes; take "
+                f"{counted(smallest, 'molecule')} per batch cannot be shared by {world_size} processes; take "
                 "larger batches (or parts of the data), or fewer processes"
             )
         self.length, self.batch_size, self.seed = length, batch_size, shuffle_seed

@@ -14,6 +14,7 @@ import torch
 
 from neural_polarization.checkpoints import load_model, save_model
 from neural_polarization.data.batching import PreparedDataset
+from neural_polarization.errors import DataError
 from neural_polarization.files import write_json
 from neural_polarization.metrics import Error, ErrorSums, in_units
 from neural_polarization.models import Model
@@ -23,7 +24,7 @@ from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.densities import DENSITY, PERCENT, DensityErrors, density_errors
 from neural_polarization.training.directory import RunDirectory
 from neural_polarization.training.learned import fingerprint
-from neural_polarization.training.summary import summary
+from neural_polarization.training.summary import doubts, summary
 from neural_polarization.training.task import Task, prepare
 from neural_polarization.user_networks import module_of
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from neural_polarization.training.module import Learner
 
 
-def fit(config: ExperimentConfig, overwrite: bool = False, quiet: bool = False) -> dict[str, Any]:
+def fit(config: ExperimentConfig, overwrite: bool = False, quiet: bool = False, strict: bool = False) -> dict[str, Any]:
     """Trains a model as its configuration says, or goes on where a run of it ended.
 
     An interrupted run goes on as if nothing had happened. A run of fewer epochs, finished or not, goes on with the
@@ -46,6 +47,8 @@ def fit(config: ExperimentConfig, overwrite: bool = False, quiet: bool = False) 
         config: the experiment.
         overwrite: whether a run in the same directory may be deleted.
         quiet: whether to show no progress.
+        strict: whether doubts about the data are errors: what is warned of before the training, names that are not
+            used, labels far outside of the others.
 
     Returns:
         Errors in customary units and costs, as in `result.json`.
@@ -53,6 +56,7 @@ def fit(config: ExperimentConfig, overwrite: bool = False, quiet: bool = False) 
     Raises:
         FileExistsError: if a finished run is there, and no more epochs are asked for.
         ConfigError: if an interrupted run with another configuration is there.
+        DataError: if `strict` is set and there is a doubt.
         FloatingPointError: if the training diverges.
     """
     directory = RunDirectory(Path(config.output or Path("runs") / config.name))
@@ -64,7 +68,7 @@ def fit(config: ExperimentConfig, overwrite: bool = False, quiet: bool = False) 
         _train(session)
         return {}
     with directory.locked():
-        session = _prepare(config, directory, directory.resumable(config, overwrite), quiet)
+        session = _prepare(config, directory, directory.resumable(config, overwrite), quiet, strict)
         # A start that fails, as for a file that is not there, must neither cost a former run nor pass for one.
         directory.begin(config, overwrite)
         return _train(session)
@@ -99,21 +103,23 @@ class _Session:
     resume: Path | None
 
 
-def _prepare(config: ExperimentConfig, directory: RunDirectory, resuming: bool, quiet: bool) -> _Session:
-    # The trainer's library takes seconds to import, which `prepare` alone does without.
+def _prepare(
+    config: ExperimentConfig, directory: RunDirectory, resuming: bool, quiet: bool, strict: bool = False
+) -> _Session:
+    started = time.perf_counter()
+    training, machine = config.training, config.training.machine
+    if machine.threads is not None:
+        torch.set_num_threads(machine.threads)
+    task = _prepare_strictly(config) if strict else prepare(config)
+    # The trainer's library takes seconds to import: a mistake in the data is said before.
     from neural_polarization.training.callbacks import Averaging, History, KeepBest, Progress, Resume, load_resume_file
     from neural_polarization.training.compiled import require_compiler
     from neural_polarization.training.module import Learner
     from neural_polarization.training.trainer import check_machine, make_trainer, without_chatter
 
-    started = time.perf_counter()
-    training, machine = config.training, config.training.machine
     check_machine(machine)
     if training.compile:
         require_compiler()
-    if machine.threads is not None:
-        torch.set_num_threads(machine.threads)
-    task = prepare(config)
     if not quiet and not resuming:
         sys.stderr.write("".join(f"{line}\n" for line in task.taken_over))
     train, validation = task.parts["train"], task.parts["validation"]
@@ -158,6 +164,17 @@ def _prepare(config: ExperimentConfig, directory: RunDirectory, resuming: bool, 
         history=history,
         resume=directory.resume if resuming else None,
     )
+
+
+def _prepare_strictly(config: ExperimentConfig) -> Task:
+    """The task, if there is nothing to warn of."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        task = prepare(config)
+    found = [str(one.message) for one in said if issubclass(one.category, UserWarning)] + doubts(task)
+    if found:
+        raise DataError(f"{'; '.join(found)} (with --strict, or strict=True, this is an error)")
+    return task
 
 
 def _check_same_data(directory: RunDirectory, resumed: Mapping[str, Any], task: Task) -> None:
@@ -278,7 +295,7 @@ def errors_of(
     for indices in BatchOrder(len(prepared), batch_size):
         batch = prepared.batch(indices, dtype or weight.dtype).to(weight.device)
         with torch.no_grad():
-            predictions = model(batch.molecules)
+            predictions = model(batch.molecules, stress=batch.has_stress)
         sizes = torch.bincount(batch.molecules.molecule_index, minlength=batch.molecules.num_molecules)
         sums.add(predictions, batch.labels, sizes)
     return sums.errors()

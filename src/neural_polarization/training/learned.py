@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from neural_polarization.checkpoints import read_knowledge
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.errors import DataError
-from neural_polarization.knowledge import Facts, TrainingKnowledge, independent
+from neural_polarization.facts import Facts
+from neural_polarization.knowledge import TrainingKnowledge, independent
 from neural_polarization.models import Model
 from neural_polarization.training.batches import BatchOrder
 
@@ -66,6 +68,28 @@ def completed(
         dipole_origin=DIPOLE_ORIGIN if has_dipole else "",
         content_hash=fingerprint(dataset),
     )
+
+
+def with_ranges_per_atom(
+    knowledge: TrainingKnowledge, model: Model, dataset: Dataset, train: Int[np.ndarray, " train"]
+) -> TrainingKnowledge:
+    """The same, with the range of labels per atom less the reference values, when these are settled.
+
+    Args:
+        knowledge: with references.
+        model: its heads that are sums over atoms have such a range.
+        dataset: all of the data.
+        train: indices of the structures that train.
+    """
+    composition = dataset.composition(model.elements, train)
+    ranges: dict[str, tuple[float, float]] = {}
+    for name, references in knowledge.references.items():
+        if not model.head(name).of_atoms:
+            continue
+        known = composition @ np.array([references.values[symbol] for symbol in model.elements])
+        rest = (dataset.labels[name][train] - known) / composition.sum(1)
+        ranges[name] = (float(np.nanmin(rest)), float(np.nanmax(rest)))
+    return replace(knowledge, per_atom=ranges)
 
 
 def check_elements(model: Model, named: bool) -> str:

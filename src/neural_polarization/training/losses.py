@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from neural_polarization.models import FORCES, Model, predicted_names
+from neural_polarization.data.batching import Batch
+from neural_polarization.models import FORCES, STRESS, Model, predicted_names
 from neural_polarization.training.config import LossConfig
 from neural_polarization.training.densities import DENSITY, PERCENT
 
@@ -46,6 +47,8 @@ class Losses:
                     "remove it or add a head"
                 )
         default = {DENSITY: LossConfig(kind="mae")}
+        if STRESS not in settings and (model.knowledge is None or model.knowledge.stress is None):
+            default[STRESS] = LossConfig(weight=0.0)  # the training has no label of it
         chosen = {name: settings.get(name, default.get(name, LossConfig())) for name in names}
         self.settings = {name: loss for name, loss in chosen.items() if loss.weight > 0}
         self._predictions = dict(model.predictions)
@@ -57,9 +60,14 @@ class Losses:
         """Whether forces have to be predicted for the loss of these labels."""
         return FORCES in self.settings and FORCES in labels
 
+    def needs_stress(self, batch: Batch) -> bool:
+        """Whether stresses have to be predicted for the loss of this batch."""
+        return STRESS in self.settings and batch.has_stress
+
     def needed(self, labels: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Properties, forces aside, that have to be predicted for the loss of these labels."""
-        energies = [name for name, kind in self._predictions.items() if kind.forces and self.needs_forces(labels)]
+        """Properties, derivatives aside, that have to be predicted for the loss of these labels."""
+        derived = {FORCES, STRESS} & self.settings.keys() & labels.keys()
+        energies = [name for name, kind in self._predictions.items() if kind.forces and derived]
         return tuple(
             name for name in self._predictions if name in energies or (name in self.settings and name in labels)
         )
@@ -72,8 +80,9 @@ class Losses:
                 continue
             label = labels[name].to(predictions[name].dtype)
             known = ~label.isnan()
-            # Where instead of an index keeps the shapes, and zeroes gradients of what is not known.
-            errors = torch.where(known, predictions[name] - torch.where(known, label, 0.0), 0.0)
+            # Where instead of an index keeps the shapes, and zeroes gradients of what is not known. A molecule has no
+            # stress: it is left out before the difference, in which it would be NaN.
+            errors = torch.where(known, predictions[name], 0.0) - torch.where(known, label, 0.0)
             values = KINDS[loss.kind](errors / self.scales[name], loss.delta)
             sums[name] = (loss.weight * values.sum(), known.sum())
         return sums

@@ -78,7 +78,8 @@ class Learner(lightning.LightningModule):
         """Compiles, now that the model is on its device."""
         if self._example is not None:
             batch, slack = self._example
-            self._compiled = compile_training(self.model.train(), batch.molecules.to(self.device), slack)
+            stress = self.losses.needs_stress(batch)
+            self._compiled = compile_training(self.model.train(), batch.molecules.to(self.device), slack, stress)
 
     def on_train_epoch_start(self) -> None:
         """Starts the mean of the loss; what there is of a validation is of this epoch or of none."""
@@ -102,7 +103,8 @@ class Learner(lightning.LightningModule):
         else:
             # Derivatives by a field take long: a model with a response predicts only what has labels.
             names = self.losses.needed(labels) if self.model.sees_field else None
-            predictions = self.model(batch.molecules, self.losses.needs_forces(labels), names)
+            forces, stress = self.losses.needs_forces(labels), self.losses.needs_stress(batch)
+            predictions = self.model(batch.molecules, forces, names, stress)
         loss = self._total(self.losses.sums(predictions, labels))
         # Added up without a look at the value: on a GPU that would wait for it in every step.
         self._loss_sum = loss.detach() if self._loss_sum is None else self._loss_sum + loss.detach()
@@ -132,10 +134,10 @@ class Learner(lightning.LightningModule):
         self._error_sums, self._validation_sums = ErrorSums(), {}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds a batch to the sums; forces need the gradient here too, which the model sees to."""
+        """Adds a batch to the sums; derivatives need the gradient here too, which the model sees to."""
         labels = batch.labels
         if self._densities is None:
-            predictions = self.model(batch.molecules)
+            predictions = self.model(batch.molecules, stress=batch.has_stress)
         else:
             predictions, labels = self._densities[1](self.model, batch)
         for name, (loss, count) in self.losses.sums(predictions, labels).items():

@@ -11,7 +11,7 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.knowledge import FITTED, References, formula_of
 from neural_polarization.models import FORCES, predicted_names
 from neural_polarization.properties import Property
-from neural_polarization.text import table
+from neural_polarization.text import counted, table
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.outliers import largest_forces, outliers
 from neural_polarization.training.task import Task
@@ -51,12 +51,18 @@ def summary(task: Task, config: ExperimentConfig, device: torch.device | str) ->
     )
 
 
+def doubts(task: Task) -> list[str]:
+    """What of the summary asks whether it is right: names that are not used, labels far outside of the others."""
+    lines = [*_data(task), *_spreads(task), *_far_outside(task)]
+    return [text for heading, text in lines if heading in ("note", "far outside")]
+
+
 def _data(task: Task) -> Iterator[tuple[str, str]]:
     dataset, knowledge, reading = task.dataset, task.model.knowledge, task.dataset.reading
     content = f", contents {knowledge.content_hash[:12]}" if knowledge else ""
-    yield "data", f"{dataset.name}: {reading.structures:,} structures read{content}"
+    yield "data", f"{dataset.name}: {counted(reading.structures, 'structure')} read{content}"
     for reason, number in reading.left_out.items():
-        yield "left out", f"{number:,} structures: {reason}"
+        yield "left out", f"{counted(number, 'structure')}: {reason}"
     for note in reading.notes:
         yield "note", note
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in task.split.parts.items())

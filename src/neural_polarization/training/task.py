@@ -14,10 +14,11 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import Split
-from neural_polarization.models import FORCES, Model, predicted_names
+from neural_polarization.models import FORCES, STRESS, Model, predicted_names
+from neural_polarization.text import counted
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.densities import DENSITY, PERCENT
-from neural_polarization.training.learned import check_elements, completed, inherited
+from neural_polarization.training.learned import check_elements, completed, inherited, with_ranges_per_atom
 from neural_polarization.training.losses import Losses
 from neural_polarization.training.references import given_references, isolated_atoms, split_without, values_of_atoms
 from neural_polarization.training.start import start_from
@@ -106,6 +107,7 @@ def prepare(config: ExperimentConfig) -> Task:
     if config.start_from is not None:
         taken_over = start_from(model, config.start_from, parts["train"])
         model.knowledge = inherited(model.knowledge, model, config.start_from)
+    model.knowledge = with_ranges_per_atom(model.knowledge, model, dataset, split.train)
     return Task(dataset, split, model, parts, tuple(_left_out(dataset, split, left_out)), taken_over, densities)
 
 
@@ -116,12 +118,12 @@ def _left_out(dataset: Dataset, split: Split, isolated: Bool[np.ndarray, " molec
         atoms = Counter(dataset.structure(int(k)).get_chemical_formula() for k in np.flatnonzero(isolated))
         named = ", ".join(symbol if count == 1 else f"{symbol} {count} times" for symbol, count in atoms.items())
         lines.append(
-            f"{isolated.sum():,} isolated atoms ({named}): they set reference values (training.isolated_atoms: both "
-            "trains on them too)"
+            f"{counted(int(isolated.sum()), 'isolated atom')} ({named}), which set reference values "
+            "(training.isolated_atoms: both trains on them too)"
         )
     rest = len(dataset) - int(isolated.sum()) - sum(len(part) for part in split.parts.values())
     if rest > 0:
-        lines.append(f"{rest:,} structures that the split does not use")
+        lines.append(f"{counted(rest, 'structure')} that the split does not use")
     return lines
 
 
@@ -161,6 +163,12 @@ def _check_shapes(model: Model, dataset: Dataset) -> None:
                 f"model.heads.{name}.kind: {head.kind!r} predicts values of shape {model.head(name).shape}, but the "
                 f"labels of {name!r} have shape {kind.shape}; choose another kind"
             )
+    stress = dataset.properties.get(STRESS)
+    if STRESS in predicted_names(model) and stress is not None and (stress.per_atom or stress.shape != (6,)):
+        raise ValueError(
+            f"data.properties.{STRESS}: expected six values per structure (xx, yy, zz, yz, xz, xy), found shape "
+            f"{stress.shape}; give the key that holds the stress or the virial as its `source`"
+        )
     forces = dataset.properties.get(FORCES)
     if FORCES in predicted_names(model) and forces is not None and not (forces.per_atom and forces.shape == (3,)):
         raise ValueError(
@@ -205,8 +213,8 @@ def _check_fields(model: Model, dataset: Dataset, compiled: bool) -> None:
         inside = np.nan_to_num(dataset.labels[FIELD]).any(-1) & (charges != 0)
         if inside.any():
             raise ValueError(
-                f"data: {int(inside.sum())} structures are ions in a field, whose energies depend on an origin that "
-                "data sets do not keep yet; leave them out"
+                f"data: the energy of an ion in a field depends on an origin, which data sets do not keep yet; "
+                f"leave out such structures ({int(inside.sum())})"
             )
     if compiled and model.sees_field:
         raise ValueError(

@@ -1,0 +1,70 @@
+"""What of a molecule can be compared with a training: composition, charge, periodicity, distances of neighbours."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from ase.data import chemical_symbols
+from jaxtyping import Bool, Float, Int
+
+from neural_polarization.electronic import total_charges, unpaired_electrons
+from neural_polarization.molecules import Molecules
+
+
+@final
+@dataclass(frozen=True)
+class Facts:
+    """What can be compared with a training, per molecule of a batch.
+
+    Attributes:
+        counts: atoms by atomic number.
+        charges: total charges, e.
+        spins: numbers of unpaired electrons, the lowest that is possible where it is not known.
+        periodic: whether a neighbour lies in another cell; a molecule in a box beyond the cutoff counts as isolated.
+        nearest: shortest and longest distance of an atom from its nearest neighbour, Angstrom; infinite and zero for
+            single atoms.
+    """
+
+    counts: Int[np.ndarray, "molecules numbers"]
+    charges: Float[np.ndarray, " molecules"]
+    spins: Float[np.ndarray, " molecules"]
+    periodic: Bool[np.ndarray, " molecules"]
+    nearest: Float[np.ndarray, "molecules 2"]
+
+    @property
+    def sizes(self) -> Int[np.ndarray, " molecules"]:
+        """Atoms of each molecule."""
+        return self.counts.sum(1)
+
+    def compositions(self) -> list[tuple[Int[np.ndarray, " rows"], dict[str, int]]]:
+        """Every composition that occurs, with the molecules that have it."""
+        rows, which = np.unique(self.counts, axis=0, return_inverse=True)
+        return [(np.flatnonzero(which.reshape(-1) == k), by_symbol(row)) for k, row in enumerate(rows)]
+
+    @classmethod
+    def of(cls, molecules: Molecules) -> "Facts":
+        """Of a batch on any device."""
+        count, owner = molecules.num_molecules, molecules.molecule_index.cpu().numpy()
+        counts = np.zeros((count, len(chemical_symbols)), np.int64)
+        np.add.at(counts, (owner, molecules.atomic_numbers.cpu().numpy()), 1)
+        positions = molecules.positions.detach().cpu().double().numpy()
+        senders, receivers = molecules.edge_index.cpu().numpy()
+        between = positions[senders] - positions[receivers]
+        periodic = np.zeros(count, bool)
+        if molecules.shifts is not None:
+            shifts = molecules.shifts.detach().cpu().double().numpy()
+            between += shifts
+            periodic[owner[receivers[shifts.any(1)]]] = True
+        of_atoms = np.full(len(owner), np.inf)
+        np.minimum.at(of_atoms, receivers, np.sqrt((between**2).sum(1)))
+        nearest = np.stack([np.full(count, np.inf), np.zeros(count)], 1)
+        np.minimum.at(nearest[:, 0], owner, of_atoms)
+        np.maximum.at(nearest[:, 1], owner, np.where(np.isfinite(of_atoms), of_atoms, 0.0))
+        charges = np.round(total_charges(molecules).detach().cpu().double().numpy(), 6)
+        spins = unpaired_electrons(molecules).detach().cpu().double().numpy()
+        return cls(counts, charges, spins, periodic, nearest)
+
+
+def by_symbol(row: Int[np.ndarray, " numbers"]) -> dict[str, int]:
+    """Atoms of each element, from their number by atomic number."""
+    return {chemical_symbols[number]: int(row[number]) for number in np.flatnonzero(row)}

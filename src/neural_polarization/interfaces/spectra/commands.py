@@ -1,0 +1,71 @@
+"""The command `npol spectrum`. Nothing heavy is imported before it runs."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from neural_polarization.interfaces.commands import add_choice
+
+
+def add_parser(subparsers: Any) -> None:
+    """Registers the command.
+
+    Args:
+        subparsers: What `ArgumentParser.add_subparsers` returns. The command sets `run`, a function of the parsed
+            arguments and of the words that the parser did not know, which returns the exit code.
+    """
+    spectrum = subparsers.add_parser(
+        "spectrum", help="infrared and Raman spectrum of a molecule, harmonic or from dynamics", allow_abbrev=False
+    )
+    add_choice(spectrum)
+    spectrum.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="figure, .png, .svg or .pdf; a .csv is beside it"
+    )
+    spectrum.add_argument("--width", type=float, default=10.0, metavar="1/CM", help="of a line; default 10")
+    spectrum.add_argument(
+        "--keep-geometry", action="store_true", help="take the structure as it is, instead of relaxing it first"
+    )
+    spectrum.add_argument(
+        "--dynamics", type=float, metavar="PS", help="spectrum of a dynamics of this length, for instance 20"
+    )
+    spectrum.add_argument("--temperature", type=float, default=300.0, metavar="K", help="of the dynamics; default 300")
+    spectrum.add_argument("--timestep", type=float, default=0.5, metavar="FS", help="of the dynamics; default 0.5")
+    spectrum.add_argument(
+        "--equilibration", type=float, default=2.0, metavar="PS", help="with a thermostat before; default 2"
+    )
+    spectrum.add_argument("--seed", type=int, default=0, help="of the velocities")
+    spectrum.set_defaults(run=_spectrum)
+
+
+def _spectrum(known: argparse.Namespace, rest: list[str]) -> int:
+    from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
+    from neural_polarization.interfaces.prediction import check_elements
+    from neural_polarization.interfaces.spectra.dynamics import DynamicsConfig
+    from neural_polarization.interfaces.spectra.outputs import check_spectrum
+    from neural_polarization.interfaces.spectra.spectrum import write_spectrum
+
+    checkpoint, files = checkpoint_and_files(known, rest)
+    output = Path(known.output)
+    check_spectrum(output, known.overwrite)
+    dynamics = None
+    if known.dynamics is not None:
+        dynamics = DynamicsConfig(
+            known.dynamics, known.temperature, known.timestep, known.equilibration, seed=known.seed
+        )
+    model, _ = chosen_model(known, checkpoint)
+    structures, names = chosen_structures(known, files)
+    check_elements(model, structures, names)
+    if len(structures) != 1:
+        raise ValueError(f"spectrum: expected one molecule, got {len(structures)} structures; give one of them")
+    report = _progress if sys.stderr.isatty() else None
+    spectrum = write_spectrum(
+        model, structures[0], output, known.width, not known.keep_geometry, dynamics, known.overwrite, report
+    )
+    sys.stdout.write(f"{spectrum}\nwritten: {output}, {output.with_suffix('.csv')}\n")
+    return 0
+
+
+def _progress(done: int, of: int) -> None:
+    if done == of or done % 100 == 0:
+        sys.stderr.write(f"\r{100 * done // of:3d} % of {of:,} steps" + ("\n" if done == of else ""))

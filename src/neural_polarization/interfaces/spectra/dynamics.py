@@ -1,0 +1,149 @@
+"""The dynamics of a molecule whose dipole and polarizability give a spectrum."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import ase
+import numpy as np
+from ase import units
+from ase.calculators.calculator import Calculator
+from ase.md.langevin import Langevin
+from ase.md.verlet import VelocityVerlet
+from jaxtyping import Float
+
+from neural_polarization.interfaces.spectra.surface import Surface, Values
+from neural_polarization.interfaces.spectra.vibrations import internal_displacements
+
+
+@dataclass(frozen=True)
+class DynamicsConfig:
+    """A dynamics for a spectrum.
+
+    Attributes:
+        picoseconds: Length of the part that is recorded, ps.
+        temperature: Temperature, K.
+        timestep: Time step, fs.
+        equilibration: Length of the Langevin dynamics before, ps.
+        friction: Friction of that dynamics, 1/fs.
+        every: Number of steps between two records.
+        seed: Seed of velocities and random forces.
+
+    Raises:
+        ValueError: for a length, temperature or step that is not positive.
+    """
+
+    picoseconds: float = 20.0
+    temperature: float = 300.0
+    timestep: float = 0.5
+    equilibration: float = 2.0
+    friction: float = 0.01
+    every: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("picoseconds", "temperature", "timestep", "friction", "every"):
+            value = float(vars(self)[name])
+            if not value > 0.0:
+                raise ValueError(f"dynamics: expected {name} above zero, got {value:g}")
+
+
+@dataclass(frozen=True)
+class Course:
+    """The course of a dynamics at constant energy.
+
+    Attributes:
+        interval: Time between two records, fs.
+        temperature: Mean temperature of the vibrations and rotations, K.
+        energies: Total energy of each record, eV; its drift says whether the time step was short enough.
+        dipoles: Dipole of each record (records, 3), e*Angstrom, or None.
+        polarizabilities: Polarizability of each record (records, 3, 3), Angstrom^3, or None.
+    """
+
+    interval: float
+    temperature: float
+    energies: Float[np.ndarray, " records"]
+    dipoles: Float[np.ndarray, "records 3"] | None
+    polarizabilities: Float[np.ndarray, "records 3 3"] | None
+
+
+def run_dynamics(
+    surface: Surface, atoms: ase.Atoms, config: DynamicsConfig, report: Callable[[int, int], None] | None = None
+) -> Course:
+    """Equilibrates with a Langevin thermostat and records a dynamics at constant energy.
+
+    Args:
+        surface: Forces, dipoles and polarizabilities.
+        atoms: Where the dynamics starts; left as it is.
+        config: Length, temperature and steps.
+        report: Function that is called with the number of steps done and of all steps.
+    """
+    rng = np.random.default_rng(config.seed)
+    atoms = atoms.copy()
+    calculator = _SurfaceCalculator(surface)
+    atoms.calc = calculator
+    widths = np.sqrt(atoms.get_masses() * config.temperature * units.kB)
+    atoms.set_momenta(rng.normal(size=(len(atoms), 3)) * widths[:, None])
+    before = round(1000.0 * config.equilibration / config.timestep)
+    records = round(1000.0 * config.picoseconds / config.timestep / config.every)
+    if before:
+        thermostat = Langevin(
+            atoms,
+            timestep=config.timestep * units.fs,
+            temperature_K=config.temperature,
+            friction=config.friction / units.fs,
+            fixcm=False,
+            rng=rng,
+        )
+        thermostat.run(before)
+    _stop_turning(atoms)
+    free = VelocityVerlet(atoms, timestep=config.timestep * units.fs)
+    found: list[Values] = []
+    energies: list[float] = []
+    kinetic: list[float] = []
+    for record in range(records):
+        free.run(config.every)
+        found.append(calculator.values)
+        kinetic.append(float(atoms.get_kinetic_energy()))
+        energies.append(calculator.values.energy + kinetic[-1])
+        if report is not None:
+            report(before + (record + 1) * config.every, before + records * config.every)
+    moving = internal_displacements(atoms).shape[1]
+    return Course(
+        interval=config.every * config.timestep,
+        temperature=2.0 * float(np.mean(kinetic)) / (moving * units.kB),
+        energies=np.array(energies),
+        dipoles=_series([values.dipole for values in found]),
+        polarizabilities=_series([values.polarizability for values in found]),
+    )
+
+
+def _stop_turning(atoms: ase.Atoms) -> None:
+    """Leaves the momenta of vibrations; the rotation of the whole molecule would broaden every line."""
+    roots = np.sqrt(atoms.get_masses())[:, None]
+    inside = internal_displacements(atoms)
+    atoms.set_momenta(roots * (inside @ (inside.T @ (atoms.get_momenta() / roots).ravel())).reshape(-1, 3))
+
+
+class _SurfaceCalculator(Calculator):
+    """A surface behind ASE's interface, which keeps everything it found last."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012 (as ASE wants it)
+
+    def __init__(self, surface: Surface) -> None:
+        super().__init__()
+        self._surface = surface
+        self.values: Values
+
+    def calculate(
+        self, atoms: ase.Atoms | None = None, properties: object = None, system_changes: object = None
+    ) -> None:
+        """Called by ASE when the atoms have moved."""
+        assert atoms is not None
+        self.atoms = atoms.copy()
+        (self.values,) = self._surface([atoms])
+        self.results = {"energy": self.values.energy, "forces": self.values.forces}
+
+
+def _series(values: list[np.ndarray | None]) -> np.ndarray | None:
+    known = [value for value in values if value is not None]
+    return np.array(known) if known else None

@@ -1,0 +1,129 @@
+"""The spectrum of one molecule from a model: relaxed, computed, written."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import ase
+import numpy as np
+from ase import units
+from ase.optimize import BFGS
+
+from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
+from neural_polarization.interfaces.spectra.dynamics import DynamicsConfig, run_dynamics
+from neural_polarization.interfaces.spectra.mode_names import mode_names
+from neural_polarization.interfaces.spectra.outputs import (
+    broadened,
+    check_spectrum,
+    write_curve,
+    write_figure,
+    write_vibrations,
+)
+from neural_polarization.interfaces.spectra.surface import Names, polar_tensors_of, surface_of
+from neural_polarization.interfaces.spectra.time_series import curve_of_dynamics
+from neural_polarization.interfaces.spectra.vibrations import Vibrations, vibrations
+from neural_polarization.models import Predictor
+from neural_polarization.text import table
+
+CONVERGED = 1e-3
+"""eV/Angstrom: the largest force of a minimum."""
+
+_RELAXATION_STEPS = 500
+_DRIFT = 0.05  # of the kinetic energy, in the total energy: more is an unstable dynamics
+
+
+def write_spectrum(
+    model: Predictor,
+    atoms: ase.Atoms,
+    path: Path,
+    width: float = 10.0,
+    relax: bool = True,
+    dynamics: DynamicsConfig | None = None,
+    overwrite: bool = False,
+    report: Callable[[int, int], None] | None = None,
+) -> str:
+    """Writes the spectrum of a molecule as a figure and a CSV beside it.
+
+    Args:
+        model: Model with forces and a dipole or a polarizability; it is used in double precision.
+        atoms: A molecule, in its `info["external_field"]` if it has one.
+        path: Figure: .png, .svg or .pdf.
+        width: Full width of a harmonic line, or resolution of the spectrum of a dynamics, 1/cm.
+        relax: Whether the structure is relaxed first.
+        dynamics: Dynamics whose spectrum is computed; by default the spectrum is harmonic.
+        overwrite: Whether files that are there may be replaced.
+        report: Function that is called with the number of steps done and of all steps.
+
+    Returns:
+        A table of the vibrations.
+
+    Raises:
+        ValueError: for a model without forces or without both dipole and polarizability, a periodic system, a
+            relaxation that does not end, or a dynamics whose energy is not conserved.
+        FileExistsError: if a file is there and `overwrite` is not set.
+    """
+    rows = check_spectrum(path, overwrite)
+    model = copy.deepcopy(model).double().eval()
+    names = Names.of(model)
+    surface = surface_of(model, names)
+    atoms = relaxed(model, atoms) if relax else atoms
+    found = vibrations(surface, atoms, polar_tensors_of(model) if names.dipole else None)
+    called = mode_names(found.atoms, found.modes)
+    if dynamics is None:
+        curve = broadened(found, width)
+        title = f"{atoms.get_chemical_formula()}, harmonic"
+        write_vibrations(rows, found, called)
+    else:
+        course = run_dynamics(surface, atoms, dynamics, report)
+        _check_energy(course.energies, course.temperature, len(atoms))
+        curve = curve_of_dynamics(course.dipoles, course.polarizabilities, course.interval, course.temperature, width)
+        title = (
+            f"{atoms.get_chemical_formula()}, {dynamics.picoseconds:g} ps at {course.temperature:.0f} K, harmonic "
+            "quantum correction; lines: harmonic spectrum"
+        )
+        write_curve(rows, curve)
+    write_figure(path, title, curve, found, called, width)
+    return as_table(found, called)
+
+
+def relaxed(model: Predictor, atoms: ase.Atoms) -> ase.Atoms:
+    """The nearest minimum of a model in double precision.
+
+    Raises:
+        ValueError: if it is not found.
+    """
+    atoms = atoms.copy()
+    atoms.calc = NeuralPolarizationCalculator(model, Names.of(model).energy, double=True)
+    if not BFGS(atoms, logfile=None).run(fmax=CONVERGED, steps=_RELAXATION_STEPS):  # pyright: ignore[reportArgumentType]
+        raise ValueError(
+            f"spectrum: no minimum was found in {_RELAXATION_STEPS} steps; start from a structure nearer to one, or "
+            "take the structure as it is with --keep-geometry"
+        )
+    atoms.calc = None
+    return atoms
+
+
+def as_table(found: Vibrations, names: list[str]) -> str:
+    """Vibrations for people."""
+    head = ["1/cm", *(["km/mol"] if found.infrared is not None else [])]
+    head += ["A^4/amu", "depol."] if found.raman is not None else []
+    lines = [[*head, "mode"]]
+    for mode, name in enumerate(names):
+        wavenumber = found.wavenumbers[mode]
+        cells = [f"{wavenumber:.1f}" if wavenumber >= 0.0 else f"{-wavenumber:.1f}i"]
+        if found.infrared is not None:
+            cells.append(f"{found.infrared[mode]:.2f}")
+        if found.raman is not None and found.depolarization is not None:
+            cells += [f"{found.raman[mode]:.2f}", f"{found.depolarization[mode]:.3f}"]
+        lines.append([*cells, name])
+    return table(lines)
+
+
+def _check_energy(energies: np.ndarray, temperature: float, atoms: int) -> None:
+    kinetic = 1.5 * atoms * temperature * units.kB
+    drift = float(np.abs(energies - energies[0]).max())
+    if not drift < _DRIFT * kinetic:
+        raise ValueError(
+            f"spectrum: the total energy of the dynamics moved by {drift:.3g} eV, more than {100 * _DRIFT:g} % of the "
+            f"kinetic energy ({kinetic:.3g} eV); take a shorter --timestep, or a better model"
+        )

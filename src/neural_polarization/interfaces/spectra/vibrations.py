@@ -1,0 +1,163 @@
+"""Harmonic vibrations of a molecule, their infrared intensities and Raman activities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ase
+import numpy as np
+from ase import units
+from jaxtyping import Float
+from scipy import constants
+
+from neural_polarization.interfaces.spectra.surface import PolarTensors, Surface, Values
+
+INFRARED = constants.N_A / (12.0 * constants.epsilon_0 * constants.c**2) * constants.e**2 / constants.atomic_mass * 1e-3
+"""Integrated absorption, km/mol, of one e^2/amu of the squared slope of the dipole by a normal coordinate (974.9)."""
+
+WAVENUMBER = constants.hbar * 1e10 / (constants.e * constants.atomic_mass) ** 0.5 / units.invcm
+"""Wavenumber, 1/cm, of a mode whose force constant over mass is one eV/(Angstrom^2 amu) (521.5)."""
+
+_STEP = 0.005  # Angstrom: cubic terms change second derivatives by some 1e-5 of them
+
+
+@dataclass(frozen=True)
+class Vibrations:
+    """Harmonic vibrations of one molecule, by rising wavenumber, without translations and rotations.
+
+    Attributes:
+        atoms: The structure.
+        wavenumbers: Wavenumber of each mode, 1/cm; negative for imaginary ones, along which the structure is no
+            minimum.
+        modes: Displacement of the atoms along a normal coordinate, 1/sqrt(amu): (modes, atoms, 3).
+        infrared: Infrared intensity of each mode, km/mol, or None without a dipole.
+        raman: Raman activity of each mode, Angstrom^4/amu, or None without a polarizability.
+        depolarization: Depolarization ratio of each mode for polarized light, 0 to 3/4, or None.
+    """
+
+    atoms: ase.Atoms
+    wavenumbers: Float[np.ndarray, " modes"]
+    modes: Float[np.ndarray, "modes atoms 3"]
+    infrared: Float[np.ndarray, " modes"] | None = None
+    raman: Float[np.ndarray, " modes"] | None = None
+    depolarization: Float[np.ndarray, " modes"] | None = None
+
+
+def vibrations(
+    surface: Surface, atoms: ase.Atoms, polar_tensors: PolarTensors | None = None, step: float = _STEP
+) -> Vibrations:
+    """Harmonic vibrations, by central differences of forces and polarizabilities.
+
+    Args:
+        surface: Forces, dipoles and polarizabilities of structures.
+        atoms: A minimum of the energy.
+        polar_tensors: Born charges; where there are none, slopes of the dipole are differences too.
+        step: Displacement of each coordinate to either side, Angstrom.
+
+    Raises:
+        ValueError: for a periodic system, or a single atom.
+
+    References:
+        E. B. Wilson, J. C. Decius, P. C. Cross, Molecular Vibrations (1955); for the activities D. A. Long, The Raman
+        Effect (2002), chapter 5.
+    """
+    if atoms.pbc.any():
+        raise ValueError("spectrum: only spectra of molecules are computed; set `pbc` to none for a molecule")
+    if len(atoms) < 2:
+        raise ValueError("spectrum: a single atom does not vibrate")
+    more, less = _displaced(surface, atoms, step)
+    hessian = np.array(
+        [(low.forces - high.forces).ravel() / (2.0 * step) for high, low in zip(more, less, strict=True)]
+    )
+    wavenumbers, modes = normal_modes(atoms, 0.5 * (hessian + hessian.T))
+    slopes = None
+    if polar_tensors is not None:
+        slopes = polar_tensors(atoms)
+    elif more[0].dipole is not None:
+        slopes = _difference([value.dipole for value in more], [value.dipole for value in less], step)
+    infrared = None if slopes is None else infrared_intensities(modes, slopes)
+    if more[0].polarizability is None:
+        return Vibrations(atoms, wavenumbers, modes, infrared)
+    by_atoms = _difference([value.polarizability for value in more], [value.polarizability for value in less], step)
+    activity, ratio = raman_activities(modes, by_atoms)
+    return Vibrations(atoms, wavenumbers, modes, infrared, activity, ratio)
+
+
+def normal_modes(
+    atoms: ase.Atoms, hessian: Float[np.ndarray, "coordinates coordinates"]
+) -> tuple[Float[np.ndarray, " modes"], Float[np.ndarray, "modes atoms 3"]]:
+    """Wavenumbers (1/cm, negative for imaginary ones) and normal modes (1/sqrt(amu)) of a Hessian, eV/Angstrom^2.
+
+    Translations and rotations are projected out; a linear molecule has one rotation less.
+    """
+    roots = np.sqrt(atoms.get_masses()).repeat(3)
+    inside = internal_displacements(atoms)
+    values, vectors = np.linalg.eigh(inside.T @ (hessian / roots[:, None] / roots) @ inside)
+    wavenumbers = np.sign(values) * np.sqrt(np.abs(values)) * WAVENUMBER
+    return wavenumbers, ((inside @ vectors) / roots[:, None]).T.reshape(len(values), len(atoms), 3)
+
+
+def infrared_intensities(
+    modes: Float[np.ndarray, "modes atoms 3"], slopes: Float[np.ndarray, "atoms 3 3"]
+) -> Float[np.ndarray, " modes"]:
+    """Infrared intensities, km/mol: N_A / (12 epsilon_0 c^2) |d mu/dQ|^2.
+
+    Args:
+        modes: Displacements along the normal coordinates, 1/sqrt(amu).
+        slopes: Derivatives of the dipole, e: (atom, direction moved, component of the dipole).
+    """
+    return INFRARED * (np.einsum("kax,axy->ky", modes, slopes) ** 2).sum(-1)
+
+
+def raman_activities(
+    modes: Float[np.ndarray, "modes atoms 3"], slopes: Float[np.ndarray, "atoms 3 3 3"]
+) -> tuple[Float[np.ndarray, " modes"], Float[np.ndarray, " modes"]]:
+    """Raman activities 45 a^2 + 7 g^2, Angstrom^4/amu, and depolarization ratios 3 g^2 / (45 a^2 + 4 g^2).
+
+    a is the slope of the isotropic polarizability along a normal coordinate, g that of its anisotropy.
+
+    Args:
+        modes: Displacements along the normal coordinates, 1/sqrt(amu).
+        slopes: Derivatives of the polarizability, Angstrom^2: (atom, direction moved, two components).
+    """
+    isotropic, anisotropic = invariants(np.einsum("kax,axyz->kyz", modes, slopes))
+    strength = 45.0 * isotropic + 4.0 * anisotropic
+    ratio = np.divide(3.0 * anisotropic, strength, out=np.zeros_like(strength), where=strength > 1e-12)
+    return 45.0 * isotropic + 7.0 * anisotropic, ratio
+
+
+def invariants(tensors: Float[np.ndarray, "... 3 3"]) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+    """Squares of the isotropic part and of the anisotropy of symmetric tensors."""
+    trace = np.trace(tensors, axis1=-2, axis2=-1)
+    return (trace / 3.0) ** 2, 1.5 * (tensors**2).sum((-2, -1)) - 0.5 * trace**2
+
+
+def _displaced(surface: Surface, atoms: ase.Atoms, step: float) -> tuple[list[Values], list[Values]]:
+    """Values where each coordinate is a step larger, and where it is a step smaller."""
+    structures: list[ase.Atoms] = []
+    for sign in (1.0, -1.0):
+        for coordinate in range(3 * len(atoms)):
+            moved = atoms.copy()
+            moved.positions[coordinate // 3, coordinate % 3] += sign * step
+            structures.append(moved)
+    values = surface(structures)
+    return values[: 3 * len(atoms)], values[3 * len(atoms) :]
+
+
+def _difference(
+    more: Sequence[np.ndarray | None], less: Sequence[np.ndarray | None], step: float
+) -> Float[np.ndarray, "atoms 3 ..."]:
+    """Derivatives by each coordinate."""
+    high, low = np.array(more, dtype=np.float64), np.array(less, dtype=np.float64)
+    return ((high - low) / (2.0 * step)).reshape(-1, 3, *high.shape[1:])
+
+
+def internal_displacements(atoms: ase.Atoms) -> Float[np.ndarray, "coordinates internal"]:
+    """An orthonormal basis of mass-weighted displacements that neither shift nor turn the molecule."""
+    roots = np.sqrt(atoms.get_masses())
+    arms = atoms.positions - atoms.get_center_of_mass()
+    outside = [roots[:, None] * np.eye(3)[axis] for axis in range(3)]
+    outside += [roots[:, None] * np.cross(np.eye(3)[axis], arms) for axis in range(3)]
+    columns = np.array([vector.ravel() for vector in outside]).T
+    # Turning a linear molecule about itself is no displacement: its singular value is zero.
+    left, sizes, _ = np.linalg.svd(columns, full_matrices=True)
+    return left[:, int((sizes > 1e-4 * sizes[0]).sum()) :]

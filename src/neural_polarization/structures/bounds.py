@@ -1,0 +1,63 @@
+"""What ASE makes room for, or takes as it is, without a look at it: checked before ASE reads a file."""
+
+import math
+import re
+from pathlib import Path
+
+from neural_polarization.errors import DataError
+
+_SHAPES = re.compile(rb'"__ndarray__"\s*:\s*\[\s*\[([\d,\s]*)\]')
+_CELL = re.compile(r"^\s*_cell_(length|angle)_(\w+)\s+(\S+)", re.MULTILINE)
+_POSCAR = ("POSCAR", "CONTCAR")
+
+
+def check_arrays(path: Path) -> None:
+    """No array of an ASE database in JSON may have more numbers than its file has bytes.
+
+    Raises:
+        DataError: for a larger one.
+    """
+    content = path.read_bytes()
+    for shape in _SHAPES.findall(content):
+        sides = [int(side[:20]) for side in shape.replace(b",", b" ").split()]
+        if math.prod(sides) > len(content):
+            raise DataError(f"{path}: has an array of shape {shape[:60].decode()}, larger than the file; it is damaged")
+
+
+def check_counts(path: Path) -> None:
+    """A POSCAR file may not claim more atoms than it has lines.
+
+    Raises:
+        DataError: for a larger number.
+    """
+    if not any(name in path.name.upper() for name in _POSCAR) and path.suffix.lower() not in (".vasp", ".poscar"):
+        return
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines[5:7], 6):  # without the line of symbols the counts stand in line 6
+        words = line.split(b"!")[0].split()
+        if words and all(word.isdigit() for word in words):
+            claimed = sum(min(int(word[:20]), 10**12) for word in words)
+            if claimed > len(lines):
+                raise DataError(
+                    f"{path}: line {number} claims {claimed:,} atoms, but the file has {len(lines):,} lines; it is cut "
+                    "off or damaged"
+                )
+            return
+
+
+def check_cif(path: Path) -> None:
+    """Lengths of a cell in CIF are positive, and angles between 0 and 180 degrees: ASE makes a cell of any others.
+
+    Raises:
+        DataError: for other ones.
+    """
+    if path.suffix.lower() != ".cif":
+        return
+    for kind, name, word in _CELL.findall(path.read_text(encoding="utf-8", errors="replace")):
+        try:
+            value = float(word.partition("(")[0])  # 5.64(2) has an uncertainty
+        except ValueError:
+            continue  # of which ASE says more
+        if not 0.0 < value < (180.0 if kind == "angle" else math.inf):
+            expected = "degrees between 0 and 180" if kind == "angle" else "a positive length in Angstrom"
+            raise DataError(f"{path}: _cell_{kind}_{name} is {word}; expected {expected}: correct it")

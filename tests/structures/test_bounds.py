@@ -1,0 +1,89 @@
+"""What ASE would make room for, or take as it is, is refused before ASE reads the file."""
+
+import json
+import resource
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import ase.db
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from neural_polarization.data.config import DataConfig
+from neural_polarization.data.sources import open_dataset
+from neural_polarization.errors import DataError
+from neural_polarization.structures import read_structures
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Generator[None]:
+    """Nothing large is allocated, and nothing takes long."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
+    yield
+    assert time.process_time() - start < 5.0
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # kB
+
+
+@pytest.mark.parametrize("name", ["POSCAR", "CONTCAR_1", "salt.vasp"])
+@pytest.mark.parametrize("count", ["1000000000", "50000000", "9" * 400])
+def test_a_poscar_that_claims_more_atoms_than_it_has_lines(tmp_path: Path, name: str, count: str) -> None:
+    path = tmp_path / name
+    ase.io.write(path, bulk("NaCl", "rocksalt", a=5.64), format="vasp")
+    (read,) = read_structures(path)
+    np.testing.assert_allclose(read.get_distance(0, 1, mic=True), 2.82)
+    lines = path.read_text().splitlines()
+    assert lines[6].split() == ["1", "1"]
+    lines[6] = f" 1 {count}"
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=rf"{name}: line 7 claims [\d,]+ atoms, but the file has 10 lines"):
+        read_structures(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("_cell_angle_alpha", "500", "_cell_angle_alpha is 500; expected degrees between 0 and 180"),
+        ("_cell_angle_gamma", "0.0", "_cell_angle_gamma is 0.0; expected degrees between 0 and 180"),
+        ("_cell_length_b", "-3.9", "_cell_length_b is -3.9; expected a positive length in Angstrom"),
+        ("_cell_length_c", "nan", "_cell_length_c is nan; expected a positive length"),
+        ("_cell_length_a", "1e30", r"structure 0: its cell is .*expected nine finite numbers"),
+        ("_cell_length_a", "0.05", r"structure 0: its cell .* Angstrom thick"),
+    ],
+)
+def test_cells_of_cif_that_cannot_be(tmp_path: Path, key: str, value: str, message: str) -> None:
+    path = tmp_path / "salt.cif"
+    ase.io.write(path, bulk("NaCl", "rocksalt", a=5.64))
+    (read,) = read_structures(path)
+    np.testing.assert_allclose(read.get_distance(0, 1, mic=True), 2.82, rtol=1e-4)
+    lines = [f"{key} {value}" if line.startswith(key) else line for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=rf"salt\.cif: {message}"):
+        read_structures(path)
+
+
+def test_a_space_group_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "salt.cif"
+    ase.io.write(path, bulk("NaCl", "rocksalt", a=5.64))
+    text = path.read_text()
+    assert "_space_group_IT_number       1" in text
+    path.write_text(text.replace("_space_group_IT_number       1", "_space_group_IT_number  999999"))
+    with pytest.raises(DataError, match=r"salt\.cif: cannot be read by ASE .*spacegroup"):
+        read_structures(path)
+
+
+@pytest.mark.parametrize("shape", [[10**12], [10**6, 10**6], [2, 3, 10**10], [int("9" * 30)]])
+def test_arrays_of_a_json_database_that_claim_more_than_the_file_has(tmp_path: Path, shape: list[int]) -> None:
+    path = tmp_path / "set.json"
+    with ase.db.connect(path) as database:
+        database.write(bulk("NaCl", "rocksalt", a=5.64), data={"energy": -1.0})
+    content = json.loads(path.read_text())
+    assert content["1"]["positions"]["__ndarray__"][0] == [2, 3]
+    content["1"]["positions"]["__ndarray__"][0] = shape
+    path.write_text(json.dumps(content))
+    for read in (read_structures, lambda file: open_dataset(DataConfig("ase", str(file), cache=False))):
+        with pytest.raises(DataError, match=r"set\.json: has an array of shape .*, larger than the file; it"):
+            read(path)
