@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,14 @@ def test_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "the name of an exported model ends with .pt2" in capsys.readouterr().err
     assert main(["export", str(tmp_path / "model.safetensors"), "-o", str(tmp_path / "good.pt2")]) == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(find_spec("metatomic") is not None, reason="metatomic is installed: make test-adapters tests it")
+def test_metatomic_is_an_extra(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_model(model_of(), tmp_path / "model.safetensors")
+    command = ["export", str(tmp_path / "model.safetensors"), "--to", "metatomic", "-o", str(tmp_path / "model.pt")]
+    assert main(command) == 2
+    assert "pip install 'neural-polarization[metatomic]'" in capsys.readouterr().err
 
 
 def test_a_wrong_program_is_found() -> None:

@@ -32,7 +32,13 @@ def add_parsers(subparsers: Any) -> None:
         "export", help="one compiled file for the ASE calculator, about three times faster", allow_abbrev=False
     )
     export.add_argument("checkpoint", metavar="MODEL.safetensors")
-    export.add_argument("-o", "--output", required=True, metavar="FILE.pt2")
+    export.add_argument("-o", "--output", required=True, metavar="FILE.pt2", help="FILE.pt for metatomic")
+    export.add_argument(
+        "--to",
+        choices=("ase", "metatomic"),
+        default="ase",
+        help="ase: compiled, for the calculator of this library; metatomic: for engines with metatomic",
+    )
     export.add_argument("--double", action="store_true", help="in double precision")
     export.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     add_trust(export)
@@ -85,16 +91,30 @@ def _density(known: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _export(known: argparse.Namespace, rest: list[str]) -> int:
-    from neural_polarization.interfaces.export import export
-
     if rest:
         raise ValueError(f"unknown argument {rest[0]!r}; `npol export --help` lists what there is")
+    if known.to == "metatomic":
+        return _export_metatomic(known)
+    from neural_polarization.interfaces.export import export
+
     sys.stderr.write("tracing and compiling: a minute or more\n")
     record = export(known.checkpoint, known.output, known.double, known.trust, known.overwrite).record
     sys.stdout.write(
         f"written: {known.output}: {record.network}, {record.precision}, checked against {known.checkpoint}; for "
         f"PyTorch {record.torch} on {record.machine}\n"
     )
+    return 0
+
+
+def _export_metatomic(known: argparse.Namespace) -> int:
+    try:
+        from neural_polarization.interfaces.metatomic import export_metatomic
+    except ImportError as error:
+        raise ImportError(
+            f"--to metatomic: metatomic does not import ({error}): pip install 'neural-polarization[metatomic]'"
+        ) from None
+    export_metatomic(known.checkpoint, known.output, known.trust, known.overwrite)
+    sys.stdout.write(f"written: {known.output}: for metatomic, float64, checked against {known.checkpoint}\n")
     return 0
 
 

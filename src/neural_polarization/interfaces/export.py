@@ -68,10 +68,7 @@ def export(
         CompilationError: if the compiler fails, or the compiled model is not the model.
     """
     output = Path(output)
-    if output.suffix != ENDING:
-        raise ValueError(f"{output}: the name of an exported model ends with {ENDING}")
-    if output.exists() and not overwrite:
-        raise FileExistsError(f"{output} exists; give another --output, or --overwrite to replace it")
+    check_output(output, ENDING, overwrite)
     require_compiler()
     model, _ = load_model(checkpoint, trust)
     model = model.double() if double else model
@@ -85,6 +82,33 @@ def export(
     return load_exported(output)
 
 
+def check_output(path: Path, ending: str, overwrite: bool) -> None:
+    """Makes sure that a file can be written, before the work is done.
+
+    Raises:
+        ValueError: for another ending.
+        FileExistsError: if the file is there and `overwrite` is not set.
+    """
+    if path.suffix != ending:
+        raise ValueError(f"{path}: the name of an exported model ends with {ending}")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; give another --output, or --overwrite to replace it")
+
+
+def energy_of(model: Model) -> str:
+    """The property that is the energy of a model, with forces.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    energies = [name for name, kind in model.predictions.items() if kind.forces]
+    if not energies:
+        raise ValueError(
+            "this model has no energy with forces, which is what engines ask for; train one with `forces: true`"
+        )
+    return energies[0]
+
+
 def traced(model: Model) -> ExportedProgram:
     """Energy, forces, stress and displacement of a model as one graph of `EngineInputs`.
 
@@ -94,12 +118,7 @@ def traced(model: Model) -> ExportedProgram:
     Raises:
         ValueError: for a model without forces.
     """
-    energies = [name for name, kind in model.predictions.items() if kind.forces]
-    if not energies:
-        raise ValueError(
-            "this model has no energy with forces, which is what engines ask for; train one with `forces: true`"
-        )
-    (energy,) = energies
+    energy = energy_of(model)
     model.eval().requires_grad_(False)
 
     def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -132,7 +151,7 @@ def compile_to(path: Path, program: ExportedProgram, record: ExportRecord) -> No
 
 def record_of(model: Model) -> ExportRecord:
     """What the file of a model says of itself."""
-    (energy,) = (name for name, kind in model.predictions.items() if kind.forces)
+    energy = energy_of(model)
     return ExportRecord(
         format=FORMAT,
         version=neural_polarization.__version__,
