@@ -2,7 +2,7 @@
 
     python experiments/density/initial_guess.py src/neural_polarization/pretrained/small.safetensors --number 6
 
-6-31G(2df,p) with density fitting, the molecules of the test part of `data/ordinary_molecules.npz` and then those of
+6-31G with density fitting, the molecules of the test part of `data/ordinary_molecules.npz` and then those of
 `data/small_molecules.npz` that no training has seen, the largest first. The time is that of the guess alone, on one
 processor; all calculations of a molecule end at the same energy, or the script stops.
 """
@@ -67,7 +67,7 @@ def main() -> None:
     table: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for atoms in unseen(arguments.number):
         places = list(zip(atoms.get_chemical_symbols(), atoms.positions, strict=True))
-        molecule = gto.M(atom=places, basis="6-31g(2df,p)", verbose=0)
+        molecule = gto.M(atom=places, basis="6-31g", verbose=0)
         for functional in FUNCTIONALS:
             guesses = {name: lambda scf, name=name: scf.get_init_guess(key=name) for name in own}
             guesses[ours] = lambda scf, atoms=atoms: initial_guess(predict_density(model, atoms), scf.mol)
