@@ -19,7 +19,10 @@ MODEL = "runs/demo/moving_view/seed_0/model.safetensors"
 def step(title: str, *arguments: str) -> None:
     """Shows a command of `npol`, and runs it; the demo ends where one fails."""
     print(f"\n=== {title}\n$ npol {' '.join(arguments)}\n", flush=True)
-    code = subprocess.call([sys.executable, "-m", "neural_polarization.cli", *arguments], cwd=ROOT)
+    try:
+        code = subprocess.call([sys.executable, "-m", "neural_polarization.cli", *arguments], cwd=ROOT)
+    except KeyboardInterrupt:
+        sys.exit("stopped; `make demo` goes on where it was")
     if code:
         sys.exit(f"this step failed (exit code {code}); the message above says why")
 

@@ -78,7 +78,7 @@ def test_no_file(tmp_path: Path) -> None:
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     torch.save({"weights": torch.zeros(3)}, path)
-    with pytest.raises(ValueError, match="not a complete safetensors file"):
+    with pytest.raises(ValueError, match="not a model, but a file of another kind"):
         load_model(path)
 
 
@@ -215,6 +215,13 @@ def test_a_weight_that_is_no_number(tmp_path: Path) -> None:
         ),
         (("heads",), ["energy"], "heads are list, not a mapping"),
         (("backbone",), None, "do not fit together"),
+        (("backbone", "cutoff"), 1e12, r"model\.safetensors: .*cutoff: expected a positive length of at most 1000"),
+        (("polarization", "limit"), 1e12, r"model\.safetensors: .*limit must be a positive length"),
+        (
+            ("heads",),
+            {"Charge=1": {"kind": "extensive", "forces": False}},
+            r"model\.safetensors: .* cannot be the name",
+        ),
     ],
 )
 def test_sizes_that_the_weights_do_not_have(

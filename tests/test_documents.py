@@ -24,6 +24,7 @@ from neural_polarization.checkpoints import save_model
 from neural_polarization.cli import main, parser
 from neural_polarization.evaluation.grid import read_grid
 from neural_polarization.models import HeadConfig, Model, ModelConfig
+from neural_polarization.response import Response
 from neural_polarization.settings import Source, build, read_overrides, read_yaml, with_overrides
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.user_networks import look_beside
@@ -37,8 +38,10 @@ CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-
 PROJECT = CONFIGURATION["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORTER = {".run(1000)": ".run(2)", ".run(fmax=0.05, steps=50)": ".run(fmax=0.05, steps=1)"}
+SHORTER[".run(fmax=0.005, steps=100)"] = ".run(fmax=0.005, steps=1)"
 """What would take minutes, as it is run here."""
 MODEL = "runs/demo/moving_view/seed_0/model.safetensors"
+FIELDS = "runs/fields/model.safetensors"
 
 
 def text_of(page: Path) -> str:
@@ -79,6 +82,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / MODEL).parent.mkdir(parents=True)
     torch.manual_seed(0)  # molecules stay together with these weights
     save_model(Model(ModelConfig(("H", "C", "O"), heads, BackboneConfig("painn", channels=8))), folder / MODEL)
+    responding = {**heads, "dipole": HeadConfig("dipole_flow"), "polarizability": HeadConfig("polarizability_bonds")}
+    backbone = BackboneConfig("painn", channels=8)
+    in_fields = ModelConfig(("H", "C", "O"), responding, backbone, response=Response.PUSH_DUAL)
+    save_model(Model(in_fields), folder / FIELDS)
     look_beside(ROOT / "examples" / "own_network")
     own = Model(ModelConfig(("H", "C", "O"), heads, BackboneConfig("my_network:MyNetwork", channels=8)))
     save_model(own, folder / "runs" / "own_network" / "model.safetensors")
@@ -94,6 +101,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_pages_show_the_code_as_it_is() -> None:
+    filled = runpy.run_path(str(ROOT / "docs" / "fill_code.py"))["filled"]
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert text == filled(text), f"{name_of(page)}: run `python docs/fill_code.py`"
+
+
 WITH_PYTHON = [page for page in PAGES if blocks(page, "python") and page.parent.name != "data"]
 
 
@@ -102,11 +116,9 @@ def test_python_runs_in_order(page: Path, folder: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(folder)
     monkeypatch.setattr("sys.argv", ["page"])
     options = {"data": str(ROOT / "data/ethanol.npz"), "frames": 20, "epochs": 1, "steps": 2, "temperature": 300.0}
-    options |= {
-        "checkpoint": MODEL,
-        "device": "cpu",
-        "output": f"{page.stem}{'.traj' * (page.stem in ('dynamics', 'simulate'))}",
-    }
+    moving = page.stem in ("dynamics", "simulate", "fields")
+    options |= {"checkpoint": FIELDS if page.stem == "fields" else MODEL, "device": "cpu"}
+    options["output"] = f"{page.stem}{'.traj' * moving}"
     options["output"] += ".extxyz" * (page.stem == "own_data")
     namespace: dict[str, object] = {"__name__": page.stem, "arguments": argparse.Namespace(**options)}
     for needs, code in blocks(page, "python"):
@@ -125,6 +137,7 @@ SCRIPTS = {
     "train_in_python.py": ["--epochs", "1", "--frames", "20", "--output", "script.safetensors"],
     "dynamics.py": [MODEL, "--steps", "2", "--output", "script.traj"],
     "simulate.py": [MODEL, "--steps", "2", "--output", "pressure_script.traj"],
+    "fields.py": [FIELDS, "--steps", "2", "--output", "in_field.traj"],
 }
 
 
@@ -169,6 +182,8 @@ def test_commands_are_understood(page: Path, words: list[str]) -> None:
     elif words[0] == "compare":
         grid = read_grid(ROOT / known.grid, read_overrides(rest))
         assert set(known.only or ()) <= set(grid.config.variants)
+    elif words[0] == "evaluate":
+        assert all(key.startswith("data.") for key in read_overrides(rest))
     else:
         assert not [word for word in rest if word.startswith("-")]
 

@@ -229,10 +229,9 @@ def test_a_head_without_labels_is_an_error() -> None:
         (ModelConfig(ELEMENTS, HEADS, BackboneConfig(channels=0)), r"backbone.channels: expected at least 1, got 0"),
         (ModelConfig(ELEMENTS, HEADS, BackboneConfig(num_layers=0)), r"backbone.num_layers: expected at least 1"),
         (ModelConfig(ELEMENTS, HEADS, BackboneConfig(num_basis=0)), r"backbone.num_basis: expected at least 2"),
-        (
-            ModelConfig(ELEMENTS, HEADS, BackboneConfig(cutoff=float("inf"))),
-            r"backbone.cutoff: expected a positive, fin",
-        ),
+        (ModelConfig(ELEMENTS, HEADS, BackboneConfig(cutoff=float("inf"))), r"backbone.cutoff: expected a positive"),
+        (ModelConfig(ELEMENTS, HEADS, BackboneConfig(cutoff=1e12)), r"backbone.cutoff: .* at most 1000 Angstrom, got"),
+        (ModelConfig(ELEMENTS, HEADS, SMALL, PolarizationConfig(limit=1e12)), r"limit must be .* below 1000, not"),
     ],
 )
 def test_mistakes_in_a_configuration(config: ModelConfig, message: str) -> None:

@@ -7,7 +7,7 @@ import ase
 import numpy as np
 import pytest
 import torch
-from ase.build import bulk, molecule
+from ase.build import molecule
 from torch import Tensor
 
 from neural_polarization.architectures import BackboneConfig
@@ -188,15 +188,6 @@ def test_nothing_can_be_pushed_in_a_plain_network() -> None:
     assert make_model(Response.QUADRATIC, Messages.PLAIN)(formaldehyde())["energy"].isfinite().all()
     with pytest.raises(ValueError, match=r"response: a field can push moving points only.*'quadratic'"):
         make_model(Response.PUSH, Messages.PLAIN)
-
-
-@pytest.mark.parametrize("response", EVERY)
-def test_crystals_have_energies_and_refuse_fields(response: Response) -> None:
-    model = make_model(response)
-    diamond = Molecules.from_ase(bulk("C", cubic=True), 4.0, torch.float64)
-    assert model(diamond, properties=["energy"])["forces"].isfinite().all()
-    with pytest.raises(ValueError, match="of periodic systems are not defined"):
-        model(replace(diamond, external_field=torch.ones(1, 3, dtype=torch.float64)), properties=["energy"])
 
 
 @pytest.mark.parametrize("field", [(0.1, 0.2), (0.1, float("nan"), 0.0), "strong"])

@@ -4,10 +4,10 @@
 repository, whose ethanol molecules it learns:
 
     npol train examples/own_network/config.yaml
-    cd examples/own_network                       # where the module is; or put that directory on PYTHONPATH
-    npol info ../../runs/own_network/model.safetensors --trust my_network
-    npol evaluate ../../runs/own_network/model.safetensors --trust my_network --data.path ../../data/ethanol.npz
-    npol predict ../../runs/own_network/model.safetensors --trust my_network --smiles CCO
+    export PYTHONPATH=examples/own_network        # where this file is
+    npol info runs/own_network/model.safetensors --trust my_network
+    npol evaluate runs/own_network/model.safetensors --trust my_network
+    npol predict runs/own_network/model.safetensors --trust my_network --smiles CCO
 
 A training imports the module because you wrote the configuration. Reading a checkpoint imports nothing by itself:
 `--trust my_network` allows it. Modules are looked for where Python looks (installed packages, PYTHONPATH), and then

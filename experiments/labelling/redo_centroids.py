@@ -61,22 +61,29 @@ def bonds_without(numbers: np.ndarray, positions: np.ndarray, centroids: np.ndar
 
 
 def redo_labels(path: Path) -> None:
-    """Replaces the centroids of a file of labels, which no other process may be writing."""
-    with locked(path.with_name(path.name + ".lock")), h5py.File(path, "r+") as file:
-        level = Level.parse(str(file.attrs["level"]))
-        structures: Any = file["structures"]
-        before = after = 0
-        for group in structures.values():
-            if "density_matrix" not in group or np.any(group["centroid_occupations"][()] != 2.0):
-                continue
-            numbers, positions = group["numbers"][()], group["positions"][()]
-            molecule = build_molecule(ase.Atoms(numbers, positions), level, Accuracy())
-            found = from_matrix(molecule, unpack_matrix(group["density_matrix"][()]))
-            before += bonds_without(numbers, positions, group["centroid_positions"][()])
-            after += bonds_without(numbers, positions, found.positions)
-            for name in NAMES:
-                group[f"centroid_{name}"][...] = getattr(found, name)
+    """Replaces the centroids of a file of labels and its parts, which no other process may be writing."""
+    before = after = 0
+    with locked(path.with_name(path.name + ".lock")):
+        for part in (path, *sorted(path.with_name(path.name + ".parts").glob("*.h5"))):
+            with h5py.File(part, "r+") as file:
+                structures: Any = file["structures"]
+                for group in structures.values():
+                    lacking = redo_structure(group, Level.parse(str(file.attrs["level"])))
+                    before, after = before + lacking[0], after + lacking[1]
     print(f"{path}: {before} bonds to hydrogen were without a centroid, {after} are")
+
+
+def redo_structure(group: Any, level: Level) -> tuple[int, int]:
+    """Replaces the centroids of a closed shell with a density matrix; bonds without one, before and after."""
+    if "density_matrix" not in group or np.any(group["centroid_occupations"][()] != 2.0):
+        return 0, 0
+    numbers, positions = group["numbers"][()], group["positions"][()]
+    molecule = build_molecule(ase.Atoms(numbers, positions), level, Accuracy())
+    found = from_matrix(molecule, unpack_matrix(group["density_matrix"][()]))
+    before = bonds_without(numbers, positions, group["centroid_positions"][()])
+    for name in NAMES:
+        group[f"centroid_{name}"][...] = getattr(found, name)
+    return before, bonds_without(numbers, positions, found.positions)
 
 
 def redo_packed(data: Path, densities: Path) -> None:

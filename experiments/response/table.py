@@ -12,8 +12,6 @@ not repeated.
 
 import argparse
 import itertools
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,26 +63,17 @@ def training_data(dataset: Dataset, variant: str) -> tuple[Dataset, Split]:
     if variant == "heads":
         chosen = {part: mask & ~fields for part, mask in chosen.items()}
     kept = np.flatnonzero(chosen["train"] | chosen["validation"])
-    labels = {name: values.copy() for name, values in dataset.labels.items()}
-    if variant != "heads":
-        labels["polarizability"][:] = np.nan
-    labels["external_field"] = np.nan_to_num(labels["external_field"])
-    names = ("energy", "forces", "dipole", *(("polarizability",) if variant == "heads" else ("external_field",)))
-    part = replace(
-        dataset.subset(kept),
-        labels={name: _rows(dataset, kept, labels[name], name) for name in names},
-        properties={name: dataset.properties[name] for name in names},
+    names = ("energy", "forces", "dipole", "polarizability" if variant == "heads" else "external_field")
+    some = dataset.subset(kept)
+    part = Dataset(
+        dataset.name,
+        some.molecules,
+        {name: some.properties[name] for name in names},
+        {name: some.labels[name] for name in names},
         groups=which[kept],
-        splits={},
     )
     places = {part_name: np.flatnonzero(mask[kept]) for part_name, mask in chosen.items()}
     return part, Split.from_arrays({**places, "test": np.zeros(0, np.int64)}, "group")
-
-
-def _rows(dataset: Dataset, kept: np.ndarray, values: np.ndarray, name: str) -> np.ndarray:
-    if not dataset.properties[name].per_atom:
-        return values[kept]
-    return np.concatenate([np.split(values, np.cumsum(dataset.molecules.n_atoms)[:-1])[k] for k in kept])
 
 
 def experiment(data: Path, output: Path, variant: str, view: str, seed: int, epochs: int) -> ExperimentConfig:
@@ -163,25 +152,24 @@ def train(labels: Path, runs: Path, views: list[str], variants: list[str], seeds
         for view in views:
             for variant in variants:
                 output = runs / f"{variant}_{view}_{seed}"
-                if (output / "test.json").exists() or (view == "plain" and variant.startswith("push")):
+                if (output / "result.json").exists() or (view == "plain" and variant.startswith("push")):
                     continue
                 data = runs / f"{variant}.npz"
                 part, split = training_data(dataset, variant)
                 write_packed(part, data, split)
-                result = fit(experiment(data, output, variant, view, seed, epochs), overwrite=True, quiet=True)
-                found = errors(load_model(output)[0], dataset)
-                found["seconds"] = float(result["cost"]["training_seconds"]) if "cost" in result else float("nan")
-                (output / "test.json").write_text(json.dumps(found, indent=2))
-                print(output.name, {name: round(value, 3) for name, value in found.items()}, flush=True)
+                fit(experiment(data, output, variant, view, seed, epochs), overwrite=True, quiet=True)
+                print(output.name, flush=True)
 
 
-def show(runs: Path) -> str:
+def show(labels: Path, runs: Path) -> str:
     """The table: mean over seeds, and half of the range."""
+    dataset = read_packed(labels)
     by_row: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for file in sorted(runs.glob("*/test.json")):
+    for file in sorted(runs.glob("*/result.json")):
         name, _ = file.parent.name.rsplit("_", 1)
         variant = max((one for one in VARIANTS if name.startswith(f"{one}_")), key=len)
-        by_row.setdefault((name.removeprefix(f"{variant}_"), variant), []).append(json.loads(file.read_text()))
+        row = (name.removeprefix(f"{variant}_"), variant)
+        by_row.setdefault(row, []).append(errors(load_model(file.parent)[0], dataset))
     columns = [
         *("energy", "forces", "dipole", "polarizability", "born_charges"),
         *(f"{name} in a field" for name in ("energy", "forces", "dipole")),
@@ -208,7 +196,7 @@ def main() -> None:
     if known.what == "train":
         known.runs.mkdir(parents=True, exist_ok=True)
         train(known.labels, known.runs, known.views, known.variants, known.seeds, known.epochs)
-    print(show(known.runs))
+    print(show(known.labels, known.runs))
 
 
 if __name__ == "__main__":

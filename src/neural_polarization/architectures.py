@@ -15,6 +15,10 @@ from neural_polarization.user_networks import complete_sizes, is_users, make_net
 Value = TypeVar("Value")
 
 
+LONGEST_CUTOFF = 1000.0
+"""Angstrom; a longer cutoff is a mistake, and too long a number for what is computed from it."""
+
+
 @dataclass(frozen=True)
 class Size:
     """How large a network is.
@@ -296,8 +300,10 @@ class BackboneConfig:
             value = self._given()[key]
             if value is not None and value < least:
                 raise ValueError(f"backbone.{key}: expected at least {least}, got {value}")
-        if self.cutoff is not None and not 0 < self.cutoff < math.inf:
-            raise ValueError(f"backbone.cutoff: expected a positive, finite length in Angstrom, got {self.cutoff}")
+        if self.cutoff is not None and not 0 < self.cutoff <= LONGEST_CUTOFF:
+            raise ValueError(
+                f"backbone.cutoff: expected a positive length of at most {LONGEST_CUTOFF:g} Angstrom, got {self.cutoff}"
+            )
 
 
 def look_up(table: Mapping[str, Value], name: str, argument: str) -> Value:

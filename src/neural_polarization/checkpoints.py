@@ -233,6 +233,12 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor], bool]:
             stored = dict(file.metadata() or {})
             contents: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
+        with path.open("rb") as start:
+            if start.read(2) == b"PK":  # torch's and NumPy's archives begin like this
+                raise ValueError(
+                    f"{path}: not a model, but a file of another kind, such as a data set or the state of a training "
+                    f"(resume.ckpt); give the {_MODEL_FILE} of a run"
+                ) from None
         raise ValueError(
             f"{path}: not a complete safetensors file ({error}); it was cut short or damaged: copy it again, or "
             "take an earlier checkpoint"

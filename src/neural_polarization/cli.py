@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             return run(known, rest)
     except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command continues after the last epoch that was finished\n")
+        sys.stderr.write("\nstopped; the same command goes on from the last checkpoint (training.checkpoint_seconds)\n")
         return INTERRUPTED
     except Exception as error:
         if show:

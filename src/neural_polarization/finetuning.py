@@ -112,7 +112,7 @@ class FineTuned(Predictor):
         return {
             **energy,
             DIPOLE: PredictedProperty(shape=(3,), periodic=False, sees_charge=True, dipole=True),
-            POLARIZABILITY: PredictedProperty(shape=(3, 3), periodic=False),
+            POLARIZABILITY: PredictedProperty(shape=(3, 3)),
         }
 
     @property

@@ -11,7 +11,6 @@ References:
     effective prediction", J. Chem. Theory Comput. 2025, 21, 8468.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
@@ -123,8 +122,8 @@ class NeuralPolarization(nn.Module, Generic[Features]):
                 f"backbone: its embedding has {backbone.num_species} species, but {len(self.elements)} elements "
                 f"with messages {self.messages.value!r} need {needed}; build it with num_species={needed}"
             )
-        if not 0 < limit < math.inf:
-            raise ValueError(f"limit must be a positive length in Angstrom, not {limit}")
+        if not 0 < limit < 1000:
+            raise ValueError(f"limit must be a positive length in Angstrom, below 1000, not {limit}")
         self.moves = nn.ModuleList()
         self.couples = nn.ModuleList()
         if self.messages is not Messages.PLAIN:

@@ -360,6 +360,8 @@ def described(hint: Any) -> str:
         return "one of " + ", ".join(repr(choice.value) for choice in hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join("null" if part is type(None) else described(part) for part in typing.get_args(hint))
+    if typing.get_origin(hint) in (dict, Mapping):
+        return f"a mapping from names to {described(typing.get_args(hint)[1]).removeprefix('a ')}s"
     names: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return "a list of texts" if hint == tuple[str, ...] else names.get(hint, str(hint))
 

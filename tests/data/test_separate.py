@@ -52,10 +52,17 @@ def test_the_files_are_the_parts(files: dict[str, str]) -> None:
     assert len(np.unique(data.groups)) == 40
 
 
+FRACTIONS = {"kind": "group", "train": 0.8, "validation": 0.1, "test": 0.1}
+"""As in configs/own_data.yaml; they do not apply to a part that has a file of its own."""
+
+
 @pytest.mark.parametrize(
     ("parts", "split", "sizes"),
     [
-        (("validation", "test"), {"train": 10, "test": 0.5}, (10, 8, 4)),
+        (("validation", "test"), {"train": 10, "test": 4}, (10, 8, 4)),
+        (("validation", "test"), FRACTIONS, (24, 8, 8)),
+        (("validation",), FRACTIONS, (22, 8, 2)),
+        (("test",), FRACTIONS, (22, 2, 8)),
         (("validation",), {}, (24, 8, 0)),
         (("validation",), {"test": 4}, (20, 8, 4)),
         (("test",), {}, (22, 2, 8)),

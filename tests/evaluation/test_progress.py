@@ -58,6 +58,14 @@ def test_a_line_says_what_runs_and_what_is_left(tmp_path: Path, clock: Clock) ->
     )
 
 
+def test_what_an_earlier_call_made_is_no_speed_of_this_one(tmp_path: Path, clock: Clock) -> None:
+    of, goes_on = progress.Progress(1), with_rows(cell(str(tmp_path / "a"), epochs=40), 20)
+    of.begin(goes_on)
+    goes_on.directory.metrics.write_text("epoch,loss\n" + "1,0.5\n" * 25)
+    clock.now += 60.0  # five epochs a minute
+    assert of.line(0, [goes_on]) == "  1 min 00 s: plain, seed 0: epoch 25/40; about 3 min 00 s left"
+
+
 def test_lines_come_early_and_then_seldom(tmp_path: Path, clock: Clock) -> None:
     of, running = progress.Progress(1), [cell(str(tmp_path / "a"), epochs=40)]
     times: list[float] = []

@@ -10,12 +10,17 @@ import pytest
 
 from neural_polarization.data.densities import Densities
 from neural_polarization.data.packed import read_packed
+from neural_polarization.units import COULOMB
 
 DATA = Path(__file__).parents[2] / "data"
 
 
 SETS = ("small_molecules", "ordinary_molecules")
-FILES = ("ethanol.npz", *(f"{name}{part}.npz" for name in SETS for part in ("", "_densities")))
+FILES = (
+    "ethanol.npz",
+    "formaldehyde_fields.npz",
+    *(f"{name}{part}.npz" for name in SETS for part in ("", "_densities")),
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +57,29 @@ def test_promised_sizes(main: dict[str, np.ndarray], extra: dict[str, np.ndarray
     assert sum(file.stat().st_size for file in DATA.iterdir()) < 40e6
 
 
+def test_labels_in_fields_agree_with_each_other() -> None:
+    """Energies in fields are those of dipole and polarizability of the same geometry; charges add up to zero."""
+    with np.load(DATA / "formaldehyde_fields.npz") as arrays:
+        found = dict(arrays)
+    fields = np.linalg.norm(found["external_field"], axis=1)
+    inside = np.isfinite(fields)
+    assert inside.sum() == 240 and (fields[inside] >= 0.2).all() and (fields[inside] <= 1.0).all()
+    positions = found["positions"].reshape(480, 12)
+    differences: list[float] = []
+    for k in np.flatnonzero(inside):
+        (same,) = np.flatnonzero(~inside & (np.abs(positions - positions[k]).max(1) < 1e-6))
+        assert found["split"][same] == found["split"][k]
+        field = found["external_field"][k].astype(np.float64)
+        induced = field @ found["polarizability"][same] @ field / (2.0 * COULOMB)
+        expected = -field @ found["dipole"][same] - induced
+        differences.append(abs(found["energy"][k] - found["energy"][same] - expected))
+    assert np.mean(differences) < 3e-4 and max(differences) < 2e-3
+    charges = found["born_charges"].reshape(480, 4, 3, 3)
+    known = np.isfinite(charges).all((1, 2, 3))
+    assert known.sum() == 40 and (found["split"][known] == 2).all()
+    assert np.abs(charges[known].sum(1)).max() < 1e-5
+
+
 def test_frames_of_ethanol(main: dict[str, np.ndarray]) -> None:
     """One molecule in all its conformers, at the level of the other set."""
     with np.load(DATA / "ethanol.npz") as arrays:
@@ -84,7 +112,8 @@ def test_sum_rules_of_all_structures(main: dict[str, np.ndarray], extra: dict[st
     first = np.cumsum(extra["n_centroids"]) - extra["n_centroids"]
     electrons = np.add.reduceat(extra["centroid_occupations"][:, None] * extra["centroid_positions"], first)
     order = extra["centroid_structure"]
-    np.testing.assert_allclose(nuclei[order] - electrons, main["dipole"][order], atol=2e-4)
+    # Structures that were localized again were computed anew, converged from another start.
+    np.testing.assert_allclose(nuclei[order] - electrons, main["dipole"][order], atol=4e-4)
 
 
 @pytest.mark.parametrize("name", SETS)

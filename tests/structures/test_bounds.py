@@ -65,6 +65,16 @@ def test_cells_of_cif_that_cannot_be(tmp_path: Path, key: str, value: str, messa
         read_structures(path)
 
 
+def test_a_space_group_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "salt.cif"
+    ase.io.write(path, bulk("NaCl", "rocksalt", a=5.64))
+    text = path.read_text()
+    assert "_space_group_IT_number       1" in text
+    path.write_text(text.replace("_space_group_IT_number       1", "_space_group_IT_number  999999"))
+    with pytest.raises(DataError, match=r"salt\.cif: cannot be read by ASE .*spacegroup"):
+        read_structures(path)
+
+
 @pytest.mark.parametrize("shape", [[10**12], [10**6, 10**6], [2, 3, 10**10], [int("9" * 30)]])
 def test_arrays_of_a_json_database_that_claim_more_than_the_file_has(tmp_path: Path, shape: list[int]) -> None:
     path = tmp_path / "set.json"

@@ -55,7 +55,7 @@ class DataConfig:
         cache: Whether neighbour lists of large data sets are kept on disk between runs.
         cache_directory: Directory of the kept neighbour lists. Left out: the user's cache directory.
         validation: File of the validation part, in the same format, where that part has a file of its own. Left out:
-            `split` takes the validation part from `path`.
+            `split` takes the validation part from `path`. Fractions under `split` do not apply to a part with a file.
         test: File of the test part, in the same format. Left out: `split` takes the test part from `path`, unless there
             is a file for validation: then there is a test part only if `split.test` asks for one.
         densities: For packed files only: file of `npol pack --densities` with electron densities of some of the

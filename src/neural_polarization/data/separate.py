@@ -96,7 +96,8 @@ def joined(datasets: list[Dataset]) -> Dataset:
 def files_split(dataset: Dataset, config: SplitConfig, cut: Callable[[Dataset, SplitConfig], Split]) -> Split:
     """The split of a data set whose parts stand in files of their own.
 
-    A part without a file is taken from the training file; a size takes some structures of a part.
+    A part without a file is taken from the training file. A whole number takes some structures of a part. A fraction
+    says how one file is divided: it does not apply to a part that has a file of its own, nor to what is left to train.
 
     Args:
         dataset: as `open_files` made it.
@@ -108,26 +109,33 @@ def files_split(dataset: Dataset, config: SplitConfig, cut: Callable[[Dataset, S
     """
     files = dataset.splits[FILES]
     has_validation, has_test = len(files.validation) > 0, len(files.test) > 0
+    train = _number(config.train)
+    validation = _number(config.validation) if has_validation else None
+    test = _number(config.test) if has_test else None
     if has_validation and (has_test or config.test is None):
-        return stored_split(files, config.train, config.validation, config.test if has_test else None, config.seed)
+        return stored_split(files, train, validation, test, config.seed)
     # In the training file only the parts without a file are cut off.
     here = dataclasses.replace(
         config,
+        train=train,
         validation=0 if has_validation else config.validation,
         test=0 if has_test else config.test,
     )
     training = dataset.subset(files.train)
     training.splits.clear()  # it is one file now
     inside = cut(training, here)
-    others = stored_split(
-        files, None, config.validation if has_validation else None, config.test if has_test else None, config.seed
-    )
+    others = stored_split(files, None, validation, test, config.seed)
     return Split(
         files.train[inside.train],
         others.validation if has_validation else files.train[inside.validation],
         others.test if has_test else files.train[inside.test],
         inside.by,
     )
+
+
+def _number(size: int | float | None) -> int | None:
+    """A size that is a number of structures; None for a fraction."""
+    return size if isinstance(size, int) else None
 
 
 def _labels(dataset: Dataset, name: str, kind: Property) -> Array:

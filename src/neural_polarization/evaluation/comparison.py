@@ -278,6 +278,7 @@ def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:
                 cell = free.pop(0)
                 queue.remove(cell)
                 if not cell.directory.finished:  # another process may have finished it since the list was made
+                    progress.begin(cell)
                     running.append(start(cell))
                     _say(f"{cell.variant}, seed {cell.seed}: started; details: {cell.log}")
             for item in [item for item in running if item.process.poll() is not None]:

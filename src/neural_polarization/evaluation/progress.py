@@ -20,6 +20,11 @@ class Progress:
     def __init__(self, total: int) -> None:
         self._total = total
         self._started = self._said = time.monotonic()
+        self._before: dict[tuple[str, int], int] = {}  # epochs of a training that an earlier call made
+
+    def begin(self, cell: Cell) -> None:
+        """Remembers what a training has behind it that now begins, or goes on."""
+        self._before[cell.variant, cell.seed] = finished_epochs(cell)[0]
 
     def line(self, done: int, running: Iterable[Cell]) -> str | None:
         """The next line, or None if nothing runs or the last line is recent.
@@ -34,14 +39,18 @@ class Progress:
             return None
         self._said = now
         epochs = [finished_epochs(cell) for cell in cells]
-        fractions = [epoch / total if total else 0.0 for epoch, total in epochs]
-        share = (done + sum(fractions)) / self._total
+        made, rest = float(done), float(self._total - done)  # in trainings
+        for cell, (epoch, total) in zip(cells, epochs, strict=True):
+            # A training that goes on first drops the rows after its last checkpoint.
+            before = min(epoch, self._before.get((cell.variant, cell.seed), 0))
+            made += (epoch - before) / total if total else 0.0
+            rest -= epoch / total if total else 0.0
         parts = [
             f"{cell.variant}, seed {cell.seed}: epoch {epoch}" + (f"/{total}" if total else "")
             for cell, (epoch, total) in zip(cells, epochs, strict=True)
         ]
         elapsed = now - self._started
-        left = f"; about {duration(elapsed / share - elapsed)} left" if share else ""
+        left = f"; about {duration(elapsed * rest / made)} left" if made else ""
         return f"  {duration(elapsed)}: {'; '.join(parts)}{left}"
 
 

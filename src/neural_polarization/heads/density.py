@@ -246,13 +246,13 @@ class DensityHead(nn.Module):
     ) -> None:
         super().__init__()
         self.centres = look_up(CENTRES, centres, "centres")(elements, cutoff)
-        ranges = [_range_of(symbol) for symbol in elements]
+        ranges = [exponent_range(symbol) for symbol in elements]
         self.on_atoms = EdgeExpansion(ranges, size, widths.scalars, channels, cutoff)
         self.shares_of_charge = mlp([widths.scalars, channels, 1])
         self.of_bond: nn.Sequential | None = None
         if self.centres.on_bonds:
             self.of_bond = mlp([2 * widths.scalars, channels, widths.scalars])
-            self.on_bonds = EdgeExpansion([_range_of("H")], size, widths.scalars, channels, cutoff)
+            self.on_bonds = EdgeExpansion([exponent_range("H")], size, widths.scalars, channels, cutoff)
 
     def forward(self, atoms: Polarized, molecules: Molecules) -> Density:
         """The density of every molecule; its last parts are those of `deformation`.
@@ -310,7 +310,7 @@ class DensityHead(nn.Module):
         return learned.functions(sites, electrons, bonds.weights), taken
 
 
-def _range_of(element: str) -> tuple[float, float]:
+def exponent_range(element: str) -> tuple[float, float]:
     """Smallest and largest exponent of the s functions of an element, which describe the change from the free atom."""
     number = atomic_number_of[element]
     low, high = (0.12, 8.0) if number <= 2 else (0.15, 30.0)  # 1/bohr^2, as exponents are usually quoted

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neural_polarization.heads.edges import EdgeReadout
-from neural_polarization.heads.head import Head, Widths, centre_of_nuclear_charge
+from neural_polarization.heads.head import Head, Widths, centre_of_nuclear_charge, check_neutral_cells
 from neural_polarization.layers import mlp, sum_by_index
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import Polarized
@@ -24,6 +24,11 @@ class FlowDipole(Head):
 
     Shares know nothing of distance: where an ion and a neutral molecule are in one list, some of the charge is on the
     neutral one, however far away it is. Dipoles of such pairs do not add up.
+
+    Of a neutral periodic system this is the polarization of the cell times its volume, on a branch that the flows
+    choose: it depends on no image of an atom and follows the atoms smoothly, so that its changes and slopes (Born
+    charges, forces in a field) are those of the crystal. The value itself is known up to a quantum of polarization
+    only, and is not among the predictions unless it is asked for by name.
     """
 
     shape: tuple[int, ...] = (3,)
@@ -37,17 +42,24 @@ class FlowDipole(Head):
         self.gates = mlp([widths.scalars, channels, widths.vectors]) if widths.vectors else None
 
     def forward(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, "molecules 3"]:
-        """Dipole, e*Angstrom, float64; of a charged molecule with respect to its centre of nuclear charge."""
+        """Dipole, e*Angstrom, float64; of a charged molecule with respect to its centre of nuclear charge.
+
+        Raises:
+            ValueError: for a periodic system with a charge.
+        """
         index, count, edges = molecules.molecule_index, molecules.num_molecules, atoms.edges
-        arms = molecules.positions - centre_of_nuclear_charge(molecules)[index]  # refuses what is periodic
         shares, electrons = self.readout(atoms.scalars).chunk(2, -1)
-        carried = sum_by_index(-self.flow(atoms) * edges.vectors, edges.receivers, arms.shape[0])
+        carried = sum_by_index(-self.flow(atoms) * edges.vectors, edges.receivers, molecules.positions.shape[0])
         of_atoms = carried - electrons * atoms.displacement
         if self.gates is not None and atoms.vectors is not None:
             of_atoms = of_atoms + (atoms.vectors * self.gates(atoms.scalars).unsqueeze(1)).sum(-1)
         moment = sum_by_index(of_atoms, index, count).to(torch.float64) * self.baseline.scale
         if molecules.charge is None:
             return moment
+        if molecules.shifts is not None:
+            check_neutral_cells(molecules)
+            return moment
+        arms = molecules.positions - centre_of_nuclear_charge(molecules)[index]
         of_charge = sum_by_index(_shares(shares, molecules) * arms, index, count)
         return moment + (molecules.charge.unsqueeze(-1) * of_charge).to(torch.float64)
 

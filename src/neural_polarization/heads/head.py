@@ -141,12 +141,25 @@ def centre_of_nuclear_charge(molecules: Molecules) -> Float[Tensor, "molecules 3
     if molecules.shifts is not None:
         raise ValueError(
             "molecules: dipoles, polarizabilities and spatial extents of periodic systems are not defined (they would "
-            "depend on which image of an atom stands in the list); ask for other properties, or set `pbc` to none for "
-            "a molecule"
+            "depend on which image of an atom stands in the list); ask for other properties, train heads of kinds "
+            "dipole_flow and polarizability_bonds, or set `pbc` to none for a molecule"
         )
     weights = molecules.atomic_numbers.to(molecules.positions).unsqueeze(-1)
     index, count = molecules.molecule_index, molecules.num_molecules
     return sum_by_index(weights * molecules.positions, index, count) / sum_by_index(weights, index, count)
+
+
+def check_neutral_cells(molecules: Molecules) -> None:
+    """Makes sure that periodic systems are neutral, as where a charged cell begins decides about its polarization.
+
+    Raises:
+        ValueError: for a periodic system with a charge.
+    """
+    if molecules.charge is not None and bool((molecules.charge != 0.0).any()):
+        raise ValueError(
+            "molecules: the polarization of a charged cell, and its energy in a field, depend on where the cell begins "
+            "and are not defined; give a neutral cell, or set `pbc` to none for a molecule"
+        )
 
 
 def atom_counts(molecules: Molecules) -> Float[Tensor, " molecules"]:

@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from neural_polarization.heads.head import centre_of_nuclear_charge
+from neural_polarization.heads.head import centre_of_nuclear_charge, check_neutral_cells
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
 from neural_polarization.response import FieldResponse, InField, Readouts
@@ -103,7 +103,14 @@ def values_in_field(found: InField, names: FieldNames, molecules: Molecules) -> 
 
 
 def _of_total_charge(molecules: Molecules) -> Float[Tensor, "molecules 3"] | float:
-    """Dipole of the total charge at the centre of nuclear charge, e*Angstrom; zero where all are neutral."""
+    """Dipole of the total charge at the centre of nuclear charge, e*Angstrom; zero where all are neutral.
+
+    Raises:
+        ValueError: for a periodic system with a charge.
+    """
     if molecules.charge is None:
+        return 0.0
+    if molecules.shifts is not None:
+        check_neutral_cells(molecules)
         return 0.0
     return (molecules.charge.unsqueeze(-1) * centre_of_nuclear_charge(molecules)).double()

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neural_polarization.heads.edges import EdgeReadout
-from neural_polarization.heads.head import Head, Widths, centre_of_nuclear_charge
+from neural_polarization.heads.head import Head, Widths
 from neural_polarization.layers import mlp, sum_by_index
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import Polarized
@@ -18,11 +18,11 @@ class BondPolarizability(Head):
 
     a_i comes from the scalars, on top of a reference value per element; v_i and w_i are gated sums of the displacement
     and the vector features, if there are any; f_ij is what the pair of an atom and its neighbour adds along their
-    line. In contrast to `Polarizability` nothing is measured from the centre of the molecule.
+    line. In contrast to `Polarizability` nothing is measured from the centre of the molecule, so that the
+    polarizability of a periodic cell, at a given macroscopic field, is defined too.
     """
 
     shape: tuple[int, ...] = (3, 3)
-    periodic: bool = False
 
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__(widths, elements, channels)
@@ -32,7 +32,6 @@ class BondPolarizability(Head):
 
     def forward(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, "molecules 3 3"]:
         """Polarizability volume, Angstrom^3, float64, symmetric."""
-        centre_of_nuclear_charge(molecules)  # refuses what is periodic
         index, count, edges = molecules.molecule_index, molecules.num_molecules, atoms.edges
         vectors = atoms.displacement.unsqueeze(-1)
         if atoms.vectors is not None:

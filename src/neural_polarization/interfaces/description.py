@@ -6,9 +6,11 @@ from typing import Any
 
 from neural_polarization.checkpoints import load_model
 from neural_polarization.evaluation.reports import PARTS, errors_table
+from neural_polarization.interfaces.prediction import internal_unit
 from neural_polarization.knowledge import formula_of
 from neural_polarization.settings import plain
 from neural_polarization.text import counted
+from neural_polarization.units import factor
 
 
 def info(checkpoint: str | Path, trust: Collection[str] = ()) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def describe(values: Mapping[str, Any]) -> str:
     if "training" in values:
         training = values["training"]
         lines.append(f"  training     best of epoch {values.get('epoch')}, seed {training['seed']}")
-    lines += [f"  {heading:<12} {text}" for heading, text in _learned_from(values["knowledge"])]
+    lines += [f"  {heading:<12} {text}" for heading, text in _learned_from(values["knowledge"], properties)]
     lines.append("  versions     " + ", ".join(f"{name} {version}" for name, version in values["versions"].items()))
     metrics = values.get("metrics", {})
     if metrics:
@@ -72,8 +74,16 @@ def describe(values: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _learned_from(knowledge: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """What the model was trained on, a heading and a text each."""
+def _learned_from(knowledge: Mapping[str, Any] | None, properties: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the model was trained on, a heading and a text each, in the units of predictions."""
+    units = {name: internal_unit(kind["unit"]) for name, kind in properties.items()}
+
+    def shown(name: str, value: float) -> str:
+        return f"{value / factor(units[name]) if name in units else value:.6g}"
+
+    def unit(name: str) -> str:
+        return units.get(name, "internal unit")
+
     if knowledge is None:
         yield "learned from", "not known (written by release 0.1.0, or never trained): nothing warns outside of it"
         return
@@ -84,7 +94,8 @@ def _learned_from(knowledge: Mapping[str, Any] | None) -> Iterator[tuple[str, st
         yield "refuses", f"{', '.join(missing)}: named, but in no training structure"
     for name, references in knowledge["references"].items():
         values = ", ".join(
-            f"{symbol} {value:.6g} ({references['sources'][symbol]})" for symbol, value in references["values"].items()
+            f"{symbol} {shown(name, value)} ({references['sources'][symbol]})"
+            for symbol, value in references["values"].items()
         )
         rank, count = len(references["compositions"]), len(references["values"])
         known = (
@@ -95,13 +106,13 @@ def _learned_from(knowledge: Mapping[str, Any] | None) -> Iterator[tuple[str, st
                 formula_of(dict(zip(references["values"], row, strict=True))) for row in references["compositions"]
             )
         )
-        yield "references", f"{name}: {values}, internal unit; right for {known}"
+        yield "references", f"{name}: {values}, {unit(name)}; right for {known}"
     if knowledge["stress"]:
         yield "stress", f"learned, root mean square {knowledge['stress']:.4g} eV/Angstrom^3"
     for name, (low, high) in knowledge["ranges"].items():
-        yield "range", f"{name} {low:.6g} to {high:.6g}, internal unit"
+        yield "range", f"{name} {shown(name, low)} to {shown(name, high)} {unit(name)}"
     for name, (low, high) in knowledge["per_atom"].items():
-        yield "per atom", f"{name} {low:.6g} to {high:.6g} about the references, internal unit"
+        yield "per atom", f"{name} {shown(name, low)} to {shown(name, high)} {unit(name)} about the references"
     if knowledge["distances"]:
         low, high = knowledge["distances"]
         yield "distances", f"nearest neighbours {low:.3f} to {high:.3f} Angstrom"

@@ -5,7 +5,6 @@ strange result later. `atoms.info` holds the total "charge" (e, whole) and "spin
 where the file says so, by any of the names in `properties.STATES`.
 """
 
-import lzma
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,6 @@ import ase.db
 import ase.io
 import numpy as np
 from ase.data import chemical_symbols
-from ase.io.formats import UnknownFileTypeError
 
 from neural_polarization.charges import LookAlikes, check_columns, settle_states
 from neural_polarization.errors import UNREADABLE, DataError, reason
@@ -242,7 +240,7 @@ def _read_ase(path: Path, seed: int) -> Places:
             yield f"{path}: structure {index}", atoms
     except DataError:
         raise
-    except (*UNREADABLE, UnknownFileTypeError, ImportError, lzma.LZMAError) as error:
+    except Exception as error:  # ASE's readers have many kinds of their own
         raise DataError(
             f"{path}: cannot be read by ASE after {counted(index + 1, 'structure')} ({reason(error)}); expected one of "
             f"{', '.join(_READERS)}, or another format that ASE knows{other_kind(path)}"

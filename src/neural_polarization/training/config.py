@@ -84,7 +84,7 @@ class ReferenceConfig:
     """Values of free atoms that are known, for instance energies of isolated atoms ("E0s") at the level of the labels.
 
     Attributes:
-        atoms: Value of each element. What is not listed is found from the data.
+        atoms: Value of a free atom of each element. Values of elements that are not listed are fitted to the data.
         unit: Unit of these values.
     """
 

@@ -108,17 +108,16 @@ def settings_page() -> str:
         "changes one on the command line. `npol train --defaults` prints a file with all of them. `*` stands for a "
         "name that you choose, such as that of a property. This page is made by `python docs/make_configuration.py`."
     ]
-    rows: list[str] = []
+    tables: dict[str, list[str]] = {}  # fields of one section may stand before and after a section within it
     for setting in settings_of(ExperimentConfig):
         if setting.is_section:
             continue
-        section = setting.key.rpartition(".")[0]
-        if not rows or section != rows[-1]:
-            rows.append(section)
-            parts.append(_heading(section))
+        section, _, key = setting.key.rpartition(".")
         default = _REQUIRED if setting.default == _REQUIRED else f"`{setting.default}`"
-        cells = (f"`{setting.key.rpartition('.')[2]}`", setting.type, default, setting.meaning)
-        parts[-1] += "\n| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+        cells = (f"`{key}`", setting.type, default, setting.meaning)
+        row = "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+        tables.setdefault(section, []).append(row)
+    parts += ["\n".join([_heading(section), *rows]) for section, rows in tables.items()]
     return "\n\n".join(parts) + "\n"
 
 

@@ -106,20 +106,20 @@ class _Session:
 def _prepare(
     config: ExperimentConfig, directory: RunDirectory, resuming: bool, quiet: bool, strict: bool = False
 ) -> _Session:
-    # The trainer's library takes seconds to import, which `prepare` alone does without.
+    started = time.perf_counter()
+    training, machine = config.training, config.training.machine
+    if machine.threads is not None:
+        torch.set_num_threads(machine.threads)
+    task = _prepare_strictly(config) if strict else prepare(config)
+    # The trainer's library takes seconds to import: a mistake in the data is said before.
     from neural_polarization.training.callbacks import Averaging, History, KeepBest, Progress, Resume, load_resume_file
     from neural_polarization.training.compiled import require_compiler
     from neural_polarization.training.module import Learner
     from neural_polarization.training.trainer import check_machine, make_trainer, without_chatter
 
-    started = time.perf_counter()
-    training, machine = config.training, config.training.machine
     check_machine(machine)
     if training.compile:
         require_compiler()
-    if machine.threads is not None:
-        torch.set_num_threads(machine.threads)
-    task = _prepare_strictly(config) if strict else prepare(config)
     if not quiet and not resuming:
         sys.stderr.write("".join(f"{line}\n" for line in task.taken_over))
     train, validation = task.parts["train"], task.parts["validation"]

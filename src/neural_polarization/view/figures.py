@@ -59,7 +59,9 @@ def write_figure(scene: Scene, path: str | Path, overwrite: bool = False, dpi: i
     if path.suffix.lower() not in ENDINGS:
         raise ValueError(f"{path}: unknown kind of figure; the ending must be one of {', '.join(ENDINGS)}")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; give another path, or overwrite it on purpose")
+        raise FileExistsError(
+            f"{path} exists; give another path, or --overwrite (in Python overwrite=True) to replace it"
+        )
     panels = panels_of(scene)
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)

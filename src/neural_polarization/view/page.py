@@ -77,7 +77,9 @@ def check_page(path: str | Path, overwrite: bool = False) -> None:
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{path}: a page is written as HTML; the ending must be .html or .htm")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; give another path, or overwrite it on purpose")
+        raise FileExistsError(
+            f"{path} exists; give another path, or --overwrite (in Python overwrite=True) to replace it"
+        )
 
 
 def page(scenes: Sequence[Scene], title: str = "") -> str:

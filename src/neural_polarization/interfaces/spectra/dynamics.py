@@ -67,7 +67,11 @@ class Course:
 
 
 def run_dynamics(
-    surface: Surface, atoms: ase.Atoms, config: DynamicsConfig, report: Callable[[int, int], None] | None = None
+    surface: Surface,
+    atoms: ase.Atoms,
+    config: DynamicsConfig,
+    report: Callable[[int, int], None] | None = None,
+    forces: Surface | None = None,
 ) -> Course:
     """Equilibrates with a Langevin thermostat and records a dynamics at constant energy.
 
@@ -76,11 +80,11 @@ def run_dynamics(
         atoms: Where the dynamics starts; left as it is.
         config: Length, temperature and steps.
         report: Function that is called with the number of steps done and of all steps.
+        forces: The same surface without dipoles and polarizabilities, where that is cheaper, for the steps themselves.
     """
     rng = np.random.default_rng(config.seed)
     atoms = atoms.copy()
-    calculator = _SurfaceCalculator(surface)
-    atoms.calc = calculator
+    atoms.calc = _SurfaceCalculator(forces or surface)
     widths = np.sqrt(atoms.get_masses() * config.temperature * units.kB)
     atoms.set_momenta(rng.normal(size=(len(atoms), 3)) * widths[:, None])
     before = round(1000.0 * config.equilibration / config.timestep)
@@ -102,9 +106,9 @@ def run_dynamics(
     kinetic: list[float] = []
     for record in range(records):
         free.run(config.every)
-        found.append(calculator.values)
+        found += surface([atoms])
         kinetic.append(float(atoms.get_kinetic_energy()))
-        energies.append(calculator.values.energy + kinetic[-1])
+        energies.append(found[-1].energy + kinetic[-1])
         if report is not None:
             report(before + (record + 1) * config.every, before + records * config.every)
     moving = internal_displacements(atoms).shape[1]
@@ -125,14 +129,13 @@ def _stop_turning(atoms: ase.Atoms) -> None:
 
 
 class _SurfaceCalculator(Calculator):
-    """A surface behind ASE's interface, which keeps everything it found last."""
+    """A surface behind ASE's interface."""
 
     implemented_properties = ["energy", "forces"]  # noqa: RUF012 (as ASE wants it)
 
     def __init__(self, surface: Surface) -> None:
         super().__init__()
         self._surface = surface
-        self.values: Values
 
     def calculate(
         self, atoms: ase.Atoms | None = None, properties: object = None, system_changes: object = None
@@ -140,8 +143,8 @@ class _SurfaceCalculator(Calculator):
         """Called by ASE when the atoms have moved."""
         assert atoms is not None
         self.atoms = atoms.copy()
-        (self.values,) = self._surface([atoms])
-        self.results = {"energy": self.values.energy, "forces": self.values.forces}
+        (values,) = self._surface([atoms])
+        self.results = {"energy": values.energy, "forces": values.forces}
 
 
 def _series(values: list[np.ndarray | None]) -> np.ndarray | None:

@@ -17,6 +17,7 @@ FIGURES = (".png", ".svg", ".pdf")
 """Endings of figures."""
 
 _NAMED = 8  # peaks; more names would cover each other
+_ROOM = 1.9  # of the highest peak, for its name above it
 _LOWEST = 0.03  # of the highest peak: smaller ones have no name
 
 
@@ -113,8 +114,7 @@ def write_figure(path: Path, title: str, curve: Curve, found: Vibrations, names:
         if lines is not None:
             _draw_lines(axis, found.wavenumbers, lines / (0.5 * np.pi * width), names)
         axis.set_ylabel(label)
-        axis.set_ylim(bottom=0.0)
-        axis.margins(y=0.45)
+        axis.set_ylim(0.0, _ROOM * max(axis.dataLim.y1, 1e-12))
         axis.spines[["top", "right"]].set_visible(False)
     axes[-1, 0].set_xlabel("wavenumber, 1/cm")
     axes[-1, 0].set_xlim(_right_end(curve, found), 0.0)
@@ -128,12 +128,11 @@ def _draw_lines(
 ) -> None:
     axis.vlines(wavenumbers, 0.0, heights, color="#c0504d", linewidth=1.4)
     ranked = [mode for mode in np.argsort(-heights) if wavenumbers[mode] > 0.0 and heights[mode] > 0.0]
-    top = axis.get_ylim()[1]
     for mode in ranked[:_NAMED]:
         if heights[mode] >= _LOWEST * heights[ranked[0]]:
             axis.annotate(
                 f"{wavenumbers[mode]:.0f} {names[mode]}",
-                (wavenumbers[mode], min(heights[mode], top)),
+                (wavenumbers[mode], heights[mode]),
                 xytext=(0, 4),
                 textcoords="offset points",
                 rotation=90,

@@ -74,7 +74,8 @@ def write_spectrum(
         title = f"{atoms.get_chemical_formula()}, harmonic"
         write_vibrations(rows, found, called)
     else:
-        course = run_dynamics(surface, atoms, dynamics, report)
+        forces = surface_of(model, Names(names.energy, None, None))
+        course = run_dynamics(surface, atoms, dynamics, report, forces)
         _check_energy(course.energies, course.temperature, len(atoms))
         curve = curve_of_dynamics(course.dipoles, course.polarizabilities, course.interval, course.temperature, width)
         title = (
