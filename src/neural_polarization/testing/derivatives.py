@@ -55,7 +55,7 @@ class DerivativeContract(Contract):
         """The stress is the slope of the energy of cells that are strained, with neighbours made again, per volume."""
         model = self.model(messages)
         atoms = crystal(3.4)  # atoms are neighbours of their own images
-        step = 3e-5
+        step = 1e-5
         generator = np.random.default_rng(0)
         times = [1.0 if row == column else 2.0 for row, column in VOIGT]  # in a symmetric tensor
         for lengths in Lengths:
@@ -63,7 +63,7 @@ class DerivativeContract(Contract):
             stress = model.stress(self.molecules(atoms, model))[0].numpy()
             for _ in range(2):
                 strain = generator.normal(size=(3, 3))
-                strain = (strain + strain.T) / 2.0
+                strain = (strain + strain.T) / np.linalg.norm(strain + strain.T)
                 energies: list[float] = []
                 for amount in (step, -step):
                     strained = atoms.copy()
