@@ -82,6 +82,7 @@ def test_info_evaluate_and_predict(trained: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("importable")
+@pytest.mark.filterwarnings("ignore:outside of what the model was trained on")  # its training is short
 def test_it_runs_in_ase(trained: Path) -> None:
     with pytest.raises(TrustError, match=r"trust=\['my_network'\]"):
         npol.NeuralPolarizationCalculator(trained)

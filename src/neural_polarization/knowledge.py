@@ -383,7 +383,7 @@ def _clause(knowledge: TrainingKnowledge, kind: Departure, molecules: Sequence[O
 def _label_ranges(knowledge: TrainingKnowledge) -> str:
     forces = [f"forces up to {knowledge.ranges[_FORCES][1]:.3g} eV/Angstrom"] if _FORCES in knowledge.ranges else []
     per_atom = [
-        f"{name} per atom from {low:.3g} to {high:.3g} about the references (internal unit)"
+        f"{name} per atom from {low:.3g} to {high:.3g} about the references (in eV, Angstrom and e)"
         for name, (low, high) in knowledge.per_atom.items()
     ]
     return " and ".join([*forces, *per_atom])
