@@ -2,8 +2,8 @@
 
 Trains PaiNN, a wider one with as many parameters as the polarized one, and polarized PaiNN on the repository's own DFT
 labels of ethanol, twice each. Compares their errors on frames that none of them has seen. Predicts a molecule given as
-SMILES. Every step is a command that works the same way on data of your own. `make demo-full` trains longer, with three
-seeds and a deeper network.
+SMILES, and makes a page of it. Every step is a command that works the same way on data of your own. `make demo-full`
+trains longer, with three seeds and a deeper network.
 """
 
 import os
@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = "runs/demo/ethanol.html"
 MODEL = "runs/demo/moving_view/seed_0/model.safetensors"
 
 
@@ -34,6 +35,7 @@ def main() -> None:
     jobs = str(min(6, os.cpu_count() or 1))
     step("Train plain, wider and polarized PaiNN side by side", "compare", "configs/demo.yaml", "--jobs", jobs)
     step("Predict a molecule from its SMILES", "predict", MODEL, "--smiles", "CCO")
+    step("Show it, with its moving points", "view", MODEL, "--smiles", "CCO", "-o", PAGE, "--overwrite")
     print(
         f"""
 Done in {(time.monotonic() - started) / 60:.1f} minutes.
@@ -44,6 +46,7 @@ What is where:
   runs/demo/table.md     the comparison
   runs/demo/ratios.png   the same as a chart
   {MODEL}   the polarized model
+  {PAGE}   a page of ethanol for the browser: where its moving points are
 
 What to do next:
   npol evaluate {MODEL}   # errors, parity plots
