@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 
 from neural_polarization.evaluation.grid import Cell
-from neural_polarization.training.callbacks import duration
+from neural_polarization.text import duration
 
 _FIRST = 15.0  # seconds until the first line
 _SHARE = 0.05  # later lines wait for this fraction of the elapsed time, so that a long comparison prints few lines
