@@ -13,6 +13,18 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Makes sure that a file is only replaced on purpose; to be called before the work that it is for.
+
+    Raises:
+        FileExistsError: if the file is there and `overwrite` is not set.
+    """
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists; give another path, or --overwrite (in Python overwrite=True) to replace it"
+        )
+
+
 @contextmanager
 def replacing(path: Path) -> Generator[IO[bytes]]:
     """A file that takes the place of `path` when the block ends; after an error nothing has changed.

@@ -23,7 +23,7 @@ from neural_polarization.evaluation.outcome import Evaluation, Parity
 from neural_polarization.evaluation.plots import write_plots
 from neural_polarization.evaluation.reports import PARTS
 from neural_polarization.field_derivatives import BORN_CHARGES, born_charges
-from neural_polarization.files import write_json
+from neural_polarization.files import refuse_existing, write_json
 from neural_polarization.knowledge import Outside, Watch
 from neural_polarization.layers import sum_by_index
 from neural_polarization.metrics import ErrorSums, in_units
@@ -163,8 +163,7 @@ def write_evaluation(evaluation: Evaluation, directory: Path, overwrite: bool = 
         FileExistsError: if the files exist and `overwrite` is false.
     """
     report = directory / "evaluation.json"
-    if report.exists() and not overwrite:
-        raise FileExistsError(f"{report} exists; give another --output, or --overwrite to replace it")
+    refuse_existing(report, overwrite)
     write_json(report, evaluation.plain())
     return [report, *write_plots(evaluation, directory)]
 

@@ -19,7 +19,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import neural_polarization
 from neural_polarization.checkpoints import load_model
-from neural_polarization.files import replacing
+from neural_polarization.files import refuse_existing, replacing
 from neural_polarization.interfaces.exported import (
     ENDING,
     FEWEST_EDGES,
@@ -91,8 +91,7 @@ def check_output(path: Path, ending: str, overwrite: bool) -> None:
     """
     if path.suffix != ending:
         raise ValueError(f"{path}: the name of an exported model ends with {ending}")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; give another --output, or --overwrite to replace it")
+    refuse_existing(path, overwrite)
 
 
 def energy_of(model: Model) -> str:

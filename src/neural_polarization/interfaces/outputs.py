@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neural_polarization.field_derivatives import BORN_CHARGES
-from neural_polarization.files import write_text
+from neural_polarization.files import refuse_existing, write_text
 from neural_polarization.interfaces.prediction import DISPLACEMENT, Prediction, internal_unit
 from neural_polarization.models import STRESS
 from neural_polarization.properties import DEFINITIONS, VOIGT
@@ -57,8 +57,7 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
     path = Path(path)
     if path.suffix.lower() not in WRITERS:
         raise ValueError(f"{path}: unknown kind of output; the ending must be one of {', '.join(WRITERS)}")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; give another --output, or --overwrite to replace it")
+    refuse_existing(path, overwrite)
 
 
 def table(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str:

@@ -306,11 +306,12 @@ def _is_hdf5(name: str) -> bool:
 
 def _new_structures(arguments: argparse.Namespace) -> Path:
     """Where structures are written, if that can be."""
+    from ..files import refuse_existing
+
     output = Path(arguments.output)
     if output.suffix != ".extxyz":
         raise ValueError(f"{output}: expected the ending .extxyz, which keeps SMILES and numbers of molecules")
-    if output.exists() and not arguments.overwrite:
-        raise FileExistsError(f"{output} exists; give another path, or --overwrite")
+    refuse_existing(output, arguments.overwrite)
     return output
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from ..data.splits import PARTS
-from ..files import write_arrays
+from ..files import refuse_existing, write_arrays
 from ..properties import DEFINITIONS, Property
 from ..units import BOHR
 from .expansion import fit_density, fit_error, fitting_shells, rounded
@@ -106,8 +106,7 @@ def check_output(path: Path, sources: Sequence[Path], overwrite: bool) -> None:
         raise ValueError(f"{path}: is one of the files of labels, which would be lost; give another path")
     if path.suffix != ".npz":
         raise ValueError(f"{path}: expected the ending .npz")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; give another path, or --overwrite")
+    refuse_existing(path, overwrite)
 
 
 def _description(sources: Sequence[Path]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..files import replacing
+from ..files import refuse_existing, replacing
 from ..units import BOHR, DEBYE
 from .page import ball_radius, element_colour, orientation, principal_axes
 from .raster import Canvas, Field
@@ -58,10 +58,7 @@ def write_figure(scene: Scene, path: str | Path, overwrite: bool = False, dpi: i
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
         raise ValueError(f"{path}: unknown kind of figure; the ending must be one of {', '.join(ENDINGS)}")
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists; give another path, or --overwrite (in Python overwrite=True) to replace it"
-        )
+    refuse_existing(path, overwrite)
     panels = panels_of(scene)
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)

@@ -13,7 +13,7 @@ import numpy as np
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
-from ..files import write_text
+from ..files import refuse_existing, write_text
 from ..units import DEBYE
 from .encoding import encoded
 from .scene import Array, Scene
@@ -76,10 +76,7 @@ def check_page(path: str | Path, overwrite: bool = False) -> None:
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{path}: a page is written as HTML; the ending must be .html or .htm")
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists; give another path, or --overwrite (in Python overwrite=True) to replace it"
-        )
+    refuse_existing(path, overwrite)
 
 
 def page(scenes: Sequence[Scene], title: str = "") -> str:

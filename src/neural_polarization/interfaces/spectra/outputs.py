@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from neural_polarization.files import replacing, write_text
+from neural_polarization.files import refuse_existing, replacing, write_text
 from neural_polarization.interfaces.spectra.time_series import Curve
 from neural_polarization.interfaces.spectra.vibrations import Vibrations
 
@@ -32,8 +32,7 @@ def check_spectrum(path: Path, overwrite: bool) -> Path:
         raise ValueError(f"{path}: a spectrum is written as a figure; the ending must be one of {', '.join(FIGURES)}")
     table = path.with_suffix(".csv")
     for file in (path, table):
-        if file.exists() and not overwrite:
-            raise FileExistsError(f"{file} exists; give another --output, or --overwrite to replace it")
+        refuse_existing(file, overwrite)
     return table
 
 
