@@ -23,7 +23,6 @@ from neural_polarization.polarization import NeuralPolarization, Polarized
 from neural_polarization.predictor import (
     FORCES,
     STRESS,
-    Forces,
     PredictedProperty,
     Predictor,
     predicted_names,
@@ -240,21 +239,12 @@ class Model(Predictor):
             ValueError: as `with_density`.
         """
         head = self._head_of_density()
-        wanted = tuple(self.heads) if properties is None else tuple(properties)
-        for name in wanted:
-            look_up(self.config.heads, name, "properties")
-        found: list[tuple[Gaussians, ...]] = []
 
-        def values(moved: Molecules) -> dict[str, Tensor]:
+        def compute(moved: Molecules, names: Collection[str]) -> tuple[dict[str, Tensor], tuple[Gaussians, ...]]:
             atoms = self.representation(moved)
-            found.append(head.deformation(atoms, moved))
-            return {name: self.head(name)(atoms, moved) for name in wanted}
+            return {name: self.head(name)(atoms, moved) for name in names}, head.deformation(atoms, moved)
 
-        if self._energy is None or self._energy not in wanted or not forces:
-            predicted = values(molecules)
-        else:
-            predicted = with_derivatives(values, self._energy, molecules, (Forces(),), self.training)
-        (deformation,) = found
+        predicted, deformation = self._differentiated(compute, molecules, forces, properties, stress=False)
         return predicted, deformation if torch.is_grad_enabled() else tuple(part.detach() for part in deformation)
 
     def _head_of_density(self) -> DensityHead:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,9 @@ FORCES = "forces"
 
 STRESS = "stress"
 """Name of the predictions, and of the labels, that are the derivative of the energy by the strain per volume."""
+
+Extra = TypeVar("Extra")
+"""What else a pass gives: displacements, or a density."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,29 @@ class Predictor(nn.Module, ABC):
         Raises:
             ValueError: as `forward`.
         """
+        predicted, displacement = self._differentiated(self.compute, molecules, forces, properties, stress)
+        return predicted, displacement if torch.is_grad_enabled() else displacement.detach()
+
+    def _differentiated(
+        self,
+        compute: Callable[[Molecules, Collection[str]], tuple[dict[str, Tensor], Extra]],
+        molecules: Molecules,
+        forces: bool,
+        properties: Collection[str] | None,
+        stress: bool,
+    ) -> tuple[dict[str, Tensor], Extra]:
+        """What a function gives for molecules and names, with the derivatives of the energy where they are asked for.
+
+        Args:
+            compute: some of the properties, as `compute` gives them, and something else of the same pass.
+            molecules: as `forward` takes them.
+            forces: likewise.
+            properties: likewise.
+            stress: likewise.
+
+        Raises:
+            ValueError: as `forward`.
+        """
         known = self.predictions
         wanted = tuple(known) if properties is None else tuple(properties)
         if molecules.external_field is not None and not self.sees_field:
@@ -132,18 +158,18 @@ class Predictor(nn.Module, ABC):
         energies = [name for name in wanted if look_up(known, name, "properties").forces]
         by = tuple(kind for kind, asked in ((Forces(), forces), (Stress(), stress)) if asked)
         if not energies or not by:
-            return self.compute(molecules, wanted)
+            return compute(molecules, wanted)
         (energy,) = energies
-        points: list[Tensor] = []
+        others: list[Extra] = []
 
         def values(moved: Molecules) -> dict[str, Tensor]:
-            predicted, displacement = self.compute(moved, wanted)
-            points.append(displacement)
+            predicted, other = compute(moved, wanted)
+            others.append(other)
             return predicted
 
         predicted = with_derivatives(values, energy, molecules, by, self.training)
-        (displacement,) = points
-        return predicted, displacement if torch.is_grad_enabled() else displacement.detach()
+        (other,) = others
+        return predicted, other
 
 
 class Derivative(ABC):
