@@ -1,8 +1,8 @@
 """Trains a network on electron densities, alone or with other properties, and measures it on unseen molecules.
 
     python experiments/density/train.py --centres moving --size small --seed 0 -o runs/density/moving_small_0
-    python experiments/density/train.py --heads dipole --channels 48 --steps 2200 --card \\
-        -o src/neural_polarization/pretrained/small
+    python experiments/density/train.py --heads energy dipole polarizability hirshfeld_charges --channels 48 \\
+        --steps 2200 --card -o src/neural_polarization/pretrained/small
 
 It writes OUTPUT.safetensors, OUTPUT.json with the errors, and with --card OUTPUT.md. Weights are the averaged ones of
 the last step: neither the validation nor the test molecules choose anything, and both count as unseen.
@@ -39,11 +39,18 @@ from neural_polarization.training.learned import completed
 from neural_polarization.training.losses import Losses
 
 ELEMENTS = ("H", "C", "N", "O", "F")
-HEADS = {"energy": HeadConfig("extensive", forces=True), "dipole": HeadConfig("dipole")}
+HEADS = {
+    "energy": HeadConfig("extensive", forces=True),
+    "dipole": HeadConfig("dipole"),
+    "polarizability": HeadConfig("polarizability"),
+    "hirshfeld_charges": HeadConfig("atomic_charges"),
+}
 LOSSES = {
     "energy": LossConfig(weight=0.05),
     "forces": LossConfig(weight=1.0),
     "dipole": LossConfig(weight=0.3),
+    "polarizability": LossConfig(weight=0.3),
+    "hirshfeld_charges": LossConfig(weight=0.3),
 }
 UNSAID = ("output", "report", "card")
 
