@@ -41,8 +41,8 @@ def write_card(path: Path, model: Model, data: Data, arguments: dict[str, Any], 
     counts = data.dataset.label_counts(train)
     text = TEMPLATE.read_text(encoding="utf-8").format(
         name=path.stem,
-        predicts=_listed(["electron density", *(name.replace("_", " ").replace("hirsh", "Hirsh") for name in learned)]),
-        labels=", ".join(f"{name.replace('_', ' ')} of {counts[name]}" for name in learned) or "none",
+        predicts=_listed(["electron density", *map(_words, learned)]),
+        labels=", ".join(f"{_words(name)} of {counts[name]}" for name in learned) or "none",
         elements=", ".join(config.elements),
         backbone=config.backbone.name,
         channels=config.backbone.size.channels,
@@ -112,14 +112,17 @@ def _properties(
     def cell(name: str, chosen: np.ndarray[Any, Any]) -> str:
         known = chosen & np.isfinite(errors[name])
         of_molecules = list(by_molecule(errors[name][known], groups[known]).values())
-        return f"{np.mean(of_molecules) / factor(units[name]):.3g} ({len(of_molecules)})" if of_molecules else "-"
+        if not of_molecules:
+            return "-"
+        mean = float(np.mean(of_molecules)) / factor(units[name])
+        return f"{mean:.0f} ({len(of_molecules)})" if mean >= 100 else f"{mean:.3g} ({len(of_molecules)})"
 
     lines = [
         "Mean absolute errors of the other properties (of vectors, tensors and atoms: over components and atoms of a",
         "structure), mean over the structures of each unseen molecule that has a label, then over molecules, whose",
         "number stands in brackets. Structures are displaced as at 500 K, or relaxed.",
         "",
-        "| unseen molecules | " + " | ".join(f"{name.replace('_', ' ')}, {units[name]}" for name in names) + " |",
+        "| unseen molecules | " + " | ".join(f"{_words(name)}, {units[name]}" for name in names) + " |",
         "|---" * (len(names) + 1) + "|",
     ]
     rows = {"all": np.ones(len(structures), bool)}
@@ -145,6 +148,11 @@ def _errors_of_structures(
             else:
                 errors[name] += error.reshape(len(error), -1).mean(-1).tolist()
     return {name: np.array(values) for name, values in errors.items()}
+
+
+def _words(name: str) -> str:
+    """A property as people write it."""
+    return name.replace("_", " ").replace("hirshfeld", "Hirshfeld")
 
 
 def _listed(words: Sequence[str]) -> str:
