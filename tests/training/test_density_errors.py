@@ -61,8 +61,8 @@ def test_a_model_without_a_density(methanes) -> None:
 
 def test_dipoles_of_what_is_learned(methanes) -> None:
     """The dipole of the whole density less the label, with gradients that reduce it."""
-    (prepared, _), model = methanes, density_model()
-    batch = prepared.batch([0, 1])
+    (prepared, points), model = methanes, density_model()
+    batch = prepared.batch(points.structures[:2])
     labels = torch.tensor([[0.1, 0.0, 0.0], [0.0, -0.2, 0.3]], dtype=torch.float64)
     assert model.density_head is not None
     learned = model.density_head.deformation(model.represent(batch.molecules), batch.molecules)
