@@ -90,7 +90,7 @@ def mbis(
     """
     place = _Place.of(density, quadrature)
     atom, electrons, widths = _first_shells(place.numbers, density.electrons.item())
-    near = place.distances[atom]
+    near, change = place.distances[atom], math.inf
     for _ in range(most_steps):
         shells = _shells(electrons, widths, near)
         of_shells = shells * (place.values / (shells.sum(0) + _NOTHING))
