@@ -124,7 +124,9 @@ class SquaresHead(nn.Module):
         """Products of all pairs of functions of an atom, scaled to the electrons that it holds."""
         s_number, p_number = self.shells
         of_orbitals = amplitudes.unflatten(-1, (self.orbitals, s_number + 2 * p_number))
-        s, along, across = (of_orbitals * sites.envelope.sqrt()[:, None, None]).split([s_number, p_number, p_number], -1)
+        s, along, across = (of_orbitals * sites.envelope.sqrt()[:, None, None]).split(
+            [s_number, p_number, p_number], -1
+        )
         x, y, z = (sites.vectors / lengths.unsqueeze(-1)).unbind(-1)
         harmonics = [torch.stack(values, -1) for values in solid_harmonics(x, y, z, 2)]
 
