@@ -2,18 +2,17 @@
 
     python experiments/density/outside.py FOLDER
 
-FOLDER holds `qm9_000001_pbe.npz`, `qm9_000002_pbe.npz` and `qm9_036784_pbe.npz` (C. Li et al., arXiv 2402.12335): PBE with
-pseudopotentials and GTH-TZV2P, on grids. The model has learned all-electron B3LYP/6-31G(2df,p). From its density the
-cores of `neural_polarization.density.cores` are taken away, which leaves as many electrons as the grids have; near heavy
-nuclei both are conventions, so that the error is given for all of space and outside 0.5 Angstrom around heavy nuclei.
-Errors are integrals of |difference| over the number of valence electrons. `level` is the error of the DFT density that
-the model is trained on (computed here with PySCF): a perfect model has this error. `guess` is the superposition of
-atomic densities that came with the data, and `free atoms` that of the package.
+FOLDER holds `qm9_000001_pbe.npz`, `qm9_000002_pbe.npz` and `qm9_036784_pbe.npz` (C. Li et al., arXiv 2402.12335): PBE
+with pseudopotentials and GTH-TZV2P, on grids. The model has learned all-electron B3LYP/6-31G(2df,p). From its density
+the cores of `neural_polarization.density.cores` are taken away, which leaves as many electrons as the grids have; near
+heavy nuclei both are conventions, so that the error is given for all of space and outside 0.5 Angstrom around heavy
+nuclei. Errors are integrals of |difference| over the number of valence electrons. `level` is the error of the DFT
+density that the model is trained on (computed here with PySCF): a perfect model has this error. `guess` is the
+superposition of atomic densities that came with the data, and `free atoms` that of the package.
 """
 
 import argparse
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ase
@@ -23,7 +22,7 @@ from pyscf import dft
 
 from neural_polarization.checkpoints import load_model
 from neural_polarization.density.cores import core_density
-from neural_polarization.density.density import Density, Nuclei
+from neural_polarization.density.density import Nuclei
 from neural_polarization.density.free_atoms import free_atom_density
 from neural_polarization.interfaces.electrons import predict_density
 from neural_polarization.labelling.level import Level
@@ -68,6 +67,32 @@ def of_level(atoms: ase.Atoms) -> Callable[[np.ndarray], np.ndarray]:
     return values
 
 
+def rows(name: str, file: dict[str, np.ndarray], model: Model, with_level: bool) -> Iterator[str]:
+    """The rows of one molecule."""
+    reference = file["density"].ravel() / BOHR**3
+    positions, numbers = file["positions"], file["atomic_numbers"].astype(int)
+    points = grid_points(file["density"].shape, file["box"], positions)
+    element = np.prod(file["box"]) / len(points)
+    outside = np.all([np.linalg.norm(points - place, axis=1) > CORE for place in positions[numbers > 1]], axis=0)
+    atoms, at, of_atoms = ase.Atoms(numbers, positions), torch.from_numpy(points), torch.from_numpy(numbers)
+    nuclei = Nuclei(of_atoms, torch.from_numpy(positions), torch.zeros_like(of_atoms), 1)
+    core = core_density(nuclei, at).numpy()
+
+    def row(density: str, values: np.ndarray) -> str:
+        errors = np.abs(values - reference) / reference.sum()
+        return (
+            f"| {name} {atoms.get_chemical_formula()} | {density} | {100 * errors.sum():.2f} | "
+            f"{100 * errors[outside].sum():.2f} | {element * values.sum():.2f} |"
+        )
+
+    if "density_atomic_guess" in file:
+        yield row("guess", file["density_atomic_guess"].ravel() / BOHR**3)
+    yield row("free atoms", free_atom_density(nuclei).evaluate(at).numpy() - core)
+    yield row("model", predict_density(model, atoms).evaluate(at).numpy() - core)
+    if with_level:
+        yield row("level", of_level(atoms)(points) - core)
+
+
 def main() -> None:
     """Prints a row for each molecule and density."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -82,39 +107,8 @@ def main() -> None:
     for number in NUMBERS:
         with np.load(arguments.folder / f"qm9_{number}_pbe.npz") as archive:
             file = {key: archive[key] for key in archive}
-        reference = file["density"] / BOHR**3
-        positions, numbers = file["positions"], file["atomic_numbers"].astype(int)
-        points = grid_points(reference.shape, file["box"], positions)
-        element = np.prod(file["box"]) / reference.size
-        atoms = ase.Atoms(numbers, positions)
-        heavy = positions[numbers > 1]
-        outside = np.all([np.linalg.norm(points - place, axis=1) > CORE for place in heavy], axis=0)
-        at = torch.from_numpy(points)
-        of_atoms = torch.from_numpy(numbers)
-        nuclei = Nuclei(of_atoms, torch.from_numpy(positions), torch.zeros_like(of_atoms), 1)
-        core = core_density(nuclei, at).numpy()
-
-        def row(name: str, values: np.ndarray) -> None:
-            total = element * reference.sum()
-            difference = element * np.abs(values - reference.ravel())
-            print(
-                f"| {number} {atoms.get_chemical_formula()} | {name} | {100 * difference.sum() / total:.2f} | "
-                f"{100 * difference[outside].sum() / total:.2f} | {element * values.sum():.2f} |",
-                flush=True,
-            )
-
-        def valence(density: Density) -> np.ndarray:
-            return density.evaluate(at).numpy() - core
-
-        row("PBE, the reference", reference.ravel())
-        if "density_atomic_guess" in file:
-            row("guess", file["density_atomic_guess"].ravel() / BOHR**3)
-        row("free atoms", valence(free_atom_density(nuclei)))
-        started = time.process_time()
-        row("model", valence(predict_density(model, atoms)))
-        if number in arguments.level_of:
-            row("level", of_level(atoms)(points) - core)
-        print(f"{time.process_time() - started:.0f} s for {len(points):,} points", flush=True)
+        for line in rows(number, file, model, number in arguments.level_of):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Densities of water monomers and trimers, two public sets that are not in the repository, from moving points and nuclei.
+"""Densities of water monomers and trimers, two public sets, from functions on moving points and on nuclei.
 
     python experiments/density/water.py FOLDER runs/water --set trimers --seeds 0 1 2
 
-FOLDER holds `water_monomers_1000.npz` (B3LYP/cc-pVQZ, expanded in cc-pVQZ-JKFIT; A. Grisafi et al., ACS Cent. Sci. 5, 57
-(2019)) and `water_trimers_100.npz` (J. A. Rackers et al., Mach. Learn.: Sci. Technol. 4, 015027 (2023)). The trimers have
-their published split, 80 to train and 20 to test; of the monomers the first 500 are trained on and the others tested.
+FOLDER holds `water_monomers_1000.npz` (B3LYP/cc-pVQZ, expanded in cc-pVQZ-JKFIT; A. Grisafi et al., ACS Cent. Sci. 5,
+57 (2019)) and `water_trimers_100.npz` (J. A. Rackers et al., Mach. Learn.: Sci. Technol. 4, 015027 (2023)); they are
+not in the repository. The trimers have their published split, 80 to train and 20 to test. The monomers came without
+one: the first 500 train and the next 200 are the test.
 Points are drawn from the expansions, 1,000 for each structure, and the error is the mean normalized absolute error of
 the test structures; free atoms are those of the package, of another level.
 """
@@ -32,6 +33,7 @@ from neural_polarization.units import BOHR
 
 FILES = {"monomers": "water_monomers_1000.npz", "trimers": "water_trimers_100.npz"}
 POINTS = 1000
+TRAINED, TESTED = 500, 200  # of the monomers
 
 
 def nuclei(numbers: np.ndarray, positions: np.ndarray) -> Nuclei:
@@ -59,7 +61,7 @@ def monomers(file: dict[str, np.ndarray]) -> Callable[[int], Density]:
 
 
 def trimers(file: dict[str, np.ndarray]) -> Callable[[int], Density]:
-    """The density of a trimer: c * norm * S_lm(r / bohr) * exp(-a r^2), the shells of each atom as the file has them."""
+    """The density of a trimer: c * norm * S_lm(r / bohr) * exp(-a r^2), shells in the order of the file."""
     atoms = len(file["atomic_numbers"])
     degrees = np.concatenate([np.full(number, degree) for number, degree in file["irreps_mul_l"].tolist()])
     first = np.cumsum(2 * degrees + 1) - (2 * degrees + 1)
@@ -69,7 +71,7 @@ def trimers(file: dict[str, np.ndarray]) -> Callable[[int], Density]:
 
     def density(row: int) -> Density:
         raw = torch.from_numpy(file["coefficients"][row].astype(np.float64) * file["norms"])
-        norms = torch.stack([normalization(int(l), exponents[:, k]) for k, l in enumerate(of_functions)], 1)
+        norms = torch.stack([normalization(int(degree), exponents[:, k]) for k, degree in enumerate(of_functions)], 1)
         coefficients = raw / BOHR ** (3.0 + of_functions) / norms
         owners, shells = used.nonzero(as_tuple=True)
         kept = used[:, torch.from_numpy(np.repeat(np.arange(len(degrees)), 2 * degrees + 1))]
@@ -97,7 +99,7 @@ def read_water(folder: Path, name: str, cutoff: float) -> Data:
     with np.load(folder / FILES[name]) as archive:
         file = {key: archive[key] for key in archive}
     density = (monomers if name == "monomers" else trimers)(file)
-    number, numbers = len(file["positions"]), file["atomic_numbers"]
+    number, numbers = min(len(file["positions"]), TRAINED + TESTED), file["atomic_numbers"]
     for row in (0, number - 1):
         check(density(row), file, row)
     generator = np.random.default_rng(0)
@@ -111,13 +113,13 @@ def read_water(folder: Path, name: str, cutoff: float) -> Data:
         points[row], weights[row] = at, weight * electrons[row] / (weight * values).sum()
         deformation[row] = values - free_atom_density(reference.nuclei).evaluate(places).numpy()
     molecules = FlatMolecules.checked(
-        FILES[name], np.full(number, len(numbers)), np.tile(numbers, number), file["positions"].reshape(-1, 3)
+        FILES[name], np.full(number, len(numbers)), np.tile(numbers, number), file["positions"][:number].reshape(-1, 3)
     )
     dataset = Dataset(name, molecules, {}, {})
     single = [array.astype(np.float32) for array in (points, weights, deformation)]
-    anchors = file["positions"][:, 0].astype(np.float64)
+    anchors = file["positions"][:number, 0].astype(np.float64)
     drawn = DensityPoints(np.arange(number), *single, electrons, anchors)
-    trained = file["split"] == 0 if name == "trimers" else np.arange(number) < number // 2
+    trained = file["split"] == 0 if name == "trimers" else np.arange(number) < TRAINED
     parts = {"train": np.flatnonzero(trained), "test": np.flatnonzero(~trained)}
     return Data(dataset, dataset.prepare(cutoff), drawn, parts)
 
