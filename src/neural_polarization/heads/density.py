@@ -247,7 +247,6 @@ class DensityHead(nn.Module):
         super().__init__()
         self.centres = look_up(CENTRES, centres, "centres")(elements, cutoff)
         ranges = [exponent_range(symbol) for symbol in elements]
-        size = BasisSize(tuple(number // self.centres.sites_of_atom for number in size.shells))
         self.on_atoms = EdgeExpansion(ranges, size, widths.scalars, channels, cutoff)
         self.shares_of_charge = mlp([widths.scalars, channels, 1])
         self.of_bond: nn.Sequential | None = None
@@ -274,16 +273,15 @@ class DensityHead(nn.Module):
         scalars = atoms.scalars
         sites = self.centres.atoms(scalars, atoms.displacement, molecules)
         learned = self.on_atoms(sites, scalars)
-        given = sum_by_index(learned.passed, sites.senders, molecules.num_atoms)
-        given = given + self._charge_of_atoms(scalars, molecules)
+        count = molecules.num_atoms
+        given = sum_by_index(learned.passed, sites.senders, count)
+        electrons = sum_by_index(learned.passed, sites.receivers, count) - given
+        electrons = electrons - self._charge_of_atoms(scalars, molecules)
         parts: list[Gaussians] = []
         if self.of_bond is not None:
             part, taken = self._bonds(scalars, sites, molecules)
             parts.append(part)
-            given = given + taken
-        sites_of_atom = self.centres.sites_of_atom
-        electrons = sum_by_index(learned.passed, sites.receivers, len(sites.positions))
-        electrons = electrons - given.repeat(sites_of_atom) / sites_of_atom
+            electrons = electrons - taken
         return (*parts, *self.centres.spread(learned.functions(sites, electrons), molecules))
 
     def _charge_of_atoms(

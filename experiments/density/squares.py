@@ -1,30 +1,20 @@
 """A density that is nowhere negative: free atoms, of which a part is replaced by sums of squares.
 
-    python experiments/density/quadratic.py runs/density_quadratic --seeds 0 1 2
-
     rho = sum_i [ core_i + (1 - x_i) valence_i + n_i sum_k |phi_ik|^2 ]
 
 An orbital phi is a sum of s and p functions on the moving point of atom i, about the axis to a neighbour j (s and p
 along it, or a pair of p across it), with coefficients from the scalars of both; others are s or p in all directions.
 Products of functions on one centre are Gaussians again, of l up to 2. The orbitals of an atom have the x_i of its
 valence electrons that they replace, less what its neighbours take, plus what they give: the sum is exact, and nothing
-is negative. The trainings are those of `compare.py`, with its data, and leave FOLDER/NAME.json.
+is negative.
+`variants.py` trains it.
 """
 
-import argparse
-import json
-import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
 import torch
-from compare import DATA, of_unseen
 from jaxtyping import Float
-from sources import read
 from torch import Tensor, nn
-from train import ELEMENTS, build, measure, parser, train
 
 from neural_polarization.density import Gaussians, Nuclei
 from neural_polarization.density.centres import OnMovingPoints, Sites
@@ -47,6 +37,7 @@ class SquaresHead(nn.Module):
     """Deformation density from squares of orbitals.
 
     Args:
+        elements: chemical symbols of the network's elements.
         scalars: channels of the features.
         channels: width of the hidden layers.
         cutoff: Angstrom.
@@ -55,12 +46,18 @@ class SquaresHead(nn.Module):
     """
 
     def __init__(
-        self, scalars: int, channels: int, cutoff: float, shells: tuple[int, int] = (4, 4), orbitals: int = 2
+        self,
+        elements: Sequence[str],
+        scalars: int,
+        channels: int,
+        cutoff: float,
+        shells: tuple[int, int] = (4, 4),
+        orbitals: int = 2,
     ) -> None:
         super().__init__()
-        self.centres = OnMovingPoints(ELEMENTS, cutoff)
+        self.centres = OnMovingPoints(elements, cutoff)
         self.shells, self.orbitals = shells, orbitals
-        ranges = [(0.5 * low, 0.5 * high) for low, high in map(exponent_range, ELEMENTS)]
+        ranges = [(0.5 * low, 0.5 * high) for low, high in map(exponent_range, elements)]
         self.exponents = Exponents(ranges, BasisSize(shells))
         self.radial = BesselBasis(12, cutoff)
         self.of_receiver = nn.Linear(scalars, channels)
@@ -69,7 +66,7 @@ class SquaresHead(nn.Module):
         self.filters = nn.Linear(12, channels, bias=False)
         self.readout = mlp([channels, channels, 1 + orbitals * (shells[0] + 2 * shells[1])])
         self.of_site = mlp([scalars, channels, 1 + sum(shells)])
-        self.alone = nn.Parameter(torch.full((len(ELEMENTS), shells[0]), 0.5))
+        self.alone = nn.Parameter(torch.full((len(elements), shells[0]), 0.5))
 
     def deformation(self, atoms: Polarized, molecules: Molecules) -> tuple[Gaussians, ...]:
         """The squares, and minus the part of the free atoms that they replace."""
@@ -166,38 +163,3 @@ class SquaresHead(nn.Module):
             scale * value / normalization(degree, exponents[degree]).unsqueeze(-1) for degree, value in enumerate(raw)
         )
         return Gaussians(sites.positions, sites.molecule_index, exponents, coefficients)
-
-
-def main() -> None:
-    """Trains what is missing, and prints the errors."""
-    own = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    own.add_argument("folder", type=Path)
-    own.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    own.add_argument("--shells", type=int, nargs=2, default=[4, 4], help="s and p shells of orbitals")
-    arguments, rest = own.parse_known_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
-    data = None
-    paths: list[Path] = []
-    for seed in arguments.seeds:
-        paths.append(arguments.folder / f"painn-riding-{'-'.join(map(str, arguments.shells))}-squares-{seed}.json")
-        if paths[-1].exists():
-            continue
-        settings = parser().parse_args(["--seed", str(seed), "-o", "", "--steps", "800", "--points", "250", *rest])
-        data = data or read(DATA, [file.replace(".npz", "_densities.npz") for file in DATA], settings.cutoff)
-        started = time.process_time()
-        torch.manual_seed(seed)
-        model = build(settings, data)
-        assert model.density_head is not None
-        scalars = model.density_head.on_atoms.of_receiver.in_features
-        model.density_head = SquaresHead(scalars, settings.channels, settings.cutoff, tuple(arguments.shells))
-        model = train(model, data, settings)
-        result = measure(model, data) | {"processor_seconds": time.process_time() - started}
-        paths[-1].write_text(json.dumps(result | {"settings": vars(settings)}, indent=1), encoding="utf-8")
-        print(paths[-1].stem, file=sys.stderr, flush=True)
-    errors = of_unseen(paths)
-    print(f"{errors.mean():.2f} ± {errors.mean(1).std():.2f} %, of seeds {np.round(errors.mean(1), 2)}")
-
-
-if __name__ == "__main__":
-    main()
