@@ -13,6 +13,7 @@ from neural_polarization.models import Model
 from neural_polarization.training.compiled import CompiledModel, compile_training
 from neural_polarization.training.config import TrainingConfig
 from neural_polarization.training.densities import DensityErrors
+from neural_polarization.training.directions import in_one_direction
 from neural_polarization.training.losses import Losses
 from neural_polarization.training.schedule import Schedule
 
@@ -104,7 +105,10 @@ class Learner(lightning.LightningModule):
             # Derivatives by a field take long: a model with a response predicts only what has labels.
             names = self.losses.needed(labels) if self.model.sees_field else None
             forces, stress = self.losses.needs_forces(labels), self.losses.needs_stress(batch)
-            predictions = self.model(batch.molecules, forces, names, stress)
+            if names is not None and self.losses.in_one_direction:
+                predictions, labels = in_one_direction(self.model, batch, names, forces, self.global_step)
+            else:
+                predictions = self.model(batch.molecules, forces, names, stress)
         loss = self._total(self.losses.sums(predictions, labels))
         # Added up without a look at the value: on a GPU that would wait for it in every step.
         self._loss_sum = loss.detach() if self._loss_sum is None else self._loss_sum + loss.detach()
