@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from neural_polarization.data.batching import FIELD, PreparedDataset
+from neural_polarization.data.batching import FIELD, PreparedDataset, is_total_energy
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.sources import open_dataset
@@ -211,10 +211,12 @@ def _check_fields(model: Model, dataset: Dataset, compiled: bool) -> None:
     charges = dataset.molecules.charges
     if FIELD in dataset.properties and charges is not None:
         inside = np.nan_to_num(dataset.labels[FIELD]).any(-1) & (charges != 0)
-        if inside.any():
+        energy = model.config.field_names.energy
+        if inside.any() and not is_total_energy(energy):
             raise ValueError(
-                f"data: the energy of an ion in a field depends on an origin, which data sets do not keep yet; "
-                f"leave out such structures ({int(inside.sum())})"
+                f"model.heads.{energy}: {int(inside.sum())} ions are in fields, and their energies are moved from the "
+                f"centre of nuclear charge to the origin of the coordinates; call this property 'energy' "
+                f"(data.properties.energy.source: {energy}), so that it is among them"
             )
     if compiled and model.sees_field:
         raise ValueError(
