@@ -63,7 +63,10 @@ def test_a_step_in_fields_asks_for_what_has_labels(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"model": {"response": "none"}}, r"data.properties.external_field: .*model.response to 'quadratic'"),
-        ({"training": {"compile": True}}, "training.compile: steps of models with a response"),
+        (
+            {"training": {"compile": True, "losses": {"alpha": {"directions": "one"}}}},
+            "training.losses: a compiled step has no random directions",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:

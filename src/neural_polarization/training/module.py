@@ -79,8 +79,9 @@ class Learner(lightning.LightningModule):
         """Compiles, now that the model is on its device."""
         if self._example is not None:
             batch, slack = self._example
-            stress = self.losses.needs_stress(batch)
-            self._compiled = compile_training(self.model.train(), batch.molecules.to(self.device), slack, stress)
+            molecules = batch.molecules.to(self.device)
+            stress, names = self.losses.needs_stress(batch), self._asked(batch.labels)
+            self._compiled = compile_training(self.model.train(), molecules, slack, stress, names)
 
     def on_train_epoch_start(self) -> None:
         """Starts the mean of the loss; what there is of a validation is of this epoch or of none."""
@@ -102,8 +103,7 @@ class Learner(lightning.LightningModule):
             needs_forces = self.losses.needs_forces(labels)
             predictions, labels = self._densities[0](self.model, batch, needs_forces, self.global_step)
         else:
-            # Derivatives by a field take long: a model with a response predicts only what has labels.
-            names = self.losses.needed(labels) if self.model.sees_field else None
+            names = self._asked(labels)
             forces, stress = self.losses.needs_forces(labels), self.losses.needs_stress(batch)
             if names is not None and self.losses.in_one_direction:
                 predictions, labels = in_one_direction(self.model, batch, names, forces, self.global_step)
@@ -177,6 +177,10 @@ class Learner(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the state of the schedule."""
         self.schedule.restore(checkpoint["schedule"])
+
+    def _asked(self, labels: Mapping[str, Tensor]) -> tuple[str, ...] | None:
+        """What a step predicts; derivatives by a field take long, and a model with a response gives what has labels."""
+        return self.losses.needed(labels) if self.model.sees_field else None
 
     def _distributed(self) -> bool:
         return torch.distributed.is_available() and torch.distributed.is_initialized()

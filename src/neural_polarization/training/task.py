@@ -16,7 +16,7 @@ from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import Split
 from neural_polarization.models import FORCES, STRESS, Model, predicted_names
 from neural_polarization.text import counted
-from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.config import ExperimentConfig, TrainingConfig
 from neural_polarization.training.densities import DENSITY, PERCENT
 from neural_polarization.training.learned import check_elements, completed, inherited, with_ranges_per_atom
 from neural_polarization.training.losses import Losses
@@ -82,7 +82,7 @@ def prepare(config: ExperimentConfig) -> Task:
     elements = dataset.subset(np.flatnonzero(~left_out)).elements
     torch.manual_seed(training.seed)
     model = Model(config.model.config(elements))
-    _check_fields(model, dataset, training.compile)
+    _check_fields(model, dataset, training)
     densities = _densities(config, dataset, split)
     _check_shapes(model, dataset)
     model.fit_scales(
@@ -202,7 +202,7 @@ def _check_labels(config: ExperimentConfig, trained: tuple[str, ...], dataset: D
         )
 
 
-def _check_fields(model: Model, dataset: Dataset, compiled: bool) -> None:
+def _check_fields(model: Model, dataset: Dataset, training: TrainingConfig) -> None:
     if FIELD in dataset.properties and not model.sees_field:
         raise ValueError(
             f"data.properties.{FIELD}: the structures are in electric fields, which this model would not see; set "
@@ -218,9 +218,10 @@ def _check_fields(model: Model, dataset: Dataset, compiled: bool) -> None:
                 f"centre of nuclear charge to the origin of the coordinates; call this property 'energy' "
                 f"(data.properties.energy.source: {energy}), so that it is among them"
             )
-    if compiled and model.sees_field:
+    if training.compile and any(loss.directions == "one" for loss in training.losses.values()):
         raise ValueError(
-            "training.compile: steps of models with a response to fields do not run compiled yet; set compile to false"
+            "training.losses: a compiled step has no random directions; set directions to 'all', or training.compile "
+            "to false"
         )
 
 
