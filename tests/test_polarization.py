@@ -9,13 +9,15 @@ import torch
 from ase.build import bulk, molecule
 from torch import Tensor
 
+from neural_polarization.architectures import BackboneConfig
 from neural_polarization.backbones import EGNN, Backbone, PaiNN, SchNet
 from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
 from neural_polarization.messages import CONNECTIONS, VIEWS, Lengths, Messages, MovingLengths, NuclearLengths
+from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import EdgeMove, Move, SelfCouple, Still, VectorMove
-from neural_polarization.polarization import NeuralPolarization, Polarized
+from neural_polarization.polarization import NeuralPolarization, Polarized, save_memory
 from neural_polarization.testing import ELEMENTS, TinyModel, distorted, structure
 
 CUTOFF = 4.0
@@ -371,3 +373,39 @@ class TestWhatItSees:
         assert (displacement - along[:, None] * radial).abs().max() < 1e-6  # the coordinates have six digits
         assert (along - along.mean()).abs().max() < 1e-5
         assert along.abs().min() > 1e-4
+
+
+@every_choice
+def test_saving_memory_changes_no_value(messages: Messages) -> None:
+    """Forces, and gradients of a loss of forces, are the same; less than half waits for the gradient."""
+    torch.manual_seed(0)
+    heads = {"energy": HeadConfig("extensive", forces=True)}
+    backbone = BackboneConfig("painn", channels=8, num_layers=3)
+    model = Model(ModelConfig(ELEMENTS, heads, backbone, PolarizationConfig(messages))).double()
+    batch = Molecules.from_ase([distorted("CH3CH2OH"), distorted("H2CO")], model.cutoff, torch.float64)
+
+    def found() -> tuple[list[Tensor], int]:
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        model.zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            energy = model(batch, forces=False)["energy"]
+        del energy
+        values = model(batch)
+        values["forces"].square().sum().backward()
+        gradients = [weights.grad for weights in model.parameters() if weights.grad is not None]
+        return [values["energy"].detach(), values["forces"].detach(), *gradients], sum(kept.values())
+
+    expected, before = found()
+    save_memory(model)
+    values, after = found()
+    assert len(values) == len(expected) > 10
+    for value, one in zip(values, expected, strict=True):
+        torch.testing.assert_close(value, one, rtol=1e-12, atol=1e-12)
+    assert after < 0.5 * before
+    with pytest.raises(ValueError, match="there is no polarized network in this model"):
+        save_memory(torch.nn.Linear(1, 1))

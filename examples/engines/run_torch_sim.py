@@ -40,6 +40,7 @@ print(f"relaxed: forces up to {relaxed.forces.norm(dim=1).max():.3f} eV/Angstrom
 
 # --8<-- [start:pressure]
 boxes = [ase.build.molecule("CH3CH2OH", cell=[side] * 3, pbc=True) for side in (5.0, 5.2)]
-crystals = ts.integrate(boxes, model, integrator=ts.Integrator.npt_nose_hoover_isotropic, **run)
+isotropic = ts.Integrator.npt_nose_hoover_isotropic
+crystals = ts.integrate(boxes, model, integrator=isotropic, external_pressure=1.0, **run)  # bar
 print("volumes, Angstrom^3:", torch.linalg.det(crystals.cell).abs().tolist())
 # --8<-- [end:pressure]

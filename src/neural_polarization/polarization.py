@@ -11,8 +11,9 @@ References:
     effective prediction", J. Chem. Theory Comput. 2025, 21, 8468.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Generic
 
 import torch
@@ -20,8 +21,9 @@ from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.utils.checkpoint import checkpoint
 
-from neural_polarization.backbones.protocol import Backbone, Features, PointFeatures
+from neural_polarization.backbones.protocol import Backbone, Features, Layer, PointFeatures
 from neural_polarization.electronic import ElectronicInput, make_state
 from neural_polarization.geometry import Edges, bound
 from neural_polarization.messages import CONNECTIONS, VIEWS, Lengths, Messages
@@ -83,6 +85,10 @@ class NeuralPolarization(nn.Module, Generic[Features]):
             through the coupling of the two points of an atom.
         electronic: What the network is told of charge and spin, an `ElectronicInput` or its value.
 
+    Attributes:
+        saves_memory: Whether arrays over edges are computed again for gradients, layer by layer, instead of kept: for
+            systems that do not fit into memory otherwise. No value changes (see `save_memory`).
+
     Raises:
         ValueError: if the backbone's embedding has too few species, an element is unknown, `limit` is not positive,
             or a choice is not known.
@@ -114,6 +120,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         self.messages = Messages(messages)
         self.lengths = Lengths(lengths)
         self.limit = limit
+        self.saves_memory = False
         self.elements = tuple(elements)
         self.register_buffer("_species_of", element_table(self.elements), persistent=False)
         needed = len(self.elements) * self.messages.points
@@ -177,7 +184,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         if self.messages.two_points:
             moving = self._embed(species + len(self.elements), molecules)
         trajectory = [displacement]
-        for layer, move, couple in zip(self.backbone.layers, moves or self.moves, self.couples, strict=True):
+        for layer, move, couple in zip(self._layers(), moves or self.moves, self.couples, strict=True):
             edges = connect(displacement)
             fixed, moving = self.view.pass_messages(layer, fixed, moving, connect.nuclear, edges)
             displacement = bound(displacement + move(self.backbone.split(moving), edges), self.limit)
@@ -193,10 +200,18 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         points = self.backbone.split(features)
         return self.backbone.join(features, replace(points, scalars=self.state(points.scalars, molecules)))
 
+    def _layers(self) -> Iterable[Layer[Features]]:
+        """The backbone's layers, or the same layers without arrays that wait for the gradient."""
+        if not self.saves_memory:
+            return self.backbone.layers
+        return [
+            partial(checkpoint, layer, use_reentrant=False, preserve_rng_state=False) for layer in self.backbone.layers
+        ]
+
     def _plain(self, features: Features, edges: Edges, displacement: Float[Tensor, "atoms 3"]) -> Polarized:
         """The backbone as it is, with displacements of zero."""
         trajectory = [displacement]
-        for layer in self.backbone.layers:
+        for layer in self._layers():
             features = layer(features, edges)
             trajectory.append(displacement)
         return self._polarized(features, features, trajectory, edges)
@@ -220,3 +235,20 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         for move in self.moves:
             assert isinstance(move, Move)
             move.hold_still()
+
+
+def save_memory(model: nn.Module) -> None:
+    """Makes the polarized networks in a model compute arrays over edges again for gradients, instead of keeping them.
+
+    Energies, forces and gradients of weights stay the same; forces and trainings take longer.
+
+    Raises:
+        ValueError: if there is no such network, as in an exported model.
+    """
+    networks = [part for part in model.modules() if isinstance(part, NeuralPolarization)]
+    if not networks:
+        raise ValueError(
+            "save_memory: there is no polarized network in this model (an exported one has none); leave it out"
+        )
+    for network in networks:
+        network.saves_memory = True

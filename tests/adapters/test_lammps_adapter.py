@@ -54,7 +54,7 @@ def atoms_of(engine: Any, folder: Path, pbc: bool = True) -> ase.Atoms:
 def pressures(engine: Any) -> np.ndarray:
     """Of the potential alone, xx, yy, zz, yz, xz, xy, bar."""
     engine.command("compute virial all pressure NULL virial")
-    engine.command("thermo_style custom step c_virial[1] c_virial[2] c_virial[3] c_virial[6] c_virial[5] c_virial[4]")
+    engine.command("thermo_style custom pe c_virial[1] c_virial[2] c_virial[3] c_virial[6] c_virial[5] c_virial[4]")
     engine.command("run 0")
     return np.array(engine.numpy.extract_compute("virial", 0, 1))[[0, 1, 2, 5, 4, 3]]
 
@@ -68,7 +68,7 @@ def sheared() -> ase.Atoms:
 def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     engine = ran("run_lammps.py", ["--steps", "5"], tmp_path, monkeypatch)["engine"]
     out = capfd.readouterr().out
-    assert "constant energy: changed by" in out and abs(float(out.split("changed by ")[1].split()[0])) < 1.0
+    assert "constant energy: changed by" in out and abs(float(out.split("changed by ")[1].split()[0])) < 10.0
     atoms = atoms_of(engine, tmp_path)
     assert engine.get_thermo("pe") == pytest.approx(atoms.get_potential_energy(), abs=1e-5)
     assert engine.get_thermo("vol") != pytest.approx(2 * 5.2**3, abs=1e-4)
@@ -116,5 +116,5 @@ def test_lammps_stops_when_the_model_fails(tmp_path: Path) -> None:
     checkpoint(tmp_path)
     engine = loaded(sheared())
     attach(engine, calculator(tmp_path), ["C", "N", "O"])
-    with pytest.raises(Exception, match=r"(?i)non-numeric|NaN|lost"):
-        engine.commands_string("fix motion all nve\nrun 2")
+    with pytest.raises(Exception, match=r"(?i)fix halt condition .*model_failed met on step 1"):
+        engine.commands_string("fix motion all nve\nrun 100")

@@ -1,5 +1,7 @@
 """Batches of systems through torch-sim: the numbers of the ASE calculator, dynamics, relaxation, and bad states."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ pytest.importorskip("torch_sim")
 import ase
 import torch_sim as ts
 from ase.build import bulk, fcc111, molecule
+from engine_models import ran
 from torch_sim.models.interface import validate_model_outputs
 
 from neural_polarization.architectures import BackboneConfig
@@ -157,12 +160,12 @@ def test_dynamics_of_molecules_keep_energy_displacements_and_dipoles() -> None:
         momenta=final.momenta, masses=final.masses, system_idx=final.system_idx
     )
     assert (final.positions - state.positions).norm(dim=-1).max() > 0.01
-    np.testing.assert_allclose(after, total, atol=1e-5)
+    np.testing.assert_allclose(after, total, atol=5e-4)  # of about 1 eV that is exchanged
     frames = with_calculator(model, ts.io.state_to_atoms(final))
     kept = {name: getattr(final, name) for name in ("energy", "forces", "displacement", "dipole")}
     assert_equal({**kept, "stress": torch.full((3, 3, 3), torch.nan)}, frames)
     thermal = ts.integrate(state, engine, integrator=ts.Integrator.nvt_langevin, **run)
-    assert thermal.displacement.shape == (18, 3) and thermal.positions.isfinite().all()
+    assert thermal.displacement.shape == (15, 3) and thermal.positions.isfinite().all()
 
 
 def test_cells_move_at_constant_pressure_and_relax() -> None:
@@ -171,7 +174,7 @@ def test_cells_move_at_constant_pressure_and_relax() -> None:
     state = ts.io.atoms_to_state(crystals(), torch.device("cpu"), DOUBLE)
     state.rng = 0
     run = {"n_steps": 5, "timestep": 0.001, "temperature": 300.0}
-    final = ts.integrate(state, engine, integrator=ts.Integrator.npt_langevin_isotropic, **run)
+    final = ts.integrate(state, engine, integrator=ts.Integrator.npt_langevin_isotropic, external_pressure=1.0, **run)
     assert (final.cell - state.cell).abs().amax((1, 2)).min() > 1e-6
     assert_equal({name: getattr(final, name) for name in ("energy", "forces", "displacement", "stress")},
                  with_calculator(model, ts.io.state_to_atoms(final)))  # fmt: skip
@@ -197,3 +200,10 @@ def test_one_pass_of_the_network_serves_all_systems() -> None:
     engine.model.representation.register_forward_hook(count)
     engine(ts.io.atoms_to_state(molecules() * 5, torch.device("cpu"), DOUBLE))
     assert calls == 1
+
+
+@pytest.mark.filterwarnings("ignore:All systems have reached the maximum number of steps")
+def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ran("run_torch_sim.py", ["--steps", "3", "--systems", "2"], tmp_path, monkeypatch)
+    assert names["relaxed"].energy.max() < names["moving"].energy.max()
+    assert names["crystals"].positions.isfinite().all()

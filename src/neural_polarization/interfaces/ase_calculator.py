@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from ase.calculators.calculator import Calculator, all_changes
 
+from neural_polarization import polarization
 from neural_polarization.charges import total_charge
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.exported import Exported, load_predictor
@@ -48,10 +49,11 @@ class NeuralPolarizationCalculator(Calculator):
             a charge, periodicity, size, atoms nearer than any in training) is warned of once.
         external_field: uniform electric field, V/Angstrom, for structures that have none of their own.
         trust: modules of networks of one's own that a checkpoint may import (see `load_model`).
+        save_memory: whether to take less memory and more time, for large systems (`polarization.save_memory`).
 
     Raises:
-        ValueError: if the model has no such energy, it is not one number per molecule, there is no such device, or
-            it has no response to a field that is given.
+        ValueError: if the model has no such energy, it is not one number per molecule, there is no such device, it has
+            no response to a field that is given, or it is exported and `save_memory` is set.
 
     Example:
         >>> from ase.build import molecule
@@ -71,6 +73,7 @@ class NeuralPolarizationCalculator(Calculator):
         strict: bool = False,
         external_field: Sequence[float] | None = None,
         trust: Collection[str] = (),
+        save_memory: bool = False,
     ) -> None:
         super().__init__()
         self._watch = Watch(strict)
@@ -81,6 +84,8 @@ class NeuralPolarizationCalculator(Calculator):
         else:
             loaded = loaded.to(checked_device(device), torch.float64 if double else None)
         self.model = loaded.eval()
+        if save_memory:
+            polarization.save_memory(self.model)
         self.external_field, self.double = external_field, double
         if external_field is not None and not self.model.sees_field:
             raise ValueError(

@@ -21,7 +21,7 @@ def attach(engine: Any, calculator: Calculator, elements: Sequence[str], fix: st
     """Adds a model's energy, forces and virial to those of LAMMPS, by `fix external`.
 
     LAMMPS calls back in each step. It may sort and wrap its atoms and change its box. Units are `metal` or `real`.
-    What the model raises, an unknown element for instance, is printed, and LAMMPS stops at forces that are no numbers.
+    If the model fails, of an unknown element for instance, Python prints why, and `fix halt` makes an error of it.
 
     Args:
         engine: a `lammps.lammps` whose box and atoms exist.
@@ -45,24 +45,48 @@ def attach(engine: Any, calculator: Calculator, elements: Sequence[str], fix: st
             f"elements: expected the chemical symbol of each of LAMMPS's {types} types, got {', '.join(elements)}"
         )
     numbers = np.array([atomic_numbers[symbol] for symbol in elements])
-    unit = _ENERGIES[style]
-
-    def answer(_: object, step: int, count: int, tags: object, positions: Any, forces: NDArray[np.float64]) -> None:
-        # An exception would vanish between C and Python. Forces that are no numbers stop LAMMPS.
-        forces[:count] = np.nan
-        kinds = np.asarray(engine.numpy.extract_atom("type"))[:count]
-        atoms = ase.Atoms(numbers[kinds - 1], positions[:count], **_box(engine))
-        atoms.calc = calculator
-        forces[:count] = atoms.get_forces() / unit
-        engine.fix_external_set_energy_global(fix, atoms.get_potential_energy() / unit)
-        virial = np.zeros(6)
-        if atoms.pbc.all():  # LAMMPS's order is xx, yy, zz, xy, xz, yz
-            virial = -atoms.get_stress()[[0, 1, 2, 5, 4, 3]] * atoms.get_volume() / unit
-        engine.fix_external_set_virial_global(fix, virial.tolist())
-
     engine.command(f"fix {fix} all external pf/callback 1 1")
     engine.command(f"fix_modify {fix} energy yes virial yes")
-    engine.set_fix_external_callback(fix, answer)
+    engine.command(f"variable {fix}_failed internal 0.0")
+    engine.command(f"fix {fix}_failed all halt 1 v_{fix}_failed != 0.0 error hard")
+    engine.set_fix_external_callback(fix, _Answer(engine, calculator, numbers, fix, _ENERGIES[style]))
+
+
+class _Answer:
+    """What LAMMPS calls in each step.
+
+    Args:
+        engine: a `lammps.lammps`.
+        calculator: what is asked.
+        numbers: atomic number of each LAMMPS type.
+        fix: name of the fix.
+        unit: LAMMPS's unit of energy, eV.
+    """
+
+    def __init__(self, engine: Any, calculator: Calculator, numbers: NDArray[np.int64], fix: str, unit: float) -> None:
+        self.engine, self.calculator, self.numbers, self.fix, self.unit = engine, calculator, numbers, fix, unit
+
+    def __call__(
+        self, _: object, step: int, count: int, tags: object, positions: Any, forces: NDArray[np.float64]
+    ) -> None:
+        """Writes the forces, and tells the energy and the virial."""
+        # What is raised here does not pass through C. LAMMPS goes on until the end of the step, and sees the variable.
+        forces[:count] = np.nan
+        self.engine.set_internal_variable(f"{self.fix}_failed", 1.0)
+        forces[:count] = self._forces(count, positions)
+        self.engine.set_internal_variable(f"{self.fix}_failed", 0.0)
+
+    def _forces(self, count: int, positions: Any) -> NDArray[np.float64]:
+        kinds = np.asarray(self.engine.numpy.extract_atom("type"))[:count]
+        atoms = ase.Atoms(self.numbers[kinds - 1], positions[:count], **_box(self.engine))
+        atoms.calc = self.calculator
+        forces = atoms.get_forces() / self.unit
+        self.engine.fix_external_set_energy_global(self.fix, atoms.get_potential_energy() / self.unit)
+        virial = np.zeros(6)
+        if atoms.pbc.all():  # LAMMPS's order is xx, yy, zz, xy, xz, yz
+            virial = -atoms.get_stress()[[0, 1, 2, 5, 4, 3]] * atoms.get_volume() / self.unit
+        self.engine.fix_external_set_virial_global(self.fix, virial.tolist())
+        return forces
 
 
 def _box(engine: Any) -> dict[str, Any]:

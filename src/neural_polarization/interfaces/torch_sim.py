@@ -12,6 +12,7 @@ import ase
 import torch
 from torch import Tensor
 
+from neural_polarization import polarization
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.exported import Exported, load_predictor
 from neural_polarization.interfaces.prediction import DISPLACEMENT
@@ -48,9 +49,11 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
         stress: whether to compute stresses, which cells that relax or move need; they are NaN for molecules.
         strict: whether systems outside of the model's training are errors. Otherwise each departure is warned of once.
         trust: modules of networks of one's own that a checkpoint may import (see `load_model`).
+        save_memory: whether to take less memory and more time, for large batches (`polarization.save_memory`).
 
     Raises:
-        ValueError: if the model has no such energy with forces, or there is no such device.
+        ValueError: if the model has no such energy with forces, there is no such device, or the model is exported and
+            `save_memory` is set.
 
     Example:
         >>> import torch_sim as ts  # doctest: +SKIP
@@ -73,6 +76,7 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
         stress: bool = True,
         strict: bool = False,
         trust: Collection[str] = (),
+        save_memory: bool = False,
     ) -> None:
         super().__init__()
         # A copy: whoever gave the model may go on training it, in its own precision.
@@ -83,6 +87,8 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
         else:
             loaded = loaded.to(self._device, torch.float64 if double else None)
         self.model = loaded.eval().requires_grad_(False)
+        if save_memory:
+            polarization.save_memory(self.model)
         self._watch = Watch(strict)
         self._compute_forces, self._compute_stress = True, stress
         known = self.model.predictions
