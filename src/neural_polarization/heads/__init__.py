@@ -2,7 +2,7 @@
 
 from neural_polarization.heads.density import DensityHead
 from neural_polarization.heads.dipole import Dipole, DipoleMagnitude
-from neural_polarization.heads.dipole_flow import FlowDipole
+from neural_polarization.heads.dipole_flow import BalancedDipole, FlowDipole
 from neural_polarization.heads.head import Head, Widths
 from neural_polarization.heads.in_field import DIPOLES, FieldNames
 from neural_polarization.heads.polarizability import Polarizability
@@ -14,6 +14,7 @@ HEADS: dict[str, type[Head]] = {
     "extensive": Extensive,
     "intensive": Intensive,
     "dipole": Dipole,
+    "dipole_balanced": BalancedDipole,
     "dipole_flow": FlowDipole,
     "dipole_magnitude": DipoleMagnitude,
     "polarizability": Polarizability,
@@ -25,6 +26,7 @@ HEADS: dict[str, type[Head]] = {
 __all__ = [
     "DIPOLES",
     "HEADS",
+    "BalancedDipole",
     "BondPolarizability",
     "DensityHead",
     "Dipole",
