@@ -44,7 +44,7 @@ def convert(source: Path, target: Path) -> None:
     order = np.random.default_rng(0).permutation(count)
     parts = {"test": order[:TEST], "validation": order[TEST : TEST + 20], "train": order[TEST + 20 :]}
     properties = {"dipole": Property("dipole", "e*Angstrom", (3,))}
-    write_packed(Dataset("dimers", molecules, properties, labels), target, Split.from_arrays(parts, "random"))
+    write_packed(Dataset("dimers", molecules, properties, labels), target, Split.from_arrays(parts, "structure"))
 
 
 def train(data: Path, output: Path, kind: str, seed: int, epochs: int) -> None:
