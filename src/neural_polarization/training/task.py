@@ -153,10 +153,11 @@ def _check_shapes(model: Model, dataset: Dataset) -> None:
         kind = dataset.properties.get(name)
         if kind is None:
             continue
-        if kind.per_atom:
+        if kind.per_atom != model.head(name).per_atom:
+            one, other = ("atom", "molecule") if kind.per_atom else ("molecule", "atom")
             raise ValueError(
-                f"model.heads.{name}: {head.kind!r} predicts one value per molecule, but {name!r} has one label per "
-                "atom, which no head predicts; remove the head"
+                f"model.heads.{name}.kind: {head.kind!r} predicts one value per {other}, but {name!r} has one label "
+                f"per {one}; choose another kind ('atomic_charges' is one for atoms), or remove the head"
             )
         if kind.shape != model.head(name).shape:
             raise ValueError(
