@@ -12,7 +12,19 @@ from torch import Tensor
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.backbones.protocol import PointFeatures
-from neural_polarization.heads import HEADS, Dipole, Extensive, Head, Intensive, Polarizability, SpatialExtent, Widths
+from neural_polarization.heads import (
+    HEADS,
+    BalancedDipole,
+    Dipole,
+    Extensive,
+    Head,
+    Intensive,
+    Polarizability,
+    SpatialExtent,
+    Widths,
+)
+from neural_polarization.heads.dipole_flow import AdditiveDipole
+from neural_polarization.heads.edges import SharedOut
 from neural_polarization.messages import CONNECTIONS, Lengths, Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
@@ -115,6 +127,53 @@ def test_two_copies_far_apart(kind: str, factor: float) -> None:
     single = model(Molecules.from_ase(one, 4.0, torch.float64))["p"]
     double = model(Molecules.from_ase(one + two, 4.0, torch.float64))["p"]
     torch.testing.assert_close(double, factor * single, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["dipole_balanced", "dipole_flow"])
+def test_dipoles_of_different_molecules_far_apart_add_up(kind: str) -> None:
+    """Of an ion and a molecule they do not, since shares of its charge know nothing of distance."""
+    model, (ethanol, water, *_) = make_model(kind), batch().to_ase()
+    water.translate([50.0, -20.0, 10.0])
+    one, other, both = (
+        model(Molecules.from_ase(frame, 4.0, torch.float64))["p"][0] for frame in (ethanol, water, ethanol + water)
+    )
+    torch.testing.assert_close(both, one + other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("charge", [None, [1.0, 0.0, -2.0, 0.0]])
+@pytest.mark.parametrize("kind", ["dipole_balanced", "dipole_flow"])
+def test_a_dipole_that_adds_up_is_that_of_its_charges(kind: str, charge: list[float] | None) -> None:
+    molecules = batch()
+    if charge is not None:
+        molecules = replace(molecules, charge=torch.tensor(charge, dtype=torch.float64))
+    torch.manual_seed(2)
+    head, atoms = HEADS[kind](Widths(4, 0), ELEMENTS, 4).double(), features(molecules)
+    assert isinstance(head, AdditiveDipole)
+    points = PointFeatures(atoms.scalars, None)
+    atoms = replace(atoms, fixed=points, moving=points, trajectory=torch.zeros_like(atoms.trajectory))
+    charges, index = head.charges(atoms, molecules), molecules.molecule_index
+    totals = torch.zeros(4, dtype=torch.float64).index_add(0, index, charges)
+    torch.testing.assert_close(totals, torch.tensor(charge or [0.0] * 4, dtype=torch.float64), atol=1e-9, rtol=0.0)
+    assert charges.abs().max() > 1e-3
+    arms = torch.cat([torch.from_numpy(arms_of(frame)) for frame in molecules.to_ase()])
+    moments = torch.zeros(4, 3, dtype=torch.float64).index_add(0, index, charges.unsqueeze(-1) * arms)
+    torch.testing.assert_close(head(atoms, molecules), moments, rtol=1e-8, atol=1e-8)
+
+
+def test_balanced_charges_come_from_neighbours_in_reach() -> None:
+    """Against plain loops: an atom gives each neighbour its number times its envelope, over one plus all envelopes."""
+    molecules = batch()
+    torch.manual_seed(2)
+    head, atoms = BalancedDipole(Widths(4, 2), ELEMENTS, 4).double(), features(molecules)
+    assert isinstance(head.flow, SharedOut)
+    numbers = head.flow.readout(atoms.scalars).squeeze(-1).tolist()
+    edges, expected = atoms.edges, torch.zeros(molecules.num_atoms, dtype=torch.float64)
+    pairs = list(zip(edges.senders.tolist(), edges.receivers.tolist(), edges.envelope.tolist(), strict=True))
+    for sender, receiver, envelope in pairs:
+        part = envelope * numbers[sender] / (1.0 + sum(e for s, _, e in pairs if s == sender))
+        expected[receiver] += part
+        expected[sender] -= part
+    torch.testing.assert_close(head.charges(atoms, molecules), expected.detach())
 
 
 def test_dipole_of_a_neutral_molecule_does_not_depend_on_charges_adding_up() -> None:

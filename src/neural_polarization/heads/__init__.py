@@ -3,7 +3,7 @@
 from neural_polarization.heads.atomic_charges import AtomicCharges
 from neural_polarization.heads.density import DensityHead
 from neural_polarization.heads.dipole import Dipole, DipoleMagnitude
-from neural_polarization.heads.dipole_flow import FlowDipole
+from neural_polarization.heads.dipole_flow import BalancedDipole, FlowDipole
 from neural_polarization.heads.head import Head, Widths
 from neural_polarization.heads.in_field import DIPOLES, FieldNames
 from neural_polarization.heads.polarizability import Polarizability
@@ -15,6 +15,7 @@ HEADS: dict[str, type[Head]] = {
     "extensive": Extensive,
     "intensive": Intensive,
     "dipole": Dipole,
+    "dipole_balanced": BalancedDipole,
     "dipole_flow": FlowDipole,
     "dipole_magnitude": DipoleMagnitude,
     "polarizability": Polarizability,
@@ -28,6 +29,7 @@ __all__ = [
     "DIPOLES",
     "HEADS",
     "AtomicCharges",
+    "BalancedDipole",
     "BondPolarizability",
     "DensityHead",
     "Dipole",

@@ -1,12 +1,14 @@
 """Dipole moments from charges that flow between neighbours, so that distant molecules keep their own."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from neural_polarization.heads.edges import EdgeReadout
+from neural_polarization.heads.edges import EdgeReadout, SharedOut
 from neural_polarization.heads.head import (
     Head,
     Widths,
@@ -19,7 +21,7 @@ from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import Polarized
 
 
-class FlowDipole(Head):
+class AdditiveDipole(Head, ABC):
     """Dipole vector, mu = sum_ij f_ij (r_i - r_j) + sum_i Q w_i (r_i - c) - n_i d_i + sum_v g_v(s_i) V_iv.
 
     f_ij is the charge that flows from a neighbour j to i; atom i has the charge sum_j (f_ij - f_ji) + Q w_i. Neutral
@@ -43,9 +45,18 @@ class FlowDipole(Head):
 
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__(widths, elements, channels)
-        self.flow = EdgeReadout(widths.scalars, channels)
+        self.flow = self.make_flow(widths.scalars, channels)
         self.readout = mlp([widths.scalars, channels, 2])
         self.gates = mlp([widths.scalars, channels, widths.vectors]) if widths.vectors else None
+
+    @abstractmethod
+    def make_flow(self, scalars: int, channels: int) -> nn.Module:
+        """What gives f from features, (edges, 1).
+
+        Args:
+            scalars: Width of the atoms' scalars.
+            channels: Width of the hidden layer.
+        """
 
     def forward(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, "molecules 3"]:
         """Dipole, e*Angstrom, float64; of a charged molecule with respect to its centre of nuclear charge.
@@ -82,3 +93,24 @@ class FlowDipole(Head):
     def fit(self, values: Float[Tensor, "molecules 3"], composition: Float[Tensor, "molecules elements"]) -> None:
         """Scale: root mean square of a component."""
         self.baseline.set_scale(values)
+
+
+@final
+class FlowDipole(AdditiveDipole):
+    """Flows that a perceptron gives for each pair of neighbours, from the features of both and their distance."""
+
+    def make_flow(self, scalars: int, channels: int) -> nn.Module:
+        """A perceptron of both atoms."""
+        return EdgeReadout(scalars, channels)
+
+
+@final
+class BalancedDipole(AdditiveDipole):
+    """Flows that make a charge of each atom neutral: its neighbours take parts of it away, q_j e_ij / (1 + sum_k e_kj).
+
+    The kind `dipole` takes the surplus from all atoms of the molecule evenly; here it comes from those in reach.
+    """
+
+    def make_flow(self, scalars: int, channels: int) -> nn.Module:
+        """A charge of each atom."""
+        return SharedOut(scalars, channels)

@@ -12,7 +12,7 @@ from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
 from neural_polarization.response import FieldResponse, InField, Readouts
 
-DIPOLES = ("dipole", "dipole_flow")
+DIPOLES = ("dipole", "dipole_balanced", "dipole_flow")
 """Kinds of heads that predict a dipole vector."""
 
 POLARIZABILITIES = ("polarizability", "polarizability_bonds")
