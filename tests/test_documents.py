@@ -60,7 +60,8 @@ def text_of(page: Path) -> str:
 
 def blocks(page: Path, language: str | None = None) -> list[tuple[str, str]]:
     """Code of a page's fenced blocks, each with the package that it needs ("" for none)."""
-    fence = re.compile(r"^(?:<!-- needs: (\w+) -->\n+)?```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    comments = r"^(?:<!-- needs: (\w+) -->\n+)?(?:<!-- code of [^\n]* -->\n)?"
+    fence = re.compile(comments + r"```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
     return [(found[1] or "", found[3]) for found in fence.finditer(text_of(page)) if language in (None, found[2])]
 
 
