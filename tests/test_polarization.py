@@ -215,6 +215,14 @@ class TestOutput:
         one, many = _energy(network, cell), _energy(network, cell * (2, 1, 1))
         assert many.item() == pytest.approx(2.0 * one.item(), rel=1e-10)
 
+    def test_a_cell_thinner_than_the_cutoff_has_all_of_its_neighbours(self) -> None:
+        """Its lattice planes are 2.3 Angstrom apart, so that an atom is its own neighbour."""
+        network = _network(PaiNN, Messages.MOVING_VIEW)
+        cell = bulk("CO", "rocksalt", a=4.0)
+        cell.rattle(0.1, seed=3)
+        one, many = _energy(network, cell), _energy(network, cell * (3, 3, 3))
+        assert many.item() == pytest.approx(27.0 * one.item(), rel=1e-10)
+
 
 class TestErrors:
     def test_too_few_species(self) -> None:
@@ -289,7 +297,7 @@ def test_pushes_along_edges_are_what_the_formula_says() -> None:
 
 
 def test_weights_of_former_moves_load_and_give_the_same_numbers() -> None:
-    """Before version 0.3 the default of networks without vectors was a perceptron on each edge."""
+    """In version 0.1 the default of networks without vectors was a perceptron on each edge."""
     torch.manual_seed(0)
     heads, backbone = {"energy": HeadConfig("extensive", forces=True)}, BackboneConfig("schnet", channels=8)
     config = ModelConfig(ELEMENTS, heads, backbone, PolarizationConfig(Messages.RIDING))

@@ -26,7 +26,7 @@ class PolarizationConfig:
             messages and the fixed ones learn from their own; in "both_views" both do, at twice the cost.
         limit: Bound of the length of every displacement, Angstrom. 0.5 is about half of the shortest bonds.
         move: What displaces the points: "vectors", "radial" (pushes along edges) or "edges" (pushes by a perceptron on
-            each edge, as before version 0.3); "default" takes "vectors" or "radial", as fits the network, "still" holds
+            each edge, as in version 0.1); "default" takes "vectors" or "radial", as fits the network, "still" holds
             the moving points on their nuclei.
         lengths: Lengths of the edges: "moving" takes the distance of the points, for forces and varied geometries;
             "nuclear" takes the distance of their nuclei, for molecules at equilibrium.

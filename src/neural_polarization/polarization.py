@@ -241,7 +241,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
 def _take_former_moves(
     network: NeuralPolarization[Any], weights: Mapping[str, Tensor], prefix: str, *_: object
 ) -> None:
-    """Makes the moves that weights of before version 0.3 belong to: the default was a perceptron on each edge then."""
+    """Makes the moves that weights of version 0.1 belong to: the default was a perceptron on each edge then."""
     for number, move in enumerate(network.moves):
         former = not isinstance(move, EdgeMove) and f"{prefix}moves.{number}.of_length.weight" in weights
         if former:

@@ -27,7 +27,7 @@ HEADS = {
 
 
 FORMER = ("schnet", "cgcnn", "dimenet")
-"""Networks without vectors. They are pinned with the moves of before version 0.3, and with today's."""
+"""Networks without vectors. They are pinned with the moves of version 0.1, and with today's."""
 CASES = [*ARCHITECTURES, *(f"{name}, radial" for name in FORMER)]
 
 
