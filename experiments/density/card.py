@@ -1,5 +1,6 @@
 """The card of a model with a density: its data, its errors by size and element, and what it is not for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,16 @@ import torch
 from ase.data import atomic_numbers
 from sources import Data
 
-from neural_polarization.models import Model
+from neural_polarization.interfaces.prediction import internal_unit
+from neural_polarization.models import FORCES, Model, predicted_names
 from neural_polarization.training.densities import by_molecule, density_errors
-from neural_polarization.units import DEBYE
+from neural_polarization.units import DEBYE, factor
 
 TEMPLATE = Path(__file__).with_suffix(".md")
+SHOWN = {"energy": "meV", FORCES: "meV/Angstrom", "dipole": "D"}
+"""Units of the table, where they are not those of the labels."""
+
+BATCH = 16
 
 
 def write_card(path: Path, model: Model, data: Data, arguments: dict[str, Any], command: str) -> None:
@@ -31,8 +37,12 @@ def write_card(path: Path, model: Model, data: Data, arguments: dict[str, Any], 
     of_training = data.points.of_structures(train)
     heavy = _heavy_atoms(data)
     sizes = np.unique(heavy[of_training.structures]).tolist()
+    learned = [name for name in predicted_names(model) if name in data.dataset.labels]
+    counts = data.dataset.label_counts(train)
     text = TEMPLATE.read_text(encoding="utf-8").format(
         name=path.stem,
+        predicts=_listed(["electron density", *map(_words, learned)]),
+        labels=", ".join(f"{_words(name)} of {counts[name]}" for name in learned) or "none",
         elements=", ".join(config.elements),
         backbone=config.backbone.name,
         channels=config.backbone.size.channels,
@@ -50,6 +60,8 @@ def write_card(path: Path, model: Model, data: Data, arguments: dict[str, Any], 
         command=command,
         rows="\n".join(_rows(model, data, data.points.of_structures(unseen).structures, heavy)),
         largest=sizes[-1],
+        properties=_properties(model, data, learned, unseen, heavy),
+        without="" if FORCES in learned else "- Energies and forces: it has none.\n",
     )
     path.write_text(text, encoding="utf-8")
 
@@ -85,6 +97,68 @@ def _dipole_errors(model: Model, data: Data, structures: np.ndarray[Any, Any]) -
             difference = model.density(batch.molecules).dipole - batch.labels["dipole"].double()
             differences.append(difference.norm(dim=-1).numpy() / DEBYE)
     return np.concatenate(differences)
+
+
+def _properties(
+    model: Model, data: Data, names: Sequence[str], structures: np.ndarray[Any, Any], heavy: np.ndarray[Any, Any]
+) -> str:
+    """A table of the errors of everything but the density, by size; empty for a model of densities alone."""
+    if not names:
+        return ""
+    units = {name: SHOWN.get(name) or internal_unit(data.dataset.properties[name].unit) for name in names}
+    errors = _errors_of_structures(model, data, names, structures)
+    groups = data.dataset.groups[structures]
+
+    def cell(name: str, chosen: np.ndarray[Any, Any]) -> str:
+        known = chosen & np.isfinite(errors[name])
+        of_molecules = list(by_molecule(errors[name][known], groups[known]).values())
+        if not of_molecules:
+            return "-"
+        mean = float(np.mean(of_molecules)) / factor(units[name])
+        return f"{mean:.0f} ({len(of_molecules)})" if mean >= 100 else f"{mean:.3g} ({len(of_molecules)})"
+
+    lines = [
+        "Mean absolute errors of the other properties (of vectors, tensors and atoms: over components and atoms of a",
+        "structure), mean over the structures of each unseen molecule that has a label, then over molecules, whose",
+        "number stands in brackets. Structures are displaced as at 500 K, or relaxed.",
+        "",
+        "| unseen molecules | " + " | ".join(f"{_words(name)}, {units[name]}" for name in names) + " |",
+        "|---" * (len(names) + 1) + "|",
+    ]
+    rows = {"all": np.ones(len(structures), bool)}
+    rows |= {f"{n} atoms other than hydrogen": heavy[structures] == n for n in np.unique(heavy[structures]).tolist()}
+    lines += [f"| {of} | " + " | ".join(cell(name, chosen) for name in names) + " |" for of, chosen in rows.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _errors_of_structures(
+    model: Model, data: Data, names: Sequence[str], structures: np.ndarray[Any, Any]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Mean absolute error of every structure, internal units; NaN where it has no label."""
+    errors: dict[str, list[float]] = {name: [] for name in names}
+    for start in range(0, len(structures), BATCH):
+        batch = data.prepared.batch(structures[start : start + BATCH])
+        with torch.no_grad():
+            predicted = model(batch.molecules)
+        for name in names:
+            error = (predicted[name].double() - batch.labels[name].double()).abs()
+            if data.dataset.properties[name].per_atom:
+                owner = batch.molecules.molecule_index
+                errors[name] += [float(error[owner == k].mean()) for k in range(batch.molecules.num_molecules)]
+            else:
+                errors[name] += error.reshape(len(error), -1).mean(-1).tolist()
+    return {name: np.array(values) for name, values in errors.items()}
+
+
+def _words(name: str) -> str:
+    """A property as people write it."""
+    return name.replace("_", " ").replace("hirshfeld", "Hirshfeld")
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Words as a part of a sentence, with a capital."""
+    text = ", ".join(words[:-1]) + f" and {words[-1]}" if len(words) > 1 else words[0]
+    return text[0].upper() + text[1:]
 
 
 def _heavy_atoms(data: Data) -> np.ndarray[Any, Any]:

@@ -11,8 +11,10 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.packed import read_packed
+from neural_polarization.properties import DEFINITIONS
 
-LABELS = ("energy", "forces", "dipole")
+LABELS = ("energy", "forces", "dipole", "polarizability", "hirshfeld_charges")
+"""Read where they are; a data set that has none of one trains the others."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Data:
 
 
 def read(files: Sequence[str], densities: Sequence[str], cutoff: float) -> Data:
-    """Several files as one data set, each split by molecule as stored.
+    """Several files as one data set, each split by molecule as stored; labels that a file does not have are NaN.
 
     Args:
         files: packed data sets of different molecules.
@@ -61,11 +63,12 @@ def _joined(datasets: Sequence[Dataset]) -> Dataset:
         np.concatenate([dataset.molecules.positions for dataset in datasets]),
     )
     offsets = np.cumsum([0] + [int(dataset.groups.max()) + 1 for dataset in datasets])
-    labels = {name: np.concatenate([_labels(dataset, name) for dataset in datasets]) for name in LABELS}
+    known = [name for name in LABELS if any(name in dataset.labels for dataset in datasets)]
+    labels = {name: np.concatenate([_labels(dataset, name) for dataset in datasets]) for name in known}
     return Dataset(
         name=" and ".join(dataset.name for dataset in datasets),
         molecules=molecules,
-        properties={name: datasets[0].properties[name] for name in LABELS},
+        properties={name: DEFINITIONS[name].property for name in known},
         labels=labels,
         groups=np.concatenate([dataset.groups + start for dataset, start in zip(datasets, offsets, strict=False)]),
     )
@@ -75,7 +78,9 @@ def _labels(dataset: Dataset, name: str) -> np.ndarray[Any, np.dtype[np.float64]
     """Labels of a property; NaN where a data set has none of it, as of forces."""
     if name in dataset.labels:
         return np.asarray(dataset.labels[name])
-    return np.full({"forces": (len(dataset.molecules.atomic_numbers), 3), "dipole": (len(dataset), 3)}[name], np.nan)
+    kind = DEFINITIONS[name].property
+    rows = len(dataset.molecules.atomic_numbers) if kind.per_atom else len(dataset)
+    return np.full((rows, *kind.shape), np.nan)
 
 
 def _joined_points(points: Sequence[DensityPoints], first: np.ndarray[Any, np.dtype[np.int64]]) -> DensityPoints:

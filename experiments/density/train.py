@@ -1,8 +1,8 @@
 """Trains a network on electron densities, alone or with other properties, and measures it on unseen molecules.
 
     python experiments/density/train.py --centres moving --size small --seed 0 -o runs/density/moving_small_0
-    python experiments/density/train.py --heads dipole --channels 48 --steps 2200 --card \\
-        -o src/neural_polarization/pretrained/small
+    python experiments/density/train.py --heads energy dipole polarizability hirshfeld_charges --channels 48 \\
+        --steps 2200 --card -o src/neural_polarization/pretrained/small
 
 It writes OUTPUT.safetensors, OUTPUT.json with the errors, and with --card OUTPUT.md. Weights are the averaged ones of
 the last step: neither the validation nor the test molecules choose anything, and both count as unseen.
@@ -33,22 +33,29 @@ from neural_polarization.metrics import in_units
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig, predicted_names
 from neural_polarization.settings import plain
 from neural_polarization.training.config import LossConfig
-from neural_polarization.training.densities import DensityBatch, by_molecule, density_errors
+from neural_polarization.training.densities import DensityBatch, by_molecule, density_errors, dipole_differences
 from neural_polarization.training.experiment import errors_of
 from neural_polarization.training.learned import completed
 from neural_polarization.training.losses import Losses
 
 ELEMENTS = ("H", "C", "N", "O", "F")
-HEADS = {"energy": HeadConfig("extensive", forces=True), "dipole": HeadConfig("dipole")}
+HEADS = {
+    "energy": HeadConfig("extensive", forces=True),
+    "dipole": HeadConfig("dipole"),
+    "polarizability": HeadConfig("polarizability"),
+    "hirshfeld_charges": HeadConfig("atomic_charges"),
+}
 LOSSES = {
     "energy": LossConfig(weight=0.05),
     "forces": LossConfig(weight=1.0),
     "dipole": LossConfig(weight=0.3),
+    "polarizability": LossConfig(weight=0.3),
+    "hirshfeld_charges": LossConfig(weight=0.3),
 }
 UNSAID = ("output", "report", "card")
 
 DENSITY_WEIGHT = 50.0
-"""Weight of the normalized error, 0.02 of which is what the other terms are at the end of a training."""
+"""Default weight of the normalized error, 0.02 of which is what the other terms are at the end of a training."""
 
 
 def build(arguments: argparse.Namespace, data: Data) -> Model:
@@ -74,6 +81,7 @@ def train(model: Model, data: Data, arguments: argparse.Namespace) -> Model:
     """The model with the average of its weights over the last steps."""
     generator = np.random.default_rng(arguments.seed)
     of_training = data.points.of_structures(data.parts["train"])
+    dipoles = torch.from_numpy(data.dataset.labels["dipole"])
     losses = Losses({n: LOSSES[n] for n in predicted_names(model) if n in LOSSES}, model) if arguments.heads else None
     optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.learning_rate, weight_decay=1e-4, fused=True)
     averaged = copy.deepcopy(model)
@@ -85,11 +93,18 @@ def train(model: Model, data: Data, arguments: argparse.Namespace) -> Model:
         if len(order) < arguments.batch_size:
             order = np.concatenate([order, generator.permutation(len(of_training))])
         chosen, order = order[: arguments.batch_size], order[arguments.batch_size :]
-        batch = DensityBatch.of(data.prepared, of_training.subset(chosen).drawn(arguments.points, generator))
-        assert model.density_head is not None
-        learned = model.density_head.deformation(model.represent(batch.molecules), batch.molecules)
-        error = batch.errors(learned).mean()
-        loss = DENSITY_WEIGHT * error
+        loss = torch.zeros(())
+        if arguments.density_weight:
+            points = of_training.subset(chosen)
+            batch = DensityBatch.of(data.prepared, points.drawn(arguments.points, generator))
+            assert model.density_head is not None
+            learned = model.density_head.deformation(model.represent(batch.molecules), batch.molecules)
+            error = batch.errors(learned).mean()
+            loss = arguments.density_weight * error
+            if arguments.dipole_weight:
+                difference = dipole_differences(learned, batch.molecules, dipoles[points.structures])
+                loss = loss + arguments.dipole_weight * difference.abs().mean()
+            of_epoch.append(float(error.detach()))
         if losses is not None:
             rows = generator.choice(data.parts["train"], arguments.batch_size, replace=False)
             labelled = data.prepared.batch(rows)
@@ -101,12 +116,10 @@ def train(model: Model, data: Data, arguments: argparse.Namespace) -> Model:
         optimizer.step()
         decay = min(arguments.decay, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(list(averaged.parameters()), list(model.parameters()), step)
-        of_epoch.append(float(error.detach()))
         if (step + 1) % arguments.report == 0:
             seconds = (time.perf_counter() - started) / (step + 1)
-            print(
-                f"step {step + 1}: training error {100 * np.mean(of_epoch):.2f} %, {seconds:.2f} s a step", flush=True
-            )
+            of_density = f"error of the density {100 * np.mean(of_epoch):.2f} %, " if of_epoch else ""
+            print(f"step {step + 1}: {of_density}{seconds:.2f} s a step", flush=True)
             of_epoch.clear()
     return averaged
 
@@ -182,6 +195,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--cutoff", type=float, default=5.0)
     parser.add_argument("--heads", nargs="*", default=[], choices=list(HEADS), help="what is learned beside densities")
+    parser.add_argument(
+        "--density-weight", type=float, default=DENSITY_WEIGHT, help="in the loss; 0 learns the heads alone"
+    )
+    parser.add_argument(
+        "--dipole-weight", type=float, default=0.0, help="in the loss, of the dipole of the density, e*Angstrom"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch-size", type=int, default=8)

@@ -1,17 +1,20 @@
 """How well each response is learned from as many SCF calculations: the table of docs/results.md.
 
-    python experiments/response/table.py train LABELS.npz RUNS --views riding --seeds 0 1 2
+    python experiments/response/table.py train LABELS.npz RUNS --backbones painn --views riding --seeds 0 1 2
     python experiments/response/table.py show LABELS.npz RUNS
 
 LABELS.npz holds every geometry without a field, with polarizabilities, and in one random field; some of the test part
 have Born charges (data/README.md says how it was made). Every training has the same number of calculations: `heads` has
 GEOMETRIES geometries without fields, with forces, dipole and polarizability, which count as two; all others have the
-same geometries without a field and in one, with forces and dipoles, and no polarizability. A training that is there is
+same geometries without a field and in one, with forces and dipoles, and no polarizability. Where the labels have no
+polarizabilities, `heads` has as many calculations without fields. A training that is there is
 not repeated.
 """
 
 import argparse
 import itertools
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,11 @@ VARIANTS = {
     "push_dual": "push_dual",
 }
 """Every row of the table, and its `model.response`; `heads` alone is trained without fields."""
+
+BACKBONES = ("painn", "nequip", "schnet")
+"""A network of vectors, one of irreducible representations, one of distances alone."""
+
+VIEWS = ("plain", "riding", "moving_view")
 
 
 def geometries(dataset: Dataset) -> np.ndarray:
@@ -76,8 +84,33 @@ def training_data(dataset: Dataset, variant: str) -> tuple[Dataset, Split]:
     return part, Split.from_arrays({**places, "test": np.zeros(0, np.int64)}, "group")
 
 
-def experiment(data: Path, output: Path, variant: str, view: str, seed: int, epochs: int) -> ExperimentConfig:
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: what learns, and from what."""
+
+    backbone: str
+    view: str
+    variant: str
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a model: a field can push moving points only."""
+        return self.view != "plain" or not self.variant.startswith("push")
+
+    @property
+    def name(self) -> str:
+        """Of its runs, which `of` reads."""
+        return f"{self.backbone}-{self.view}-{self.variant}"
+
+    @classmethod
+    def of(cls, name: str) -> "Row":
+        """The row of a run."""
+        return cls(*name.split("-")[:3])
+
+
+def experiment(data: Path, output: Path, row: Row, seed: int, epochs: int) -> ExperimentConfig:
     """The training of one model."""
+    variant = row.variant
     names = ("polarizability",) if variant == "heads" else ("external_field",)
     losses: dict[str, Any] = {
         "energy": {"weight": 0.05, "kind": "mse"},
@@ -87,7 +120,7 @@ def experiment(data: Path, output: Path, variant: str, view: str, seed: int, epo
     if variant == "heads":
         losses["polarizability"] = {"weight": 0.1, "kind": "mse"}
     values = {
-        "name": f"{variant}_{view}_{seed}",
+        "name": f"{row.name}-{seed}",
         "output": str(output),
         "data": {
             "format": "packed",
@@ -96,8 +129,8 @@ def experiment(data: Path, output: Path, variant: str, view: str, seed: int, epo
             "split": {"kind": "stored"},
         },
         "model": {
-            "backbone": {"name": "painn", "channels": 32, "num_layers": 2, "cutoff": 5.0, "num_basis": 20},
-            "polarization": {"messages": view},
+            "backbone": {"name": row.backbone, "channels": 32, "num_layers": 2, "cutoff": 5.0, "num_basis": 20},
+            "polarization": {"messages": row.view},
             "response": VARIANTS[variant],
             "heads": {
                 "energy": {"kind": "extensive", "forces": True},
@@ -145,40 +178,40 @@ def _percent(predicted: torch.Tensor, label: torch.Tensor) -> float:
     return 100.0 * float((predicted - label)[known].square().mean().sqrt() / label[known].square().mean().sqrt())
 
 
-def train(labels: Path, runs: Path, views: list[str], variants: list[str], seeds: list[int], epochs: int) -> None:
+def train(labels: Path, runs: Path, rows: list[Row], seeds: list[int], epochs: int) -> None:
     """Trains what is not there yet."""
     dataset = read_packed(labels)
-    for seed in seeds:
-        for view in views:
-            for variant in variants:
-                output = runs / f"{variant}_{view}_{seed}"
-                if (output / "result.json").exists() or (view == "plain" and variant.startswith("push")):
-                    continue
-                data = runs / f"{variant}.npz"
-                part, split = training_data(dataset, variant)
-                write_packed(part, data, split)
-                fit(experiment(data, output, variant, view, seed, epochs), overwrite=True, quiet=True)
-                print(output.name, flush=True)
+    for seed, row in itertools.product(seeds, rows):
+        output = runs / f"{row.name}-{seed}"
+        if (output / "result.json").exists() or not row.exists:
+            continue
+        data = runs / f"{row.variant}.npz"
+        part, split = training_data(dataset, row.variant)
+        write_packed(part, data, split)
+        start = time.process_time()
+        fit(experiment(data, output, row, seed, epochs), overwrite=True, quiet=True)
+        print(f"{output.name}: {time.process_time() - start:.0f} s of processor time", flush=True)
 
 
 def show(labels: Path, runs: Path) -> str:
     """The table: mean over seeds, and half of the range."""
     dataset = read_packed(labels)
-    by_row: dict[tuple[str, str], list[dict[str, float]]] = {}
+    by_row: dict[Row, list[dict[str, float]]] = {}
     for file in sorted(runs.glob("*/result.json")):
-        name, _ = file.parent.name.rsplit("_", 1)
-        variant = max((one for one in VARIANTS if name.startswith(f"{one}_")), key=len)
-        row = (name.removeprefix(f"{variant}_"), variant)
-        by_row.setdefault(row, []).append(errors(load_model(file.parent)[0], dataset))
+        found = errors(load_model(file.parent)[0], dataset)
+        by_row.setdefault(Row.of(file.parent.name), []).append(found)
     columns = [
         *("energy", "forces", "dipole", "polarizability", "born_charges"),
         *(f"{name} in a field" for name in ("energy", "forces", "dipole")),
     ]
-    lines = [["view", "variant", "seeds", *columns]]
-    for (view, variant), found in sorted(by_row.items()):
+    lines = [["backbone", "view", "variant", "seeds", *columns]]
+    for row in sorted(
+        by_row, key=lambda row: (BACKBONES.index(row.backbone), row.view, list(VARIANTS).index(row.variant))
+    ):
+        found = by_row[row]
         values = [np.array([one[column] for one in found]) for column in columns]
         cells = [f"{value.mean():.3g}" + (f" ± {np.ptp(value) / 2:.2g}" if len(value) > 1 else "") for value in values]
-        lines.append([view, variant, str(len(found)), *cells])
+        lines.append([row.backbone, row.view, row.variant, str(len(found)), *cells])
     return markdown_table(lines)
 
 
@@ -188,6 +221,7 @@ def main() -> None:
     parser.add_argument("what", choices=("train", "show"))
     parser.add_argument("labels", type=Path)
     parser.add_argument("runs", type=Path)
+    parser.add_argument("--backbones", nargs="+", default=["painn"], choices=BACKBONES)
     parser.add_argument("--views", nargs="+", default=["riding"])
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -195,7 +229,8 @@ def main() -> None:
     known = parser.parse_args()
     if known.what == "train":
         known.runs.mkdir(parents=True, exist_ok=True)
-        train(known.labels, known.runs, known.views, known.variants, known.seeds, known.epochs)
+        rows = [Row(*each) for each in itertools.product(known.backbones, known.views, known.variants)]
+        train(known.labels, known.runs, rows, known.seeds, known.epochs)
     print(show(known.labels, known.runs))
 
 

@@ -44,8 +44,9 @@ class HeadConfig:
 
     Attributes:
         kind: Kind of head: "extensive" sums over atoms, "intensive" averages; others are "dipole", "dipole_flow",
-            "dipole_magnitude", "polarizability", "polarizability_bonds" and "spatial_extent". Dipoles of kind
-            "dipole_flow" and polarizabilities of kind "polarizability_bonds" add up for molecules far apart.
+            "dipole_magnitude", "polarizability", "polarizability_bonds", "spatial_extent" and, one value per atom,
+            "atomic_charges". Dipoles of kind "dipole_flow" and polarizabilities of kind "polarizability_bonds" add up
+            for molecules far apart.
         forces: Whether the property is an energy whose negative gradient is predicted as "forces", and whose derivative
             by the strain of a cell as "stress". Data without forces can train such a model too, on energies alone.
     """

@@ -113,10 +113,11 @@ class Model(Predictor):
                 "gradient they are: set forces to false on the others"
             )
         self._energy = with_forces[0] if with_forces else None
-        if self._energy is not None and self.head(self._energy).shape != ():
+        if self._energy is not None and (self.head(self._energy).shape != () or self.head(self._energy).per_atom):
+            shape = "one per atom" if self.head(self._energy).per_atom else self.head(self._energy).shape
             raise ValueError(
                 f"heads.{self._energy}.forces: forces are the gradient of one number per molecule, and a "
-                f"{config.heads[self._energy].kind} is {self.head(self._energy).shape}; set forces to false"
+                f"{config.heads[self._energy].kind} is {shape}; set forces to false"
             )
         self.register_buffer("force_scale", torch.ones((), dtype=torch.float32))
         self._scaled = False  # whether anybody has set references and scales, or loaded them
@@ -146,6 +147,7 @@ class Model(Predictor):
                 sees_charge=self.config.electronic.charge or self.head(name).sees_charge,
                 sees_spin=self.config.electronic.spin,
                 dipole=config.kind in DIPOLES,
+                per_atom=self.head(name).per_atom,
             )
             for name, config in self.config.heads.items()
         }
@@ -280,8 +282,8 @@ class Model(Predictor):
         """Sets reference values and scales of every head from training labels, and what is known of the training.
 
         Args:
-            labels: per property float64 (molecules, ...), internal units, NaN where missing; "forces" (atoms, 3) and
-                "stress" (molecules, 6) if there are any.
+            labels: per property float64 (molecules, ...) or (atoms, ...), internal units, NaN where missing; "forces"
+                (atoms, 3) and "stress" (molecules, 6) if there are any.
             composition: count of each of the configuration's elements in each molecule.
             references: per property, values of free atoms by element, internal unit; what is not given is fitted.
             isolated_atoms: the same from isolated atoms among the data, for elements that are not under `references`.
@@ -307,7 +309,7 @@ class Model(Predictor):
                 )
             head, elements = self.head(name), self.config.elements
             head.baseline.given = {**isolated.get(name, {}), **given.get(name, {})}
-            head.fit(values[known].double(), composition[known].double())
+            head.fit(values[known].double(), (composition if head.per_atom else composition[known]).double())
             if head.has_references:
                 sources = {
                     **dict.fromkeys(isolated.get(name, {}), ISOLATED),

@@ -29,13 +29,14 @@ class PredictedProperty:
     """What is predicted under one name.
 
     Attributes:
-        shape: Shape of the property of one molecule; `()` is one number.
+        shape: Shape of the property of one molecule, or of one atom; `()` is one number.
         forces: Whether the property is an energy whose negative gradient is predicted as "forces", and whose
             derivative by the strain as "stress".
         periodic: Whether the property of a periodic system is defined.
         sees_charge: Whether the property depends on the total charge of a molecule.
         dipole: Whether the property is a dipole moment, e*Angstrom.
         sees_spin: Whether the property depends on the number of unpaired electrons of a molecule.
+        per_atom: Whether there is one value per atom instead of one per molecule.
     """
 
     shape: tuple[int, ...] = ()
@@ -44,6 +45,7 @@ class PredictedProperty:
     sees_charge: bool = False
     dipole: bool = False
     sees_spin: bool = False
+    per_atom: bool = False
 
 
 class Predictor(nn.Module, ABC):
@@ -104,8 +106,9 @@ class Predictor(nn.Module, ABC):
                 volume, with ASE's sign and order (xx, yy, zz, yz, xz, xy). It is NaN for a molecule without a volume.
 
         Returns:
-            Tensors (molecules, ...); those of a `Model` are float64, so that reference values keep all their digits.
-            Under `torch.no_grad` and `torch.inference_mode` none of them keeps a graph.
+            Tensors (molecules, ...), or (atoms, ...) of properties of atoms; those of a `Model` are float64, so that
+            reference values keep all their digits. Under `torch.no_grad` and `torch.inference_mode` none of them keeps
+            a graph.
 
         Raises:
             ValueError: for a property that it does not predict, one that is not defined for these molecules, the

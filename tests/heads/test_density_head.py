@@ -182,6 +182,20 @@ def test_hydrogen_of_shifted_nuclei_goes_along_its_bond() -> None:
     assert moved.norm().item() == pytest.approx(shift[0].item(), rel=0.03)
 
 
+def test_both_share_the_functions_of_one() -> None:
+    """Every second shell stays on the nucleus; where nothing moves, the density is that of functions on nuclei."""
+    both, moving = Model("both", size=BasisSize((6, 3))), Model("moving", size=BasisSize((6, 3)))
+    molecules, points = batch(shaken("H2O")), places()
+    [*_, stay, move] = both(molecules).parts
+    torch.testing.assert_close(stay.centres, molecules.positions)
+    torch.testing.assert_close(move.centres, moving(molecules).parts[-1].centres)
+    assert [shells.shape[1] for shells in (*stay.exponents, *move.exponents)] == [3, 1, 3, 2]
+    assert not torch.allclose(both(molecules).evaluate(points), moving(molecules).evaluate(points))
+    for model in (both, moving):
+        model.network.hold_still()
+    torch.testing.assert_close(both(molecules).evaluate(points), moving(molecules).evaluate(points))
+
+
 def test_bonds_are_those_of_chemistry() -> None:
     bonds = find_bonds(batch(molecule("CH3OH"), molecule("C2H4")))
     pairs = {(int(i), int(j)) for i, j in zip(bonds.first, bonds.second, strict=True)}

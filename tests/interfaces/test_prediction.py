@@ -150,7 +150,7 @@ def test_tables_have_units(model: Model, tmp_path: Path) -> None:
 
 
 def test_values_are_written_in_the_units_that_stand_beside_them(tmp_path: Path) -> None:
-    units = {**UNITS, "extent": "bohr^2", "heat": "meV"}
+    units = {**UNITS, "extent": "bohr^2", "heat": "meV", "hirshfeld_charges": "e"}
     tensor = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
     values = {
         "energy": np.array(-7.5),
@@ -161,7 +161,10 @@ def test_values_are_written_in_the_units_that_stand_beside_them(tmp_path: Path) 
         "other": np.array(4.0),
     }
     vectors = np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0], [2.0, 0.0, 1.0]])
-    predictions = [Prediction(STRUCTURES[0], values, displacement=vectors, forces=2.0 * vectors)]
+    charges = {"hirshfeld_charges": np.array([-0.25, 0.125, 0.125])}
+    predictions = [
+        Prediction(STRUCTURES[0], values, displacement=vectors, forces=2.0 * vectors, of_atoms=charges),
+    ]
     for ending in ("csv", "json", "extxyz"):
         write_predictions(predictions, units, tmp_path / f"out.{ending}")
 
@@ -177,6 +180,7 @@ def test_values_are_written_in_the_units_that_stand_beside_them(tmp_path: Path) 
         "largest force [eV/Angstrom]": 10.0,
         "largest displacement [Angstrom]": 5.0,
     }
+    assert row.pop("hirshfeld_charges [e]") == "-0.2500 0.1250 0.1250"
     assert {name: float(row[name]) for name in list(row)[3:]} == pytest.approx(expected)
 
     (structure,) = json.loads((tmp_path / "out.json").read_text())["structures"]
@@ -184,11 +188,13 @@ def test_values_are_written_in_the_units_that_stand_beside_them(tmp_path: Path) 
     assert written["dipole"] == {"value": pytest.approx([1.0, 2.0, 3.0]), "unit": "D"}
     assert written["extent"] == {"value": pytest.approx(19.0), "unit": "bohr^2"}
     np.testing.assert_allclose(written["polarizability"]["value"], tensor)
+    assert written["hirshfeld_charges"] == {"value": [-0.25, 0.125, 0.125], "unit": "e"}
     assert structure["forces"] == (2.0 * vectors).tolist()
 
     frame = ase.io.read(tmp_path / "out.extxyz")
     assert isinstance(frame, ase.Atoms)
     np.testing.assert_allclose(frame.info["polarizability"], tensor)
+    np.testing.assert_allclose(frame.arrays["hirshfeld_charges"], charges["hirshfeld_charges"])
     assert (frame.info["extent"], frame.info["extent_unit"]) == (pytest.approx(19.0), "bohr^2")
     np.testing.assert_allclose(frame.get_dipole_moment(), values["dipole"])  # ASE's own name, in ASE's unit
 
@@ -247,7 +253,7 @@ def test_batches_of_nothing(model: Model, size: int) -> None:
         predict(model, STRUCTURES, batch_size=size)
 
 
-def test_only_dipoles_see_the_charge() -> None:
+def test_which_heads_see_the_charge() -> None:
     """Of every kind of head: what the warning says of it is so."""
     torch.manual_seed(3)
     neutral, ion = molecule("H2O"), molecule("H2O")
@@ -256,7 +262,8 @@ def test_only_dipoles_see_the_charge() -> None:
         one = Model(ModelConfig(("H", "O"), {"x": HeadConfig(kind)}, BackboneConfig(channels=8, num_layers=2)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutsideTrainingWarning)
-            values = [prediction.properties["x"] for prediction in predict(one, [neutral, ion])]
+            found = predict(one, [neutral, ion])
+        values = [{**prediction.properties, **prediction.of_atoms}["x"] for prediction in found]
         told = unseen_charges(one, [neutral, ion])
         assert np.allclose(*values) == (told is not None), kind
         assert unseen_charges(one, [neutral, neutral]) is None

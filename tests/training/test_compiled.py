@@ -17,7 +17,8 @@ from neural_polarization.architectures import BackboneConfig
 from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
-from neural_polarization.training.compiled import Capacity, CompiledModel, compile_training, inputs, trace
+from neural_polarization.training.compiled import Capacity, CompiledModel, compile_training
+from neural_polarization.training.tracing import inputs, trace
 from small import EVERY_HEAD
 
 SIZES = [5, 3, 4]

@@ -9,7 +9,7 @@ import torch
 from density_models import density_model
 from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.packed import read_packed
-from neural_polarization.training.densities import DensityBatch, by_molecule, density_errors
+from neural_polarization.training.densities import DensityBatch, by_molecule, density_errors, dipole_differences
 
 DATA = Path(__file__).parent.parent.parent / "data"
 
@@ -57,3 +57,17 @@ def test_mean_of_each_molecule() -> None:
 def test_a_model_without_a_density(methanes) -> None:
     with pytest.raises(ValueError, match="it has no density"):
         density_errors(density_model(density=None), *methanes)
+
+
+def test_dipoles_of_what_is_learned(methanes) -> None:
+    """The dipole of the whole density less the label, with gradients that reduce it."""
+    (prepared, points), model = methanes, density_model()
+    batch = prepared.batch(points.structures[:2])
+    labels = torch.tensor([[0.1, 0.0, 0.0], [0.0, -0.2, 0.3]], dtype=torch.float64)
+    assert model.density_head is not None
+    learned = model.density_head.deformation(model.represent(batch.molecules), batch.molecules)
+    difference = dipole_differences(learned, batch.molecules, labels)
+    torch.testing.assert_close(difference, model.density(batch.molecules).dipole - labels, rtol=0, atol=1e-6)
+    difference.square().sum().backward()
+    gradients = [weight.grad for weight in model.density_head.parameters() if weight.grad is not None]
+    assert max(float(gradient.abs().max()) for gradient in gradients) > 1e-3

@@ -496,8 +496,23 @@ def test_a_head_on_labels_of_atoms(tmp_path: Path) -> None:
     write_packed(Dataset("waters", data.molecules, kinds, labels), tmp_path / "waters.npz")
     tree = experiment(tmp_path)
     tree["model"]["heads"]["q"] = {"kind": "extensive"}
-    with pytest.raises(ValueError, match=r"model\.heads\.q: .*'q' has one label per atom.*remove the head"):
+    with pytest.raises(ValueError, match=r"model\.heads\.q\.kind: .*'q' has one label per atom.*another kind"):
         prepare(build(ExperimentConfig, tree, Source("test")))
+    tree["model"]["heads"] |= {"q": {"kind": "atomic_charges"}, "energy": {"kind": "atomic_charges"}}
+    with pytest.raises(ValueError, match=r"model\.heads\.energy\.kind: .* per atom, but 'energy' has .* per molecule"):
+        prepare(build(ExperimentConfig, tree, Source("test")))
+
+
+def test_charges_of_atoms_are_trained_on(tmp_path: Path) -> None:
+    data = waters()
+    kinds = {**data.properties, "q": Property("q", "e", (), per_atom=True)}
+    charges = np.where(data.molecules.atomic_numbers == 8, -0.6, 0.3)
+    write_packed(Dataset("waters", data.molecules, kinds, {**data.labels, "q": charges}), tmp_path / "waters.npz")
+    tree = experiment(tmp_path)
+    tree["model"]["heads"]["q"] = {"kind": "atomic_charges"}
+    tree["training"]["epochs"] = 30
+    result = fit(build(ExperimentConfig, tree, Source("test")), quiet=True)
+    assert result["test"]["q"]["mae"] < 0.1
 
 
 def test_forces_that_are_no_vectors_of_atoms(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Training on structures in fields: what fields alone teach, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,10 @@ def test_a_step_in_fields_asks_for_what_has_labels(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"model": {"response": "none"}}, r"data.properties.external_field: .*model.response to 'quadratic'"),
-        ({"training": {"compile": True}}, "training.compile: steps of models with a response"),
+        (
+            {"training": {"compile": True, "losses": {"alpha": {"directions": "one"}}}},
+            "training.losses: a compiled step has no random directions",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -75,9 +79,45 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, change: dict[str, 
         prepare(config(values))
 
 
-def test_ions_in_fields_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"data: the energy of an ion in a field .* leave out such structures .20"):
-        prepare(config(in_fields(tmp_path, charge=1.0)))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_energies_of_ions_in_fields_follow_the_origin_of_the_batch(tmp_path: Path, dtype: torch.dtype) -> None:
+    """What a model itself predicts, as labels about the centre of nuclear charge, is met wherever the ions are."""
+    task = prepare(config(in_fields(tmp_path, charge=1.0)))
+    model, dataset = task.model.eval().double(), task.dataset
+    batch = dataset.prepare(model.cutoff).batch(np.arange(len(dataset)), torch.float64)
+    field, numbers = batch.molecules.external_field, dataset.molecules.atomic_numbers[:, None]
+    assert field is not None
+    starts = dataset.molecules.starts
+    centres = np.add.reduceat(numbers * dataset.molecules.positions, starts) / np.add.reduceat(numbers, starts)
+    with torch.no_grad():
+        energy = model(batch.molecules)["energy"].numpy() + (field.numpy() * centres).sum(-1)
+    far = dataset.molecules.positions + np.array([100.0, -50.0, 30.0])
+    molecules = replace(dataset.molecules, positions=far)
+    moved = Dataset("far", molecules, dataset.properties, {**dataset.labels, "energy": energy})
+    found = moved.prepare(model.cutoff).batch(np.arange(len(moved)), dtype)
+    with torch.no_grad():
+        predicted = model.to(dtype)(found.molecules)["energy"]
+    error = (predicted - found.labels["energy"]).abs().max()
+    assert error < (1e-8 if dtype == torch.float64 else 1e-3)
+    gained = np.abs(moved.labels["energy"] - found.labels["energy"].numpy()).max()
+    assert gained > (10.0 if dtype == torch.float64 else 0.01)  # otherwise nothing would have been tested
+
+
+def test_ions_in_fields_train(tmp_path: Path) -> None:
+    values = in_fields(tmp_path, charge=1.0)
+    task = prepare(config(values))
+    learner = Learner(task.model.train(), config(values).training, 10)
+    loss = learner.training_step(task.parts["train"].batch([0, 1, 2, 3]), 0)
+    loss.backward()
+    assert loss.isfinite()
+
+
+def test_energies_of_ions_in_fields_under_another_name_are_refused(tmp_path: Path) -> None:
+    values = in_fields(tmp_path, charge=1.0)
+    values["data"]["properties"] = {"u": {"source": "energy"}, "forces": {}, "external_field": {}}
+    values["model"]["heads"]["u"] = values["model"]["heads"].pop("energy")
+    with pytest.raises(ValueError, match=r"model.heads.u: 20 ions are in fields.*call this property 'energy'"):
+        prepare(config(values))
 
 
 def test_fields_of_structures_without_one_are_zero(tmp_path: Path) -> None:

@@ -39,7 +39,10 @@ def test_a_scene_of_a_model_without_a_density() -> None:
     [scene] = scenes_of(density_model(density=None, **HEADS), [shaken("CH3OH")], UNITS)
     assert scene.density is None and scene.potential is None
     assert scene.moving_points is not None
-    assert scene.dipole is not None
+    assert scene.dipole is not None and scene.charges is None
+    [charged] = scenes_of(density_model(density=None, q=HeadConfig("atomic_charges")), [shaken("CH3OH")], UNITS)
+    assert charged.charges is not None and charged.charges.shape == (6,)
+    assert abs(charged.charges.sum()) < 1e-9
     [plain] = scenes_of(density_model(Messages.PLAIN, None, **HEADS), [shaken("CH3OH")], UNITS)
     assert plain.moving_points is None
 

@@ -17,7 +17,7 @@ from neural_polarization.geometry import MANY_ATOMS, all_pairs, centred, neighbo
 from neural_polarization.molecules import Molecules
 from neural_polarization.plausibility import CLOSEST, check_positions, crowded
 from neural_polarization.predictor import STRESS
-from neural_polarization.properties import Property
+from neural_polarization.properties import Property, label_of
 
 FIELD = "external_field"
 """Label whose values are the fields that molecules are in (V/Angstrom), not something to predict; none is zero."""
@@ -158,6 +158,13 @@ class PreparedDataset:
         positions = torch.from_numpy(molecules.positions[atoms])
         if dtype != torch.float64:
             positions = centred(positions, owner, len(chosen))
+        if field is not None and molecules.charges is not None:
+            numbers = torch.from_numpy(molecules.atomic_numbers[atoms])
+            charges = torch.from_numpy(molecules.charges[chosen])
+            shift = _to_coordinates(charges, field.nan_to_num(), numbers, positions, owner)
+            for name in labels:
+                if is_total_energy(name):
+                    labels[name] = labels[name] + shift
 
         def of_chosen(values: Array | None) -> Tensor | None:
             return None if values is None else torch.from_numpy(values[chosen]).to(dtype)
@@ -178,6 +185,30 @@ class PreparedDataset:
             labels=labels,
             indices=torch.from_numpy(chosen.copy()),
         )
+
+
+def is_total_energy(name: str) -> bool:
+    """Whether a label is the energy that an ion in a field has about an origin: "energy" or a synonym."""
+    return label_of(name) == "energy"
+
+
+def _to_coordinates(
+    charges: Float[Tensor, " molecules"],
+    fields: Float[Tensor, "molecules 3"],
+    numbers: Int[Tensor, " atoms"],
+    positions: Float[Tensor, "atoms 3"],
+    owner: Int[Tensor, " atoms"],
+) -> Float[Tensor, " molecules"]:
+    """What the energies of ions in fields gain, eV, when their origin is that of the coordinates: -Q F.c.
+
+    Labels are about the centre of nuclear charge c, as dipoles are; a model's energy, whose gradient the forces are, is
+    about the origin of the coordinates.
+    """
+    weights = numbers.to(torch.float64)
+    moments = torch.zeros(len(charges), 3, dtype=torch.float64)
+    moments.index_add_(0, owner, weights[:, None] * positions.to(torch.float64))
+    centres = moments / torch.zeros(len(charges), dtype=torch.float64).index_add_(0, owner, weights)[:, None]
+    return -charges.to(torch.float64) * (fields.to(torch.float64) * centres).sum(-1)
 
 
 def list_neighbours(

@@ -3,6 +3,7 @@
 A choice is a small class; each makes `Sites`, points with features that receive messages from the atoms around them.
 """
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ase.data import covalent_radii
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from neural_polarization.density.expansion import Gaussians
 from neural_polarization.geometry import cosine_envelope, safe_norm
 from neural_polarization.layers import sum_by_index
 from neural_polarization.molecules import Molecules, element_table
@@ -101,6 +103,15 @@ class Centres(nn.Module, ABC):
             envelope=cosine_envelope(safe_norm(nuclear), self.cutoff),
         )
 
+    def spread(self, functions: Gaussians, molecules: Molecules) -> tuple[Gaussians, ...]:
+        """The functions of the atoms at all places that they have.
+
+        Args:
+            functions: on the sites of `atoms`.
+            molecules: the batch.
+        """
+        return (functions,)
+
 
 class OnNuclei(Centres):
     """Functions on nuclei, as in every basis set."""
@@ -116,6 +127,18 @@ class OnMovingPoints(Centres):
     def places(self, displacement: Float[Tensor, "atoms 3"], molecules: Molecules) -> Float[Tensor, "atoms 3"]:
         """The moving points."""
         return molecules.positions + displacement
+
+
+class OnNucleiAndMovingPoints(OnMovingPoints):
+    """Every second shell of each degree on the nuclei, the others on the moving points; as many functions as on one.
+
+    Numbered from the smallest exponent, the shells 0, 2, 4 move. Electrons pass between both as between shells.
+    """
+
+    def spread(self, functions: Gaussians, molecules: Molecules) -> tuple[Gaussians, ...]:
+        """The shells that stay, and those that move."""
+        stay = dataclasses.replace(functions.every(1, 2), centres=molecules.positions)
+        return stay, functions.every(0, 2)
 
 
 class OnShiftedNuclei(Centres):
@@ -157,6 +180,7 @@ class OnMovingPointsAndBonds(OnMovingPoints):
 CENTRES: dict[str, type[Centres]] = {
     "moving": OnMovingPoints,
     "nuclei": OnNuclei,
+    "both": OnNucleiAndMovingPoints,
     "shifted": OnShiftedNuclei,
     "nuclei_bonds": OnNucleiAndBonds,
     "moving_bonds": OnMovingPointsAndBonds,

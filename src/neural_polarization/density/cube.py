@@ -6,6 +6,7 @@ References:
 
 import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -42,19 +43,19 @@ DEFORMATION = Quantity("electron density less that of free atoms", "e/Angstrom^3
 POTENTIAL = Quantity("electrostatic potential", "V", "hartree/e", 1.0 / HARTREE)
 
 SUFFIXES = (".cube", ".npz")
-"""Endings of the files that can be written."""
+"""Endings of the files of grids."""
 
 
-def check_output(path: Path, overwrite: bool = False) -> None:
+def check_output(path: Path, overwrite: bool = False, endings: Sequence[str] = SUFFIXES) -> None:
     """Makes sure that a file can be written, before anything is computed.
 
     Raises:
-        ValueError: for an ending that is none of `SUFFIXES`.
+        ValueError: for an ending that is none of `endings`.
         FileExistsError: where there is a file already and `overwrite` is false.
         OSError: where the folder cannot be written.
     """
-    if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path}: the ending says which format is written; give {' or '.join(SUFFIXES)}")
+    if path.suffix not in endings:
+        raise ValueError(f"{path}: the ending says which format is written; give {' or '.join(endings)}")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file")
     if path.exists() and not overwrite:

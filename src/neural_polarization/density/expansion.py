@@ -96,6 +96,14 @@ class Gaussians:
             tuple(value[index] for value in self.coefficients),
         )
 
+    def every(self, first: int, step: int) -> "Gaussians":
+        """The shells first, first + step, ... of each degree, on all centres."""
+        return dataclasses.replace(
+            self,
+            exponents=tuple(value[:, first::step] for value in self.exponents),
+            coefficients=tuple(value[:, first::step] for value in self.coefficients),
+        )
+
     def times(self, factor: float) -> "Gaussians":
         """The same functions with every coefficient multiplied."""
         return dataclasses.replace(self, coefficients=tuple(factor * value for value in self.coefficients))

@@ -1,5 +1,6 @@
 """Heads predict a property of the molecule from the features of both points of every atom."""
 
+from neural_polarization.heads.atomic_charges import AtomicCharges
 from neural_polarization.heads.density import DensityHead
 from neural_polarization.heads.dipole import Dipole, DipoleMagnitude
 from neural_polarization.heads.dipole_flow import FlowDipole
@@ -19,12 +20,14 @@ HEADS: dict[str, type[Head]] = {
     "polarizability": Polarizability,
     "polarizability_bonds": BondPolarizability,
     "spatial_extent": SpatialExtent,
+    "atomic_charges": AtomicCharges,
 }
 """Every kind of head, by its name in configurations and checkpoints."""
 
 __all__ = [
     "DIPOLES",
     "HEADS",
+    "AtomicCharges",
     "BondPolarizability",
     "DensityHead",
     "Dipole",

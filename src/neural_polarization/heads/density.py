@@ -71,8 +71,8 @@ class DensityConfig:
     """How the electron density is predicted.
 
     Attributes:
-        centres: Where the functions sit: on "moving" points, on "nuclei", on "shifted" nuclei, or also on bonds with
-            "nuclei_bonds" and "moving_bonds".
+        centres: Where the functions sit: on "moving" points, on "nuclei", half of them on each with "both", on
+            "shifted" nuclei, or also on bonds with "nuclei_bonds" and "moving_bonds".
         size: Functions on each centre: 96 with "full" (l up to 3), 50 with "small"; for comparisons, 6, 24 and 54 with
             "s", "sp" and "spd".
 
@@ -282,7 +282,7 @@ class DensityHead(nn.Module):
             part, taken = self._bonds(scalars, sites, molecules)
             parts.append(part)
             electrons = electrons - taken
-        return (*parts, learned.functions(sites, electrons))
+        return (*parts, *self.centres.spread(learned.functions(sites, electrons), molecules))
 
     def _charge_of_atoms(
         self, scalars: Float[Tensor, "atoms channels"], molecules: Molecules

@@ -4,10 +4,16 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from neural_polarization.heads.edges import EdgeReadout
-from neural_polarization.heads.head import Head, Widths, centre_of_nuclear_charge, check_neutral_cells
+from neural_polarization.heads.head import (
+    Head,
+    Widths,
+    centre_of_nuclear_charge,
+    check_neutral_cells,
+    shares_in_molecule,
+)
 from neural_polarization.layers import mlp, sum_by_index
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import Polarized
@@ -60,7 +66,7 @@ class FlowDipole(Head):
             check_neutral_cells(molecules)
             return moment
         arms = molecules.positions - centre_of_nuclear_charge(molecules)[index]
-        of_charge = sum_by_index(_shares(shares, molecules) * arms, index, count)
+        of_charge = sum_by_index(shares_in_molecule(shares, molecules) * arms, index, count)
         return moment + (molecules.charge.unsqueeze(-1) * of_charge).to(torch.float64)
 
     def charges(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, " atoms"]:
@@ -70,17 +76,9 @@ class FlowDipole(Head):
         charges = gained.to(torch.float64) * self.baseline.scale
         if molecules.charge is None:
             return charges
-        shares = _shares(self.readout(atoms.scalars)[:, :1], molecules).squeeze(-1)
+        shares = shares_in_molecule(self.readout(atoms.scalars)[:, :1], molecules).squeeze(-1)
         return charges + (molecules.charge[molecules.molecule_index] * shares).to(torch.float64)
 
     def fit(self, values: Float[Tensor, "molecules 3"], composition: Float[Tensor, "molecules elements"]) -> None:
         """Scale: root mean square of a component."""
         self.baseline.set_scale(values)
-
-
-def _shares(raw: Float[Tensor, "atoms 1"], molecules: Molecules) -> Float[Tensor, "atoms 1"]:
-    """Positive numbers whose sum over a molecule is one."""
-    positive = nn.functional.softplus(raw)
-    return (
-        positive / sum_by_index(positive, molecules.molecule_index, molecules.num_molecules)[molecules.molecule_index]
-    )

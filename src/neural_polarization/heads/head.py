@@ -94,7 +94,7 @@ class Baseline(nn.Module):
 
 
 class Head(nn.Module, ABC):
-    """Predicts one property of each molecule.
+    """Predicts one property of each molecule, or of each atom.
 
     Args:
         widths: Numbers of channels of the features that it reads.
@@ -103,7 +103,9 @@ class Head(nn.Module, ABC):
     """
 
     shape: tuple[int, ...] = ()
-    """Shape of the property of one molecule."""
+    """Shape of the property of one molecule, or of one atom."""
+    per_atom: bool = False
+    """Whether there is one value per atom instead of one per molecule."""
     periodic: bool = True
     """Whether the property is defined for a periodic system."""
     sees_charge: bool = False
@@ -119,16 +121,16 @@ class Head(nn.Module, ABC):
         self.baseline = Baseline(elements)
 
     @abstractmethod
-    def forward(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, "molecules ..."]:
-        """The property in its internal unit, float64."""
+    def forward(self, atoms: Polarized, molecules: Molecules) -> Float[Tensor, "..."]:
+        """The property in its internal unit, float64: (molecules, ...), or (atoms, ...) of a property of atoms."""
 
     @abstractmethod
-    def fit(self, values: Float[Tensor, "molecules ..."], composition: Float[Tensor, "molecules elements"]) -> None:
+    def fit(self, values: Float[Tensor, "..."], composition: Float[Tensor, "molecules elements"]) -> None:
         """Sets baseline and scale from training labels.
 
         Args:
             values: Labels in the internal unit, float64, none missing.
-            composition: Count of each element in each molecule.
+            composition: Count of each element in each molecule; of a property of atoms, in all molecules of the data.
         """
 
 
@@ -160,6 +162,14 @@ def check_neutral_cells(molecules: Molecules) -> None:
             "molecules: the polarization of a charged cell, and its energy in a field, depend on where the cell begins "
             "and are not defined; give a neutral cell, or set `pbc` to none for a molecule"
         )
+
+
+def shares_in_molecule(raw: Float[Tensor, "atoms 1"], molecules: Molecules) -> Float[Tensor, "atoms 1"]:
+    """Positive numbers whose sum over a molecule is one, from any numbers."""
+    positive = nn.functional.softplus(raw)
+    return (
+        positive / sum_by_index(positive, molecules.molecule_index, molecules.num_molecules)[molecules.molecule_index]
+    )
 
 
 def atom_counts(molecules: Molecules) -> Float[Tensor, " molecules"]:

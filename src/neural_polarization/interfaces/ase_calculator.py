@@ -100,13 +100,16 @@ class NeuralPolarizationCalculator(Calculator):
         self.dipole = dipoles[0] if dipoles else None
         tensors = [name for name, kind in known.items() if kind.shape == (3, 3)]
         self.polarizability = tensors[0] if len(tensors) == 1 else None
+        of_atoms = [name for name, kind in known.items() if kind.per_atom and kind.shape == ()]
+        self.charges = of_atoms[0] if len(of_atoms) == 1 else None
         if self.energy not in known and (named or not dipoles):
             raise ValueError(
                 f"energy: the model has no property {self.energy!r} (it has {', '.join(known)}); name the one that is "
                 "the energy"
             )
-        if self.energy in known and known[self.energy].shape != ():
+        if self.energy in known and (known[self.energy].shape != () or known[self.energy].per_atom):
             what = "a dipole" if known[self.energy].dipole else f"of shape {known[self.energy].shape}"
+            what = "one number per atom" if known[self.energy].per_atom else what
             raise ValueError(
                 f"energy: {self.energy!r} is {what}, not one number per molecule; name the property that is the energy"
             )
@@ -115,6 +118,7 @@ class NeuralPolarizationCalculator(Calculator):
             *(["forces", "stress"] if self.energy in with_forces else []),
             *(["dipole"] if self.dipole else []),
             *(["polarizability"] if self.polarizability else []),
+            *(["charges"] if self.charges else []),
             *([BORN_EFFECTIVE_CHARGES] if self.model.sees_field else []),
         ]
 
@@ -154,6 +158,8 @@ class NeuralPolarizationCalculator(Calculator):
             results["dipole"] = prediction.properties[self.dipole]
         if self.polarizability is not None and self.polarizability in prediction.properties:
             results["polarizability"] = prediction.properties[self.polarizability] / COULOMB
+        if self.charges is not None and self.charges in prediction.of_atoms:
+            results["charges"] = prediction.of_atoms[self.charges]
         if prediction.born_charges is not None:
             results[BORN_EFFECTIVE_CHARGES] = prediction.born_charges
         self.results = results
@@ -176,7 +182,12 @@ class NeuralPolarizationCalculator(Calculator):
         if not self.model.sees_field:
             return None
         known, periodic = self.model.predictions, bool(atoms.pbc.any())
-        wanted = (self.energy, self.dipole, self.polarizability if "polarizability" in properties else None)
+        wanted = (
+            self.energy,
+            self.dipole,
+            self.polarizability if "polarizability" in properties else None,
+            self.charges if "charges" in properties else None,
+        )
         names = [name for name in wanted if name is not None and name in known]
         return [name for name in names if not periodic or known[name].periodic]
 

@@ -13,17 +13,24 @@ def add_parsers(subparsers: Any) -> None:
             arguments and of the words that the parser did not know, which returns the exit code.
     """
     density = subparsers.add_parser(
-        "density", help="electron density or potential of molecules, as cube files", allow_abbrev=False
+        "density", help="electron density, potential or atomic charges of molecules, as files", allow_abbrev=False
     )
     add_choice(density)
-    density.add_argument("-o", "--output", required=True, metavar="FILE", help=".cube or .npz; numbered for several")
+    density.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=".cube or .npz, of tables .csv or .npz; numbered for several",
+    )
     density.add_argument(
         "--kind",
-        choices=("total", "deformation", "valence", "potential"),
+        choices=("total", "deformation", "valence", "potential", "charges", "surface"),
         default="total",
-        help="all electrons; less those of free atoms; less the cores; or the electrostatic potential",
+        help="on a grid: all electrons, less those of free atoms, less the cores, or the electrostatic potential; as a "
+        "table: Hirshfeld and MBIS charges and dipoles of atoms, or the potential on surfaces around the molecule",
     )
-    density.add_argument("--spacing", type=float, default=0.1, metavar="ANGSTROM", help="of the grid; default 0.1")
+    density.add_argument("--spacing", type=float, metavar="ANGSTROM", help="of the grid; default 0.1")
     density.add_argument(
         "--margin", type=float, metavar="ANGSTROM", help="around the nuclei; default: 0.002 e/bohr^3 is inside"
     )
@@ -69,6 +76,7 @@ def add_trust(command: argparse.ArgumentParser) -> None:
 
 def _density(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
+    from neural_polarization.interfaces.electron_tables import TABLES, write_tables
     from neural_polarization.interfaces.electrons import write_density
     from neural_polarization.interfaces.prediction import check_elements
 
@@ -76,16 +84,21 @@ def _density(known: argparse.Namespace, rest: list[str]) -> int:
     model, _ = chosen_model(known, checkpoint)
     structures, names = chosen_structures(known, files)
     check_elements(model, structures, names)
-    written = write_density(
-        model,
-        structures,
-        known.output,
-        known.kind,
-        known.spacing,
-        known.margin,
-        known.overwrite,
-        _progress if sys.stderr.isatty() else None,
-    )
+    if known.kind in TABLES:
+        if known.spacing is not None or known.margin is not None:
+            raise ValueError(f"--kind {known.kind} has no grid; leave out --spacing and --margin")
+        written = write_tables(model, structures, known.output, known.kind, known.overwrite)
+    else:
+        written = write_density(
+            model,
+            structures,
+            known.output,
+            known.kind,
+            0.1 if known.spacing is None else known.spacing,
+            known.margin,
+            known.overwrite,
+            _progress if sys.stderr.isatty() else None,
+        )
     sys.stdout.write(f"written: {', '.join(str(path) for path in written)}\n")
     return 0
 

@@ -11,7 +11,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neural_polarization.density.cores import core_density, core_electrons
-from neural_polarization.density.cube import DEFORMATION, DENSITY, POTENTIAL, Quantity, check_output, write_grid
+from neural_polarization.density.cube import (
+    DEFORMATION,
+    DENSITY,
+    POTENTIAL,
+    SUFFIXES,
+    Quantity,
+    check_output,
+    write_grid,
+)
 from neural_polarization.density.density import Density
 from neural_polarization.density.evaluation import Progress
 from neural_polarization.density.free_atoms import free_atoms
@@ -170,7 +178,9 @@ def _put_on(density: Density, structure: ase.Atoms) -> Density:
     return Density(parts, replace(density.nuclei, positions=positions))
 
 
-def output_paths(output: str | Path, number: int, overwrite: bool = False) -> list[Path]:
+def output_paths(
+    output: str | Path, number: int, overwrite: bool = False, endings: Sequence[str] = SUFFIXES
+) -> list[Path]:
     """Names of the files of several structures, "rho_0.cube", "rho_1.cube" for "rho.cube"; the same name for one.
 
     Raises:
@@ -179,7 +189,7 @@ def output_paths(output: str | Path, number: int, overwrite: bool = False) -> li
     path = Path(output)
     paths = [path] if number == 1 else [path.with_stem(f"{path.stem}_{k}") for k in range(number)]
     for one in paths:
-        check_output(one, overwrite)
+        check_output(one, overwrite, endings)
     return paths
 
 

@@ -83,6 +83,9 @@ def _rows(predictions: Sequence[Prediction], units: Mapping[str, str]) -> list[d
             labels = [""] if not value.shape else ["_" + _axes(place) for place in np.ndindex(value.shape)]
             for label, number_ in zip(labels, shown.ravel(), strict=True):
                 row[f"{name}{label} [{unit}]"] = float(number_)
+        for name, value in prediction.of_atoms.items():
+            shown, unit = in_unit(name, value, units)
+            row[f"{name} [{unit}]"] = " ".join(f"{number_:.4f}" for number_ in shown.ravel())
         if prediction.forces is not None:
             row["largest force [eV/Angstrom]"] = float(np.linalg.norm(prediction.forces, axis=-1).max())
         if prediction.stress is not None:
@@ -113,7 +116,8 @@ def _as_json(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str
     values: list[dict[str, Any]] = []
     for prediction in predictions:
         atoms = prediction.atoms
-        shown = {name: in_unit(name, value, units) for name, value in prediction.properties.items()}
+        of_all = {**prediction.properties, **prediction.of_atoms}
+        shown = {name: in_unit(name, value, units) for name, value in of_all.items()}
         entry: dict[str, Any] = {
             **{key: atoms.info[key] for key in ("smiles", "name") if key in atoms.info},
             "symbols": [str(symbol) for symbol in atoms.symbols],
@@ -177,6 +181,8 @@ def _frame(prediction: Prediction, units: Mapping[str, str]) -> Any:
         shown, unit = in_unit(name, value, units)
         frame.info[name] = shown if value.shape else float(shown)
         frame.info[f"{name}_unit"] = unit
+    for name, value in prediction.of_atoms.items():
+        frame.arrays[name], frame.info[f"{name}_unit"] = in_unit(name, value, units)
     frame.calc = SinglePointCalculator(frame, **standard)
     frame.arrays[DISPLACEMENT] = prediction.displacement
     if prediction.born_charges is not None:

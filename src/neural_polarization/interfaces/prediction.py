@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ase
 import numpy as np
@@ -35,6 +35,7 @@ class Prediction:
         stress: xx, yy, zz, yz, xz, xy as in ASE, eV/Angstrom^3, if the model has forces and the structure repeats in a
             cell with a volume.
         born_charges: (atoms, 3, 3), e, where they were asked for: (atom, direction moved, component of the dipole).
+        of_atoms: properties of atoms such as charges, (atoms, ...), internal units, by name.
     """
 
     atoms: ase.Atoms
@@ -44,6 +45,7 @@ class Prediction:
     outside: tuple[Departure, ...] = ()
     stress: NDArray[np.float64] | None = None
     born_charges: NDArray[np.float64] | None = None
+    of_atoms: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, NDArray[np.float64]])
 
 
 def predict(
@@ -114,17 +116,20 @@ def _predict(
     volumes = None if STRESS not in values else molecules.volume
     outside = model.knowledge.outside(molecules, values) if model.knowledge is not None else {}
     offsets = np.cumsum([0] + [len(frame) for frame in frames])
+    of_molecules = [name for name in values if name in model.predictions and not model.predictions[name].per_atom]
+    of_atoms = [name for name in values if name in model.predictions and model.predictions[name].per_atom]
     predictions: list[Prediction] = []
     for k, frame in enumerate(frames):
-        of_atoms = slice(int(offsets[k]), int(offsets[k + 1]))
+        rows = slice(int(offsets[k]), int(offsets[k + 1]))
         prediction = Prediction(
             atoms=frame,
-            properties={name: _array(value[k]) for name, value in values.items() if name not in (FORCES, STRESS)},
-            displacement=_array(displacement[of_atoms]),
-            forces=_array(values[FORCES][of_atoms]) if FORCES in values else None,
+            properties={name: _array(values[name][k]) for name in of_molecules},
+            displacement=_array(displacement[rows]),
+            forces=_array(values[FORCES][rows]) if FORCES in values else None,
             outside=outside[k].departures if k in outside else (),
             stress=_array(values[STRESS][k]) if volumes is not None and bool(volumes[k] > 0.0) else None,
-            born_charges=None if charges is None else _array(charges[of_atoms]),
+            born_charges=None if charges is None else _array(charges[rows]),
+            of_atoms={name: _array(values[name][rows]) for name in of_atoms},
         )
         _check_finite(prediction)
         predictions.append(prediction)
@@ -132,7 +137,7 @@ def _predict(
 
 
 def _check_finite(prediction: Prediction) -> None:
-    arrays = {**prediction.properties, DISPLACEMENT: prediction.displacement}
+    arrays = {**prediction.properties, **prediction.of_atoms, DISPLACEMENT: prediction.displacement}
     if prediction.forces is not None:
         arrays[FORCES] = prediction.forces
     if prediction.stress is not None:

@@ -12,14 +12,13 @@ compiled; its ordinary backward is then the second derivative. Two things need c
 """
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from ase.data import atomic_numbers as atomic_number_of
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from neural_polarization.models import FORCES, STRESS, Model
 from neural_polarization.molecules import Molecules
@@ -30,6 +29,7 @@ from neural_polarization.training.compilers import (
     remove_broken,
     require_compiler,
 )
+from neural_polarization.training.tracing import inputs, optional, trace
 
 _TOLERANCES = {torch.float64: 1e-8, torch.float32: 2e-3}
 """Largest relative error of a parameter's gradient: far above rounding, far below what a cut gradient makes."""
@@ -88,7 +88,7 @@ class _Kind:
     @classmethod
     def of(cls, molecules: Molecules, training: bool) -> "_Kind":
         positions = molecules.positions
-        given = tuple(value is not None for value in _optional(molecules))
+        given = tuple(value is not None for value in optional(molecules))
         return cls(training, positions.dtype, positions.device, given)
 
     @property
@@ -157,20 +157,25 @@ class CompiledModel:
         model: what is compiled.
         slack: fraction by which batches may be larger than the first one.
         stress: whether stresses are predicted, of batches in which something has a volume.
+        properties: which properties are predicted, by default all. Derivatives by a field that nobody asks for would
+            make the graph several times as large.
 
     Attributes:
         compilations: number of graphs so far.
     """
 
-    def __init__(self, model: Model, slack: float = 0.02, stress: bool = False) -> None:
+    def __init__(
+        self, model: Model, slack: float = 0.02, stress: bool = False, properties: tuple[str, ...] | None = None
+    ) -> None:
         self.model = model
         self.stress = stress
+        self.properties = properties
         self.compilations = 0
         self._slack = slack
         self._steps: list[_Step] = []
 
     def __call__(self, molecules: Molecules) -> dict[str, Tensor]:
-        """Every property in its internal unit, by name, and "forces": the same as `Model.forward`.
+        """The properties in their internal units, by name, and "forces": the same as `Model.forward`.
 
         Raises:
             ValueError: for an element that the model does not know.
@@ -197,7 +202,8 @@ class CompiledModel:
         capacity = Capacity.of(molecules, self._slack * 2**before)
         number = atomic_number_of[self.model.config.elements[0]]
         padding = _Padding(capacity, kind, number, self.model.cutoff)
-        names, graph = trace(self.model, padding(molecules), stress=self.stress and molecules.volume is not None)
+        stress = self.stress and molecules.volume is not None
+        names, graph = trace(self.model, padding(molecules), stress=stress, properties=self.properties)
         try:
             step = self._compiled(molecules, kind, padding, names, graph)
         except BrokenCacheError:  # and what was broken is gone
@@ -250,7 +256,8 @@ class CompiledModel:
     def _check(self, step: _Step, molecules: Molecules) -> None:
         """Compares outputs, and in training every parameter's gradient, with those of the model itself."""
         with torch.enable_grad():
-            expected = self.model(molecules, stress=self.stress and molecules.volume is not None)
+            stress = self.stress and molecules.volume is not None
+            expected = self.model(molecules, properties=self.properties, stress=stress)
             found = self._run(step, molecules)
             for outputs in (expected, found):
                 if STRESS in outputs:
@@ -286,7 +293,13 @@ class CompiledModel:
         return list(torch.autograd.grad(torch.stack(weighted).sum(), parameters, materialize_grads=True))
 
 
-def compile_training(model: Model, example: Molecules, slack: float = 0.02, stress: bool = False) -> CompiledModel:
+def compile_training(
+    model: Model,
+    example: Molecules,
+    slack: float = 0.02,
+    stress: bool = False,
+    properties: tuple[str, ...] | None = None,
+) -> CompiledModel:
     """Compiles a model for training, forces included.
 
     Args:
@@ -294,6 +307,7 @@ def compile_training(model: Model, example: Molecules, slack: float = 0.02, stre
         example: a batch of the usual size, better a large one; it sets the size of the first graph.
         slack: fraction by which later batches may be larger without a new compilation.
         stress: whether stresses are learned.
+        properties: which properties are learned, by default all.
 
     Returns:
         What takes the place of the model in a training loop; see `CompiledModel`.
@@ -306,91 +320,9 @@ def compile_training(model: Model, example: Molecules, slack: float = 0.02, stre
         >>> predictions = compiled(batch)  # doctest: +SKIP
         >>> loss(predictions).backward()  # doctest: +SKIP
     """
-    compiled = CompiledModel(model, slack, stress)
+    compiled = CompiledModel(model, slack, stress, properties)
     compiled.prepare(example)
     return compiled
-
-
-def trace(
-    model: Model, molecules: Molecules, keep_detached: bool = False, stress: bool = False
-) -> tuple[list[str], GraphModule]:
-    """The model's forward in its present mode, with the gradient that gives forces, as one graph.
-
-    Args:
-        model: what is traced.
-        molecules: a batch; its shapes are those of the graph.
-        keep_detached: leaves the nodes that cut second derivatives, to show in a test what they do.
-        stress: whether stresses are among the outputs.
-
-    Returns:
-        The names of the outputs, and the graph; its inputs are those of `inputs`.
-    """
-    state = _state(model)
-    names: list[str] = []
-
-    def forward(*tensors: Tensor) -> list[Tensor]:
-        values = dict(zip(state, tensors, strict=False))
-        batch = _with_tensors(molecules, tensors[len(state) :])
-        # Each place in the model is in `state` on its own, tied or not: functional_call need not look for ties.
-        outputs = torch.func.functional_call(model, values, (batch,), {"stress": stress}, tie_weights=False)
-        names[:] = list(outputs)
-        return list(outputs.values())
-
-    batch = molecules.with_positions(molecules.positions.detach().clone().requires_grad_())
-    graph = make_fx(forward, tracing_mode="fake")(*inputs(model, batch))
-    if not keep_detached:
-        for node in list(graph.graph.nodes):
-            if node.target is torch.ops.aten.detach.default:
-                node.replace_all_uses_with(node.args[0])
-                graph.graph.erase_node(node)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return names, graph
-
-
-def inputs(model: Model, molecules: Molecules) -> list[Tensor]:
-    """What a graph of `trace` is called with: the model's state and the batch's tensors."""
-    return [*_state(model).values(), *_tensors(molecules)]
-
-
-def _state(model: Model) -> dict[str, Tensor]:
-    """Parameters and buffers, once for each module that has them (a shared module counts once)."""
-    return {
-        f"{path}.{name}" if path else name: value
-        for path, module in model.named_modules()
-        for part in (module.named_parameters(recurse=False), module.named_buffers(recurse=False))
-        for name, value in part
-    }
-
-
-def _tensors(molecules: Molecules) -> list[Tensor]:
-    return [
-        molecules.atomic_numbers,
-        molecules.positions,
-        molecules.molecule_index,
-        molecules.edge_index,
-        *(value for value in _optional(molecules) if value is not None),
-    ]
-
-
-def _optional(molecules: Molecules) -> tuple[Tensor | None, ...]:
-    return molecules.shifts, molecules.charge, molecules.external_field, molecules.spin, molecules.volume
-
-
-def _with_tensors(molecules: Molecules, tensors: Iterable[Tensor]) -> Molecules:
-    values = iter(tensors)
-    return replace(
-        molecules,
-        atomic_numbers=next(values),
-        positions=next(values),
-        molecule_index=next(values),
-        edge_index=next(values),
-        shifts=None if molecules.shifts is None else next(values),
-        charge=None if molecules.charge is None else next(values),
-        external_field=None if molecules.external_field is None else next(values),
-        spin=None if molecules.spin is None else next(values),
-        volume=None if molecules.volume is None else next(values),
-    )
 
 
 def _round_up(size: float) -> int:

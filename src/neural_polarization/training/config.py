@@ -68,15 +68,24 @@ class LossConfig:
         kind: Function of the errors that is averaged: "mse" squares them, "mae" takes their absolute values, "huber"
             squares small ones only. Errors count in units of the property's spread in the training data.
         delta: Error, in the same units, above which the "huber" function is straight instead of square.
+        directions: How much of the polarizability of a model with a response is compared: "all" of it, or in "one"
+            random direction per structure and step, which takes less time. The mean over directions is the same; only
+            kind "mse" can.
     """
 
     weight: float = 1.0
     kind: Literal["mae", "mse", "huber"] = "mse"
     delta: float = 1.0
+    directions: Literal["all", "one"] = "all"
 
     def __post_init__(self) -> None:
         _at_least(0, weight=self.weight)
         _positive(delta=self.delta)
+        if self.directions == "one" and self.kind != "mse":
+            raise ValueError(
+                f"directions: with kind {self.kind!r} the mean over random directions is another loss; set kind to "
+                "'mse', or directions to 'all'"
+            )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from torch import Tensor
 from neural_polarization.data.batching import Batch, PreparedDataset
 from neural_polarization.data.density_points import DensityPoints
 from neural_polarization.density.batched import values_in_batch
+from neural_polarization.density.density import Nuclei
 from neural_polarization.density.expansion import Gaussians
+from neural_polarization.density.moments import moments
 from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
 
@@ -67,6 +69,22 @@ class DensityBatch:
         """
         difference = values_in_batch(learned, self.points) - self.deformation
         return (self.weights * difference.abs()).sum(-1) / self.electrons
+
+
+def dipole_differences(
+    learned: Sequence[Gaussians], molecules: Molecules, labels: Float[Tensor, "molecules 3"]
+) -> Float[Tensor, "molecules 3"]:
+    """Dipole of each density less its label, e*Angstrom, float64: what a loss takes that minds far-away potentials.
+
+    Args:
+        learned: functions of `DensityHead.deformation`; free atoms have no dipole.
+        molecules: of the same batch.
+        labels: dipoles about the centre of nuclear charge.
+
+    Raises:
+        ValueError: for periodic systems.
+    """
+    return -moments(learned, Nuclei.of(molecules).centre).first - labels.to(molecules.positions.device, torch.float64)
 
 
 def density_errors(

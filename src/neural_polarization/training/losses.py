@@ -52,6 +52,13 @@ class Losses:
         chosen = {name: settings.get(name, default.get(name, LossConfig())) for name in names}
         self.settings = {name: loss for name, loss in chosen.items() if loss.weight > 0}
         self._predictions = dict(model.predictions)
+        self._in_one_direction = [name for name, loss in self.settings.items() if loss.directions == "one"]
+        for name in self._in_one_direction:
+            if not model.sees_field or name != model.config.field_names.polarizability:
+                raise ValueError(
+                    f"training.losses.{name}.directions: only the polarizability of a model with a response is "
+                    "compared in one direction; set directions to 'all'"
+                )
         self.scales = {name: PERCENT if name == DENSITY else model.scale_of(name) for name in self.settings}
         if not self.settings:
             raise ValueError("training.losses: every weight is zero; give one property a positive weight")
@@ -71,6 +78,11 @@ class Losses:
         return tuple(
             name for name in self._predictions if name in energies or (name in self.settings and name in labels)
         )
+
+    @property
+    def in_one_direction(self) -> bool:
+        """Whether a step compares the polarizability in one direction (`directions`), and not all of it."""
+        return bool(self._in_one_direction)
 
     def sums(self, predictions: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
         """Per property, the weighted sum over the labels that exist and their number."""

@@ -13,6 +13,7 @@ from neural_polarization.models import Model
 from neural_polarization.training.compiled import CompiledModel, compile_training
 from neural_polarization.training.config import TrainingConfig
 from neural_polarization.training.densities import DensityErrors
+from neural_polarization.training.directions import in_one_direction
 from neural_polarization.training.losses import Losses
 from neural_polarization.training.schedule import Schedule
 
@@ -78,8 +79,9 @@ class Learner(lightning.LightningModule):
         """Compiles, now that the model is on its device."""
         if self._example is not None:
             batch, slack = self._example
-            stress = self.losses.needs_stress(batch)
-            self._compiled = compile_training(self.model.train(), batch.molecules.to(self.device), slack, stress)
+            molecules = batch.molecules.to(self.device)
+            stress, names = self.losses.needs_stress(batch), self._asked(batch.labels)
+            self._compiled = compile_training(self.model.train(), molecules, slack, stress, names)
 
     def on_train_epoch_start(self) -> None:
         """Starts the mean of the loss; what there is of a validation is of this epoch or of none."""
@@ -101,10 +103,12 @@ class Learner(lightning.LightningModule):
             needs_forces = self.losses.needs_forces(labels)
             predictions, labels = self._densities[0](self.model, batch, needs_forces, self.global_step)
         else:
-            # Derivatives by a field take long: a model with a response predicts only what has labels.
-            names = self.losses.needed(labels) if self.model.sees_field else None
+            names = self._asked(labels)
             forces, stress = self.losses.needs_forces(labels), self.losses.needs_stress(batch)
-            predictions = self.model(batch.molecules, forces, names, stress)
+            if names is not None and self.losses.in_one_direction:
+                predictions, labels = in_one_direction(self.model, batch, names, forces, self.global_step)
+            else:
+                predictions = self.model(batch.molecules, forces, names, stress)
         loss = self._total(self.losses.sums(predictions, labels))
         # Added up without a look at the value: on a GPU that would wait for it in every step.
         self._loss_sum = loss.detach() if self._loss_sum is None else self._loss_sum + loss.detach()
@@ -173,6 +177,10 @@ class Learner(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the state of the schedule."""
         self.schedule.restore(checkpoint["schedule"])
+
+    def _asked(self, labels: Mapping[str, Tensor]) -> tuple[str, ...] | None:
+        """What a step predicts; derivatives by a field take long, and a model with a response gives what has labels."""
+        return self.losses.needed(labels) if self.model.sees_field else None
 
     def _distributed(self) -> bool:
         return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -146,7 +146,7 @@ def _spreads(task: Task) -> Iterator[tuple[str, str]]:
         if kind is None or kind.shape or not labelled(dataset, name, train):
             continue
         size, unit = _customary(kind)
-        values = dataset.labels[name][train]
+        values = dataset.labels[name][dataset.molecules.atoms_of(train) if kind.per_atom else train]
         values = values[np.isfinite(values)]
         rest = values
         if task.model.knowledge and name in task.model.knowledge.references and task.model.head(name).of_atoms:

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from neural_polarization.data.batching import FIELD, PreparedDataset
+from neural_polarization.data.batching import FIELD, PreparedDataset, is_total_energy
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import Split
 from neural_polarization.models import FORCES, STRESS, Model, predicted_names
 from neural_polarization.text import counted
-from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.config import ExperimentConfig, TrainingConfig
 from neural_polarization.training.densities import DENSITY, PERCENT
 from neural_polarization.training.learned import check_elements, completed, inherited, with_ranges_per_atom
 from neural_polarization.training.losses import Losses
@@ -82,7 +82,7 @@ def prepare(config: ExperimentConfig) -> Task:
     elements = dataset.subset(np.flatnonzero(~left_out)).elements
     torch.manual_seed(training.seed)
     model = Model(config.model.config(elements))
-    _check_fields(model, dataset, training.compile)
+    _check_fields(model, dataset, training)
     densities = _densities(config, dataset, split)
     _check_shapes(model, dataset)
     model.fit_scales(
@@ -153,10 +153,11 @@ def _check_shapes(model: Model, dataset: Dataset) -> None:
         kind = dataset.properties.get(name)
         if kind is None:
             continue
-        if kind.per_atom:
+        if kind.per_atom != model.head(name).per_atom:
+            one, other = ("atom", "molecule") if kind.per_atom else ("molecule", "atom")
             raise ValueError(
-                f"model.heads.{name}: {head.kind!r} predicts one value per molecule, but {name!r} has one label per "
-                "atom, which no head predicts; remove the head"
+                f"model.heads.{name}.kind: {head.kind!r} predicts one value per {other}, but {name!r} has one label "
+                f"per {one}; choose another kind ('atomic_charges' is one for atoms), or remove the head"
             )
         if kind.shape != model.head(name).shape:
             raise ValueError(
@@ -202,7 +203,7 @@ def _check_labels(config: ExperimentConfig, trained: tuple[str, ...], dataset: D
         )
 
 
-def _check_fields(model: Model, dataset: Dataset, compiled: bool) -> None:
+def _check_fields(model: Model, dataset: Dataset, training: TrainingConfig) -> None:
     if FIELD in dataset.properties and not model.sees_field:
         raise ValueError(
             f"data.properties.{FIELD}: the structures are in electric fields, which this model would not see; set "
@@ -211,14 +212,17 @@ def _check_fields(model: Model, dataset: Dataset, compiled: bool) -> None:
     charges = dataset.molecules.charges
     if FIELD in dataset.properties and charges is not None:
         inside = np.nan_to_num(dataset.labels[FIELD]).any(-1) & (charges != 0)
-        if inside.any():
+        energy = model.config.field_names.energy
+        if inside.any() and not is_total_energy(energy):
             raise ValueError(
-                f"data: the energy of an ion in a field depends on an origin, which data sets do not keep yet; "
-                f"leave out such structures ({int(inside.sum())})"
+                f"model.heads.{energy}: {int(inside.sum())} ions are in fields, and their energies are moved from the "
+                f"centre of nuclear charge to the origin of the coordinates; call this property 'energy' "
+                f"(data.properties.energy.source: {energy}), so that it is among them"
             )
-    if compiled and model.sees_field:
+    if training.compile and any(loss.directions == "one" for loss in training.losses.values()):
         raise ValueError(
-            "training.compile: steps of models with a response to fields do not run compiled yet; set compile to false"
+            "training.losses: a compiled step has no random directions; set directions to 'all', or training.compile "
+            "to false"
         )
 
 

@@ -47,6 +47,7 @@ def _scene(model: Predictor, prediction: Prediction, units: Mapping[str, str], s
     density = None
     if isinstance(model, Model) and model.density_head is not None and not atoms.pbc.any():
         density = predict_density(model, atoms)
+    charges = [value for value in prediction.of_atoms.values() if value.ndim == 1]
     dipole = prediction.properties.get("dipole") if density is None else density.dipole[0].numpy()
     grids = {} if density is None else _grids(density, spacing)
     return Scene(
@@ -55,6 +56,7 @@ def _scene(model: Predictor, prediction: Prediction, units: Mapping[str, str], s
         positions=atoms.positions,
         charge=round(float(atoms.info.get("charge", 0))),
         moving_points=_moving_points(model, prediction),
+        charges=charges[0] if len(charges) == 1 else None,
         dipole=None if dipole is None or dipole.shape != (3,) else dipole,
         density=grids.get("total"),
         deformation=grids.get("deformation"),
