@@ -1,4 +1,4 @@
-"""What ASE does with a trained model: vibrations, dynamics at constant energy, temperature and pressure, cells.
+"""What ASE does with a trained model: vibrations, a barrier, dynamics of three kinds, cells, phonons.
 
 python examples/simulate.py runs/demo/moving_view/seed_0/model.safetensors --steps 1000
 """
@@ -18,7 +18,9 @@ from ase.io import Trajectory
 from ase.md.bussi import Bussi
 from ase.md.nptberendsen import NPTBerendsen
 from ase.md.verlet import VelocityVerlet
+from ase.mep import NEB
 from ase.optimize import BFGS
+from ase.phonons import Phonons
 from ase.vibrations import Vibrations
 
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
@@ -40,6 +42,18 @@ with tempfile.TemporaryDirectory() as folder:
     vibrations.run()
     print("wavenumbers, 1/cm:", vibrations.get_frequencies().real[-5:].round())
 # --8<-- [end:vibrations]
+
+# --8<-- [start:barrier]
+images = [ethanol.copy() for _ in range(5)]
+for number, image in enumerate(images):  # the hydrogen of OH turns from trans to gauche
+    image.set_dihedral(0, 1, 2, 3, 180 - 30 * number, indices=[3])
+    image.calc = calculator
+BFGS(images[-1], logfile=None).run(fmax=0.05, steps=min(arguments.steps, 50))
+band = NEB(images, climb=True, method="improvedtangent", allow_shared_calculator=True)
+BFGS(band, logfile=None).run(fmax=0.05, steps=min(arguments.steps, 50))
+heights = [image.get_potential_energy() - images[0].get_potential_energy() for image in images]
+print(f"barrier: {1000 * max(heights):.1f} meV, gauche: {1000 * heights[-1]:+.1f} meV")
+# --8<-- [end:barrier]
 
 
 # --8<-- [start:energy]
@@ -71,6 +85,16 @@ box.calc = calculator
 BFGS(FrechetCellFilter(box), logfile=None, maxstep=0.02).run(fmax=0.05, steps=min(arguments.steps, 20))
 print(f"cell: {box.cell.lengths().round(2)} Angstrom, largest stress {abs(box.get_stress()).max() / units.GPa:.2f} GPa")
 # --8<-- [end:cell]
+
+# --8<-- [start:phonons]
+crystal = ase.build.molecule("CH3CH2OH", cell=[4.8, 4.9, 5.0], pbc=True)
+with tempfile.TemporaryDirectory() as folder:
+    phonons = Phonons(crystal, calculator, supercell=(2, 1, 1), name=str(Path(folder) / "phonons"))
+    phonons.run()
+    phonons.read(acoustic=True)
+    energies = phonons.band_structure([[0.0, 0.0, 0.0], [0.5, 0.0, 0.0]])
+print("phonons at the edge of the zone, 1/cm:", (energies[1, -5:] / units.invcm).round())
+# --8<-- [end:phonons]
 
 # --8<-- [start:pressure]
 warm(box, 300.0)

@@ -14,7 +14,7 @@ from neural_polarization.models import (
     PolarizationConfig,
 )
 from neural_polarization.molecules import Molecules
-from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
+from neural_polarization.moves import EdgeMove, Move, RadialMove, Still, VectorMove
 from neural_polarization.settings import ConfigError, Source, build
 from neural_polarization.training.config import ModelSection
 
@@ -258,7 +258,14 @@ def test_names_that_no_head_can_have(name: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("default", VectorMove), ("vectors", VectorMove), ("edges", EdgeMove), ("still", Still)]
+    ("name", "kind"),
+    [
+        ("default", VectorMove),
+        ("vectors", VectorMove),
+        ("radial", RadialMove),
+        ("edges", EdgeMove),
+        ("still", Still),
+    ],
 )
 def test_the_choices_of_polarization_reach_the_network(name: str, kind: type[Move]) -> None:
     choices = PolarizationConfig(Messages.BOTH_VIEWS, limit=0.3, move=name, lengths=Lengths.NUCLEAR)

@@ -1,5 +1,6 @@
 """The method itself: who exchanges messages with whom, where points go, and what a network learns to see by it."""
 
+from dataclasses import replace
 from typing import Any
 
 import ase
@@ -16,7 +17,7 @@ from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
 from neural_polarization.messages import CONNECTIONS, VIEWS, Lengths, Messages, MovingLengths, NuclearLengths
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
-from neural_polarization.moves import EdgeMove, Move, SelfCouple, Still, VectorMove
+from neural_polarization.moves import EdgeMove, Move, RadialMove, SelfCouple, Still, VectorMove
 from neural_polarization.polarization import NeuralPolarization, Polarized, save_memory
 from neural_polarization.testing import ELEMENTS, TinyModel, distorted, structure
 
@@ -165,7 +166,7 @@ class TestOutput:
 
     def test_default_moves_fit_the_backbone(self) -> None:
         assert all(isinstance(move, VectorMove) for move in _network(PaiNN, Messages.RIDING).moves)
-        assert all(isinstance(move, EdgeMove) for move in _network(SchNet, Messages.RIDING).moves)
+        assert all(isinstance(move, RadialMove) for move in _network(SchNet, Messages.RIDING).moves)
 
     def test_points_that_are_held_still(self) -> None:
         """Two views without a displacement: the fair control of what the second set of features alone does."""
@@ -214,6 +215,14 @@ class TestOutput:
         one, many = _energy(network, cell), _energy(network, cell * (2, 1, 1))
         assert many.item() == pytest.approx(2.0 * one.item(), rel=1e-10)
 
+    def test_a_cell_thinner_than_the_cutoff_has_all_of_its_neighbours(self) -> None:
+        """Its lattice planes are 2.3 Angstrom apart, so that an atom is its own neighbour."""
+        network = _network(PaiNN, Messages.MOVING_VIEW)
+        cell = bulk("CO", "rocksalt", a=4.0)
+        cell.rattle(0.1, seed=3)
+        one, many = _energy(network, cell), _energy(network, cell * (3, 3, 3))
+        assert many.item() == pytest.approx(27.0 * one.item(), rel=1e-10)
+
 
 class TestErrors:
     def test_too_few_species(self) -> None:
@@ -247,11 +256,14 @@ class TestErrors:
             network(molecules)
 
 
-@pytest.mark.parametrize("kind", [VectorMove, EdgeMove])
-def test_trained_moves_are_enlarged_and_held_still_as_a_whole(kind: type[VectorMove] | type[EdgeMove]) -> None:
+@pytest.mark.parametrize("kind", [VectorMove, EdgeMove, RadialMove])
+def test_trained_moves_are_enlarged_and_held_still_as_a_whole(
+    kind: type[VectorMove] | type[EdgeMove] | type[RadialMove],
+) -> None:
     """Biases of gates, which are zero in new moves, included; what is held still has gradients to grow by."""
     move = kind(8, 4).double()
-    torch.nn.init.normal_(move.gate.bias)
+    gate = move.of_receiver if isinstance(move, RadialMove) else move.gate
+    torch.nn.init.normal_(gate.bias)
     molecules = Molecules.from_ase(distorted("CH4"), CUTOFF, torch.float64)
     edges = MovingLengths(molecules, CUTOFF).nuclear
     points = PointFeatures(torch.randn(5, 8, dtype=torch.float64), torch.randn(5, 3, 4, dtype=torch.float64))
@@ -263,7 +275,39 @@ def test_trained_moves_are_enlarged_and_held_still_as_a_whole(kind: type[VectorM
     still = move(points, edges)
     assert (still == 0.0).all()
     still[0].sum().backward()
-    assert move.gate.weight.grad.abs().max() > 1e-4 and move.gate.bias.grad.abs().max() > 1e-4
+    assert gate.weight.grad is not None and gate.bias.grad is not None
+    assert gate.weight.grad.abs().max() > 1e-4 and gate.bias.grad.abs().max() > 1e-4
+
+
+def test_pushes_along_edges_are_what_the_formula_says() -> None:
+    """Of two atoms, one pair: the gate is linear in both features, and falls as a Gaussian about each centre."""
+    move = RadialMove(3, 0).double()
+    scalars = torch.randn(2, 3, dtype=torch.float64)
+    pair = Molecules.from_ase(ase.Atoms("CO", [[0, 0, 0], [0, 1.2, 0.5]]), CUTOFF, torch.float64)
+    edges = MovingLengths(pair, CUTOFF).nuclear
+    found = move(PointFeatures(scalars, None), edges)
+    vector = torch.tensor([0.0, 1.2, 0.5], dtype=torch.float64)
+    length = (1.2**2 + 0.5**2) ** 0.5
+    for point, other, sign in ((0, 1, 1.0), (1, 0, -1.0)):
+        gates = move.of_receiver(scalars[point]) + move.of_sender(scalars[other])
+        radial = torch.tensor([np.exp(-2.0 * (length - 0.5 * k) ** 2) for k in range(1, 9)], dtype=torch.float64)
+        envelope = 0.5 * (np.cos(np.pi * length / CUTOFF) + 1.0)
+        expected = 0.3 * sign * (gates * radial).sum() * envelope * vector / (length + 1.0)
+        torch.testing.assert_close(found[point], expected, rtol=1e-8, atol=1e-12)
+
+
+def test_weights_of_former_moves_load_and_give_the_same_numbers() -> None:
+    """In version 0.1 the default of networks without vectors was a perceptron on each edge."""
+    torch.manual_seed(0)
+    heads, backbone = {"energy": HeadConfig("extensive", forces=True)}, BackboneConfig("schnet", channels=8)
+    config = ModelConfig(ELEMENTS, heads, backbone, PolarizationConfig(Messages.RIDING))
+    former = Model(replace(config, polarization=PolarizationConfig(Messages.RIDING, move="edges"))).double()
+    model = Model(config).double()
+    assert all(isinstance(move, RadialMove) for move in model.representation.moves)
+    model.load_state_dict(former.state_dict())
+    batch = Molecules.from_ase(distorted("CH3CH2OH"), model.cutoff, torch.float64)
+    torch.testing.assert_close(model(batch)["forces"], former(batch)["forces"], rtol=0.0, atol=0.0)
+    model.load_state_dict(model.state_dict())
 
 
 def test_the_spring_is_of_the_displacement_in_units_of_its_limit() -> None:

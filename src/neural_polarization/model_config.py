@@ -11,7 +11,7 @@ from neural_polarization.electronic import ElectronicInput
 from neural_polarization.heads import FieldNames
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.messages import Lengths, Messages
-from neural_polarization.moves import EdgeMove, Move, Still, VectorMove
+from neural_polarization.moves import EdgeMove, Move, RadialMove, Still, VectorMove
 from neural_polarization.predictor import FORCES, STRESS
 from neural_polarization.response import Response
 
@@ -25,8 +25,9 @@ class PolarizationConfig:
             features, which sees the geometry of the moving points; in "moving_view" the moving points exchange
             messages and the fixed ones learn from their own; in "both_views" both do, at twice the cost.
         limit: Bound of the length of every displacement, Angstrom. 0.5 is about half of the shortest bonds.
-        move: What displaces the points: "vectors" or "edges"; "default" takes the one that fits the network, "still"
-            holds the moving points on their nuclei.
+        move: What displaces the points: "vectors", "radial" (pushes along edges) or "edges" (pushes by a perceptron on
+            each edge, as in version 0.1); "default" takes "vectors" or "radial", as fits the network, "still" holds
+            the moving points on their nuclei.
         lengths: Lengths of the edges: "moving" takes the distance of the points, for forces and varied geometries;
             "nuclear" takes the distance of their nuclei, for molecules at equilibrium.
     """
@@ -140,6 +141,7 @@ def check_head_names(names: Iterable[str]) -> None:
 MOVES: dict[str, type[Move] | None] = {
     "default": None,
     "vectors": VectorMove,
+    "radial": RadialMove,
     "edges": EdgeMove,
     "still": Still,
 }

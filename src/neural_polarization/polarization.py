@@ -11,10 +11,10 @@ References:
     effective prediction", J. Chem. Theory Comput. 2025, 21, 8468.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic
+from typing import Any, Generic
 
 import torch
 from ase.data import chemical_symbols
@@ -28,7 +28,7 @@ from neural_polarization.electronic import ElectronicInput, make_state
 from neural_polarization.geometry import Edges, bound
 from neural_polarization.messages import CONNECTIONS, VIEWS, Lengths, Messages
 from neural_polarization.molecules import Molecules, element_table
-from neural_polarization.moves import Move, default_move
+from neural_polarization.moves import EdgeMove, Move, default_move
 
 Step = Callable[[PointFeatures, Edges], Tensor]
 """How far each point goes in one layer, Angstrom: a `Move`, or a move and what else pushes."""
@@ -139,6 +139,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
             self.view = VIEWS[self.messages]()
             self.moves.extend(move(*sizes) for _ in backbone.layers)
             self.couples.extend(self.view.couple(*sizes, limit) for _ in backbone.layers)
+        self.register_load_state_dict_pre_hook(_take_former_moves)
         self.state = make_state(ElectronicInput(electronic), backbone.scalar_channels)
 
     _species_of: Tensor
@@ -235,6 +236,17 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         for move in self.moves:
             assert isinstance(move, Move)
             move.hold_still()
+
+
+def _take_former_moves(
+    network: NeuralPolarization[Any], weights: Mapping[str, Tensor], prefix: str, *_: object
+) -> None:
+    """Makes the moves that weights of version 0.1 belong to: the default was a perceptron on each edge then."""
+    for number, move in enumerate(network.moves):
+        former = not isinstance(move, EdgeMove) and f"{prefix}moves.{number}.of_length.weight" in weights
+        if former:
+            channels = network.backbone.scalar_channels, network.backbone.vector_channels
+            network.moves[number] = EdgeMove(*channels).to(next(network.parameters()))
 
 
 def save_memory(model: nn.Module) -> None:

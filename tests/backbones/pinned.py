@@ -26,10 +26,17 @@ HEADS = {
 }
 
 
-def model_of(name: str, messages: str) -> Model:
+FORMER = ("schnet", "cgcnn", "dimenet")
+"""Networks without vectors. They are pinned with the moves of version 0.1, and with today's."""
+CASES = [*ARCHITECTURES, *(f"{name}, radial" for name in FORMER)]
+
+
+def model_of(case: str, messages: str) -> Model:
     """A small one, its weights set by their names: of the size of a linear layer's there, and of one elsewhere."""
-    backbone = BackboneConfig(name, preset="small")
-    model = Model(ModelConfig(("H", "C", "O"), HEADS, backbone, PolarizationConfig(Messages(messages)))).double()
+    name, _, move = case.partition(", ")
+    move = move or ("edges" if name in FORMER else "default")
+    polarization = PolarizationConfig(Messages(messages), move=move)
+    model = Model(ModelConfig(("H", "C", "O"), HEADS, BackboneConfig(name, preset="small"), polarization)).double()
     with torch.no_grad():
         for path, module in model.named_modules():
             linear = isinstance(module, torch.nn.Linear)
@@ -48,9 +55,9 @@ def noise(count: int, seed: int) -> torch.Tensor:
     return ((numbers ^ (numbers >> 16)).double() / 2**31) - 1.0
 
 
-def summary(name: str, messages: str) -> dict[str, list[float] | int]:
+def summary(case: str, messages: str) -> dict[str, list[float] | int]:
     """Predictions for water and formaldehyde, and a number that changes with the names and shapes of the weights."""
-    model = model_of(name, messages)
+    model = model_of(case, messages)
     frames = [molecule("H2O"), molecule("H2CO")]
     for seed, frame in enumerate(frames):
         frame.rattle(0.1, seed=seed)
@@ -63,5 +70,5 @@ def summary(name: str, messages: str) -> dict[str, list[float] | int]:
 
 
 if __name__ == "__main__":
-    pins = {name: {messages: summary(name, messages) for messages in CHOICES} for name in ARCHITECTURES}
+    pins = {case: {messages: summary(case, messages) for messages in CHOICES} for case in CASES}
     FILE.write_text(json.dumps(pins, indent=1) + "\n", encoding="utf-8")

@@ -4,17 +4,15 @@ import json
 
 import pytest
 import torch
-from pinned import CHOICES, FILE, summary
-
-from neural_polarization.architectures import ARCHITECTURES
+from pinned import CASES, CHOICES, FILE, summary
 
 PINS = json.loads(FILE.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("messages", CHOICES)
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_predictions_stay(name: str, messages: str) -> None:
-    found, pinned = summary(name, messages), PINS[name][messages]
+@pytest.mark.parametrize("case", CASES)
+def test_predictions_stay(case: str, messages: str) -> None:
+    found, pinned = summary(case, messages), PINS[case][messages]
     assert found.pop("state") == pinned["state"], "names or shapes of weights have changed"
     assert found.keys() == pinned.keys() - {"state"}
     for key, values in found.items():
