@@ -81,7 +81,7 @@ test-adapter-%: .venv-%/.ready
 
 # Compiled training and exported models against eager through the C++ compiler: several minutes, so not part of `make test`.
 test-compiler: $(READY)
-	NPOL_TEST_COMPILER=1 $(BIN)/python -m pytest tests/training/test_compiled.py tests/interfaces/test_export.py
+	NPOL_TEST_COMPILER=1 $(BIN)/python -m pytest tests/training/test_compiled.py tests/training/test_compiled_in_fields.py tests/interfaces/test_export.py
 
 # Every network in electric fields: about ten minutes; `make test` has four of the fifteen.
 test-response: $(READY)

@@ -94,7 +94,7 @@ def test_directions_are_spread_over_the_sphere_and_differ_between_steps() -> Non
 def test_a_step_without_labels_of_the_polarizability_does_not_predict_it() -> None:
     model = make_model(Response.PUSH)
     batch = make_batch(model)
-    predicted, labels = directions.in_one_direction(model, batch, ("energy",), True, 0)
+    predicted, labels = directions.in_one_direction(model, batch, ("energy",), True, False, 0)
     assert set(predicted) == {"energy", "forces"}
     assert labels == dict(batch.labels)
 

@@ -1,6 +1,6 @@
 """The polarizability along one random direction per structure: the same loss on the average, in less time.
 
-For a symmetric difference D of two polarizabilities and a random unit vector v, the mean of |D v|^2 / 3 is the mean
+For a difference D of two polarizabilities and a random unit vector v, the mean of |D v|^2 / 3 is the mean
 square of the nine components of D. Along v one more gradient is needed, d(mu.v)/dF, and not three.
 """
 
@@ -17,7 +17,7 @@ from neural_polarization.units import COULOMB
 
 
 def in_one_direction(
-    model: Model, batch: Batch, names: Collection[str], forces: bool, seed: int
+    model: Model, batch: Batch, names: Collection[str], forces: bool, stress: bool, seed: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Predictions and labels of a batch, both with the polarizability along one direction per structure.
 
@@ -26,15 +26,16 @@ def in_one_direction(
         batch: Structures, in fields or not.
         names: Properties that are predicted; without the polarizability this is what the model gives.
         forces: Whether forces are predicted.
+        stress: Whether stresses are.
         seed: Of the directions.
     """
     names_in_field = model.config.field_names
     name, dipole = names_in_field.polarizability, names_in_field.dipole
     if name not in names:
-        return model(batch.molecules, forces, names), dict(batch.labels)
+        return model(batch.molecules, forces, names, stress), dict(batch.labels)
     others = [other for other in dict.fromkeys((*names, dipole)) if other != name]
     with batch.molecules.in_differentiable_field() as molecules:
-        predicted = model(molecules, forces, others)
+        predicted = model(molecules, forces, others, stress)
         assert molecules.external_field is not None
         directions = random_directions(len(batch.labels[name]), seed).to(predicted[dipole])
         along = slope((predicted[dipole] * directions).sum(), molecules.external_field, True)

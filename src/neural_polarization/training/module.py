@@ -106,7 +106,7 @@ class Learner(lightning.LightningModule):
             names = self._asked(labels)
             forces, stress = self.losses.needs_forces(labels), self.losses.needs_stress(batch)
             if names is not None and self.losses.in_one_direction:
-                predictions, labels = in_one_direction(self.model, batch, names, forces, self.global_step)
+                predictions, labels = in_one_direction(self.model, batch, names, forces, stress, self.global_step)
             else:
                 predictions = self.model(batch.molecules, forces, names, stress)
         loss = self._total(self.losses.sums(predictions, labels))
