@@ -18,6 +18,8 @@ TEMPLATE = Path(__file__).with_suffix(".md")
 SHOWN = {"energy": "meV", FORCES: "meV/Angstrom", "dipole": "D"}
 """Units of the table, where they are not those of the labels."""
 
+DYNAMICS = "- Dynamics and relaxation: its forces are as wrong as the table says, and learned from few molecules.\n"
+
 BATCH = 16
 
 
@@ -60,8 +62,10 @@ def write_card(path: Path, model: Model, data: Data, arguments: dict[str, Any], 
         command=command,
         rows="\n".join(_rows(model, data, data.points.of_structures(unseen).structures, heavy)),
         largest=sizes[-1],
+        measured=int(heavy[unseen].max()),
         properties=_properties(model, data, learned, unseen, heavy),
         without="" if FORCES in learned else "- Energies and forces: it has none.\n",
+        dynamics=DYNAMICS if FORCES in learned else "",
     )
     path.write_text(text, encoding="utf-8")
 
