@@ -27,23 +27,24 @@ def test_a_model_is_small_and_has_a_card(name: str) -> None:
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(ValueError, match="pretrained model 'huge' is not known; there is small"):
+    with pytest.raises(ValueError, match="pretrained model 'huge' is not known; there is small, small_bonds"):
         load_pretrained("huge")
 
 
+@pytest.mark.parametrize("name", PRETRAINED)
 @pytest.mark.parametrize("size", [2, 3])
-def test_the_card_says_what_the_model_does(size: int) -> None:
+def test_the_card_says_what_the_model_does(size: int, name: str) -> None:
     """Error on the unseen molecules of a size that are all in one of the repository's data sets, measured again."""
     dataset = read_packed(DATA / "small_molecules.npz")
     parts = dataset.splits["stored"].parts
     heavy = np.add.reduceat(dataset.molecules.atomic_numbers > 1, np.cumsum([0, *dataset.molecules.n_atoms[:-1]]))
     unseen = np.array([row for part in ("validation", "test") for row in parts[part] if heavy[row] == size])
     points = read_density_points(DATA / "small_molecules_densities.npz", dataset.molecules).of_structures(unseen)
-    model, _ = load_pretrained("small")
+    model, _ = load_pretrained(name)
     assert isinstance(model, Model)
     errors = density_errors(model, dataset.prepare(model.cutoff), points)
     mean = 100 * np.mean(list(by_molecule(errors, dataset.groups[points.structures]).values()))
-    said = re.search(rf"^\| {size} atoms [^|]*\|[^|]*\|[^|]*\| ([\d.]+) % ", card("small"), re.MULTILINE)
+    said = re.search(rf"^\| {size} atoms [^|]*\|[^|]*\|[^|]*\| ([\d.]+) % ", card(name), re.MULTILINE)
     assert said is not None
     assert mean == pytest.approx(float(said[1]), rel=0.02)
     assert mean < 2.0

@@ -18,6 +18,16 @@ TEMPLATE = Path(__file__).with_suffix(".md")
 SHOWN = {"energy": "meV", FORCES: "meV/Angstrom", "dipole": "D"}
 """Units of the table, where they are not those of the labels."""
 
+PLACES = {
+    "moving": "moving point",
+    "nuclei": "nucleus",
+    "both": "pair of a nucleus and its moving point",
+    "shifted": "shifted nucleus",
+    "moving_bonds": "moving point and on each bond between two",
+    "nuclei_bonds": "nucleus and on each bond",
+}
+"""Where the functions sit, in words."""
+
 DYNAMICS = "- Dynamics and relaxation: its forces are as wrong as the table says, and learned from few molecules.\n"
 
 BATCH = 16
@@ -52,7 +62,7 @@ def write_card(path: Path, model: Model, data: Data, arguments: dict[str, Any], 
         cutoff=config.backbone.size.cutoff,
         messages=config.polarization.messages.value,
         functions=model.density_head.on_atoms.size.num_functions,
-        centres=config.density.centres,
+        centres=PLACES[config.density.centres],
         parameters=sum(weight.numel() for weight in model.parameters()),
         files=", ".join(f"`{file}`" for file in arguments["data"]),
         densities=len(of_training),

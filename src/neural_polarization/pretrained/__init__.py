@@ -9,7 +9,9 @@ from neural_polarization.models import Predictor
 
 _FOLDER = Path(__file__).parent
 
-PRETRAINED: Mapping[str, Path] = MappingProxyType({"small": _FOLDER / "small.safetensors"})
+PRETRAINED: Mapping[str, Path] = MappingProxyType(
+    {name: _FOLDER / f"{name}.safetensors" for name in ("small", "small_bonds")}
+)
 """Every model of the package by its name; its card has the same name and ends on ".md"."""
 
 
