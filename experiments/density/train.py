@@ -4,7 +4,7 @@
     python experiments/density/train.py --heads energy dipole polarizability hirshfeld_charges --channels 48 \\
         --steps 2200 --card -o src/neural_polarization/pretrained/small
 
-It writes OUTPUT.safetensors, OUTPUT.json with the errors, and with --card OUTPUT.md. Weights are the averaged ones of
+It writes OUTPUT.safetensors and OUTPUT.json with the errors, or with --card OUTPUT.md. Weights are the averaged ones of
 the last step: neither the validation nor the test molecules choose anything, and both count as unseen.
 """
 
@@ -177,9 +177,10 @@ def finish(model: Model, data: Data, arguments: argparse.Namespace, seconds: flo
     output.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"name": output.name, "properties": plain(data.dataset.properties), **result}
     save_model(model, output.with_suffix(".safetensors"), metadata)
-    write_json(output.with_suffix(".json"), result)
     if arguments.card:
         write_card(output.with_suffix(".md"), model, data, settings, command)
+    else:
+        write_json(output.with_suffix(".json"), result)
     print(json.dumps(result, indent=1))
 
 
