@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,7 @@ def test_every_new_graph_has_twice_the_slack_and_the_smallest_that_fits_is_used(
 def test_a_graph_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small("both_views")
     without_compiler(monkeypatch)
-    monkeypatch.setattr(module, "trace", lambda model, molecules, stress: trace(model, molecules, True, stress))
+    monkeypatch.setattr(module, "trace", partial(trace, keep_detached=True))
     with pytest.raises(RuntimeError, match="compiled model is wrong"):
         compile_training(model, batch(SIZES, 1, model.cutoff))
 
