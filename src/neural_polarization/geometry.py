@@ -188,3 +188,19 @@ def centred(
     totals = positions.new_zeros(num_molecules, 3).index_add(0, molecule_index, positions.detach())
     counts = torch.bincount(molecule_index, minlength=num_molecules).clamp(min=1)
     return positions - (totals / counts.unsqueeze(-1))[molecule_index]
+
+
+def centre_of_charge(
+    numbers: Int[Tensor, " atoms"], positions: Float[Tensor, "atoms 3"], index: Int[Tensor, " atoms"], count: int
+) -> Float[Tensor, "molecules 3"]:
+    """Mean nuclear position of each molecule weighted by nuclear charge, in the precision of the positions, Angstrom.
+
+    Args:
+        numbers: atomic number of each atom.
+        positions: Angstrom.
+        index: molecule of each atom.
+        count: number of molecules.
+    """
+    weights = numbers.to(positions).unsqueeze(-1)
+    moments = positions.new_zeros(count, 3).index_add(0, index, weights * positions)
+    return moments / positions.new_zeros(count, 1).index_add(0, index, weights)

@@ -9,26 +9,12 @@ import pytest
 import torch
 
 from density_models import density_model, shaken
-from neural_polarization.checkpoints import load_model, save_model
+from neural_polarization.checkpoints import load_model
 from neural_polarization.cli import main
 from neural_polarization.density.partition import hirshfeld, mbis
 from neural_polarization.density.surface import surface_points
 from neural_polarization.interfaces.electron_tables import write_tables
 from neural_polarization.interfaces.electrons import predict_density
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    save_model(density_model(), path)
-    return str(path)
-
-
-@pytest.fixture
-def water(tmp_path: Path) -> str:
-    path = tmp_path / "water.xyz"
-    ase.io.write(path, shaken("H2O"))
-    return str(path)
 
 
 def test_charges_in_a_table(model_file: str, water: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,20 +17,6 @@ from neural_polarization.models import HeadConfig
 from neural_polarization.units import BOHR, HARTREE
 
 
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    save_model(density_model(energy=HeadConfig("extensive", forces=True)), path)
-    return str(path)
-
-
-@pytest.fixture
-def water(tmp_path: Path) -> str:
-    path = tmp_path / "water.xyz"
-    ase.io.write(path, shaken("H2O"))
-    return str(path)
-
-
 def test_a_cube_holds_the_density(model_file: str, water: str, tmp_path: Path) -> None:
     output = tmp_path / "rho.cube"
     assert main(["density", model_file, water, "-o", str(output), "--spacing", "0.2"]) == 0

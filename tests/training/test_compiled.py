@@ -73,8 +73,11 @@ def gradients(model: Model, outputs: dict[str, torch.Tensor]) -> dict[str, torch
     return {name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()}
 
 
-def assert_same(model: Model, compiled: CompiledModel, molecules: Molecules) -> None:
-    expected, found = model(molecules), compiled(molecules)
+def assert_same(
+    model: Model, compiled: CompiledModel, molecules: Molecules, properties: tuple[str, ...] | None = None
+) -> dict[str, torch.Tensor | None]:
+    """Values, and gradients of the weights, which are returned."""
+    expected, found = model(molecules, properties=properties), compiled(molecules)
     assert list(found) == list(expected)
     for name, value in expected.items():
         assert found[name].dtype == value.dtype
@@ -87,6 +90,7 @@ def assert_same(model: Model, compiled: CompiledModel, molecules: Molecules) -> 
         else:
             assert other is not None
             assert (other - gradient).norm() <= 1e-8 * gradient.norm(), name
+    return of_model
 
 
 @needs_minutes

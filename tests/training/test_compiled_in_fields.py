@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_compiled import gradients, needs_minutes, without_compiler
+from test_compiled import assert_same, needs_minutes, without_compiler
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.messages import Messages
@@ -39,24 +39,14 @@ def in_fields(names: list[str], cutoff: float, seed: int) -> Molecules:
     return replace(molecules, external_field=field)
 
 
-def assert_same(response: Response, properties: tuple[str, ...], backbone: str = "painn") -> None:
+def assert_same_in_fields(response: Response, properties: tuple[str, ...], backbone: str = "painn") -> None:
     """Values and gradients of a batch that fills the graph, and of a smaller one in other fields."""
     model = make_model(response, backbone)
     first = in_fields(["CH3OH", "H2CO"], model.cutoff, 0)
     compiled = compile_training(model, first, properties=properties)
     for molecules in (first, in_fields(["H2O"], model.cutoff, 1)):
-        expected, found = model(molecules, properties=properties), compiled(molecules)
-        assert list(found) == list(expected) == [*properties, "forces"]
-        for name, value in expected.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10)
-        of_model, of_graph = gradients(model, expected), gradients(model, found)
-        for name, gradient in of_model.items():
-            other = of_graph[name]
-            if gradient is None:
-                assert other is None or not other.any()
-            else:
-                assert other is not None
-                assert (other - gradient).norm() <= 1e-8 * gradient.norm(), name
+        assert list(compiled(molecules)) == [*properties, "forces"]
+        of_model = assert_same(model, compiled, molecules, properties)
         pushes = [of_model[name] for name in of_model if name.startswith("response.pushes")]
         assert response is Response.QUADRATIC or any(push is not None and push.any() for push in pushes)
     assert compiled.compilations == 1
@@ -74,10 +64,10 @@ def test_a_traced_step_in_a_field_is_the_model(
     response: Response, properties: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_compiler(monkeypatch)
-    assert_same(response, properties)
+    assert_same_in_fields(response, properties)
 
 
 @needs_minutes
 @pytest.mark.parametrize("response", [Response.QUADRATIC, Response.PUSH_DUAL])
 def test_a_compiled_step_in_a_field_is_the_model(response: Response) -> None:
-    assert_same(response, ("energy", "dipole"), "schnet")
+    assert_same_in_fields(response, ("energy", "dipole"), "schnet")

@@ -13,7 +13,7 @@ from torch import Tensor
 from neural_polarization.data.cache import WORTH_KEEPING, Array, Arrays, cached
 from neural_polarization.data.flat import FlatMolecules, ragged_rows, starts_of
 from neural_polarization.errors import DataError
-from neural_polarization.geometry import MANY_ATOMS, all_pairs, centred, neighbours
+from neural_polarization.geometry import MANY_ATOMS, all_pairs, centre_of_charge, centred, neighbours
 from neural_polarization.molecules import Molecules
 from neural_polarization.plausibility import CLOSEST, check_positions, crowded
 from neural_polarization.predictor import STRESS
@@ -204,10 +204,7 @@ def _to_coordinates(
     Labels are about the centre of nuclear charge c, as dipoles are; a model's energy, whose gradient the forces are, is
     about the origin of the coordinates.
     """
-    weights = numbers.to(torch.float64)
-    moments = torch.zeros(len(charges), 3, dtype=torch.float64)
-    moments.index_add_(0, owner, weights[:, None] * positions.to(torch.float64))
-    centres = moments / torch.zeros(len(charges), dtype=torch.float64).index_add_(0, owner, weights)[:, None]
+    centres = centre_of_charge(numbers, positions.to(torch.float64), owner, len(charges))
     return -charges.to(torch.float64) * (fields.to(torch.float64) * centres).sum(-1)
 
 

@@ -13,7 +13,7 @@ from neural_polarization.density.flat import FlatShells, grouped
 from neural_polarization.density.moments import Moments, moments
 from neural_polarization.density.overlap import overlap
 from neural_polarization.density.potential import integral_over_distance
-from neural_polarization.geometry import safe_norm
+from neural_polarization.geometry import centre_of_charge, safe_norm
 from neural_polarization.layers import sum_by_index
 from neural_polarization.molecules import Molecules
 from neural_polarization.units import BOHR, HARTREE
@@ -81,8 +81,7 @@ class Nuclei:
     @property
     def centre(self) -> Float[Tensor, "molecules 3"]:
         """Centre of nuclear charge of each molecule, Angstrom, float64: the origin of dipoles and quadrupoles."""
-        weighted = self.atomic_numbers.double().unsqueeze(-1) * self.positions.double()
-        return sum_by_index(weighted, self.molecule_index, self.num_molecules) / self.charges.unsqueeze(-1)
+        return centre_of_charge(self.atomic_numbers, self.positions.double(), self.molecule_index, self.num_molecules)
 
 
 @dataclass(frozen=True)

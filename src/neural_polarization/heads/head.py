@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from neural_polarization.geometry import centre_of_charge
 from neural_polarization.layers import sum_by_index
 from neural_polarization.molecules import Molecules, element_table
 from neural_polarization.polarization import Polarized
@@ -146,9 +147,9 @@ def centre_of_nuclear_charge(molecules: Molecules) -> Float[Tensor, "molecules 3
             "depend on which image of an atom stands in the list); ask for other properties, train heads of kinds "
             "dipole_flow and polarizability_bonds, or set `pbc` to none for a molecule"
         )
-    weights = molecules.atomic_numbers.to(molecules.positions).unsqueeze(-1)
-    index, count = molecules.molecule_index, molecules.num_molecules
-    return sum_by_index(weights * molecules.positions, index, count) / sum_by_index(weights, index, count)
+    return centre_of_charge(
+        molecules.atomic_numbers, molecules.positions, molecules.molecule_index, molecules.num_molecules
+    )
 
 
 def check_neutral_cells(molecules: Molecules) -> None:

@@ -1,6 +1,5 @@
 """An ASE calculator: energies, forces, stresses and dipoles for optimization, dynamics and vibrations."""
 
-import copy
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ import numpy as np
 import torch
 from ase.calculators.calculator import Calculator, all_changes
 
-from neural_polarization import polarization
 from neural_polarization.charges import total_charge
 from neural_polarization.interfaces.devices import checked_device
-from neural_polarization.interfaces.exported import Exported, load_predictor
+from neural_polarization.interfaces.exported import for_simulation
 from neural_polarization.interfaces.prediction import DISPLACEMENT, predict
 from neural_polarization.knowledge import Watch
 from neural_polarization.models import Predictor
@@ -77,15 +75,7 @@ class NeuralPolarizationCalculator(Calculator):
     ) -> None:
         super().__init__()
         self._watch = Watch(strict)
-        # A copy: whoever gave the model may go on training it, in its own precision.
-        loaded = copy.deepcopy(model) if isinstance(model, Predictor) else load_predictor(model, trust)
-        if isinstance(loaded, Exported):
-            loaded.require(double, checked_device(device))
-        else:
-            loaded = loaded.to(checked_device(device), torch.float64 if double else None)
-        self.model = loaded.eval()
-        if save_memory:
-            polarization.save_memory(self.model)
+        self.model = for_simulation(model, checked_device(device), double, trust, save_memory)
         self.external_field, self.double = external_field, double
         if external_field is not None and not self.model.sees_field:
             raise ValueError(

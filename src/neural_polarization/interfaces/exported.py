@@ -3,6 +3,7 @@
 The file is a program. Load only files from sources that you trust.
 """
 
+import copy
 import json
 import platform
 import zipfile
@@ -16,6 +17,7 @@ from ase.data import atomic_numbers
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from neural_polarization import polarization
 from neural_polarization.architectures import look_up
 from neural_polarization.checkpoints import load_model
 from neural_polarization.knowledge import TrainingKnowledge
@@ -324,3 +326,34 @@ def load_predictor(path: str | Path, trust: Collection[str] = ()) -> Predictor:
         ValueError: as `load_exported` and `load_model`.
     """
     return load_exported(path).eval() if Path(path).suffix == ENDING else load_model(path, trust)[0]
+
+
+def for_simulation(
+    model: Predictor | str | Path,
+    device: torch.device,
+    double: bool = False,
+    trust: Collection[str] = (),
+    save_memory: bool = False,
+) -> Predictor:
+    """A model in evaluation mode on a device, for an engine that asks it in each step.
+
+    Args:
+        model: a model, which is copied, its checkpoint, or an exported file (.pt2).
+        device: where to compute.
+        double: whether to compute in double precision.
+        trust: modules of networks of one's own that a checkpoint may import (see `load_model`).
+        save_memory: whether to take less memory and more time (`polarization.save_memory`).
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: as `load_predictor`, or for an exported model of another device or precision, or with `save_memory`.
+    """
+    # A copy: whoever gave the model may go on training it, in its own precision.
+    loaded = copy.deepcopy(model) if isinstance(model, Predictor) else load_predictor(model, trust)
+    if isinstance(loaded, Exported):
+        loaded.require(double, device)
+    else:
+        loaded = loaded.to(device, torch.float64 if double else None)
+    if save_memory:
+        polarization.save_memory(loaded)
+    return loaded.eval()

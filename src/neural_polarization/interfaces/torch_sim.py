@@ -3,7 +3,6 @@
 torch-sim needs Python 3.12 or later: pip install 'neural-polarization[torchsim]'.
 """
 
-import copy
 import dataclasses
 from collections.abc import Collection
 from pathlib import Path
@@ -12,9 +11,8 @@ import ase
 import torch
 from torch import Tensor
 
-from neural_polarization import polarization
 from neural_polarization.interfaces.devices import checked_device
-from neural_polarization.interfaces.exported import Exported, load_predictor
+from neural_polarization.interfaces.exported import for_simulation
 from neural_polarization.interfaces.prediction import DISPLACEMENT
 from neural_polarization.knowledge import Watch
 from neural_polarization.models import FORCES, STRESS, Predictor
@@ -79,16 +77,8 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
         save_memory: bool = False,
     ) -> None:
         super().__init__()
-        # A copy: whoever gave the model may go on training it, in its own precision.
-        loaded = copy.deepcopy(model) if isinstance(model, Predictor) else load_predictor(model, trust)
         self._device, self._dtype = checked_device(device), torch.float64
-        if isinstance(loaded, Exported):
-            loaded.require(double, self._device)
-        else:
-            loaded = loaded.to(self._device, torch.float64 if double else None)
-        self.model = loaded.eval().requires_grad_(False)
-        if save_memory:
-            polarization.save_memory(self.model)
+        self.model = for_simulation(model, self._device, double, trust, save_memory).requires_grad_(False)
         self._watch = Watch(strict)
         self._compute_forces, self._compute_stress = True, stress
         known = self.model.predictions
