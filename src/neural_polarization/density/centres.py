@@ -129,18 +129,6 @@ class OnMovingPoints(Centres):
         return molecules.positions + displacement
 
 
-class OnNucleiAndMovingPoints(OnMovingPoints):
-    """Every second shell of each degree on the nuclei, the others on the moving points; as many functions as on one.
-
-    Numbered from the smallest exponent, the shells 0, 2, 4 move. Electrons pass between both as between shells.
-    """
-
-    def spread(self, functions: Gaussians, molecules: Molecules) -> tuple[Gaussians, ...]:
-        """The shells that stay, and those that move."""
-        stay = dataclasses.replace(functions.every(1, 2), centres=molecules.positions)
-        return stay, functions.every(0, 2)
-
-
 class OnShiftedNuclei(Centres):
     """Functions shifted from the nucleus towards the nearest neighbours by a learned constant of each element.
 
@@ -165,6 +153,26 @@ class OnShiftedNuclei(Centres):
         return molecules.positions + self.shifts[self.kinds(molecules)].unsqueeze(-1) * towards / of_all
 
 
+class HalfOnNuclei(Centres):
+    """Every second shell of each degree on the nuclei, the others elsewhere; as many functions as on one point.
+
+    Numbered from the smallest exponent, the shells 0, 2, 4 leave. Electrons pass between both as between shells.
+    """
+
+    def spread(self, functions: Gaussians, molecules: Molecules) -> tuple[Gaussians, ...]:
+        """The shells that stay, and those that leave."""
+        stay = dataclasses.replace(functions.every(1, 2), centres=molecules.positions)
+        return stay, functions.every(0, 2)
+
+
+class OnNucleiAndMovingPoints(HalfOnNuclei, OnMovingPoints):
+    """Half of the functions on nuclei, half on the moving points."""
+
+
+class OnNucleiAndShiftedNuclei(HalfOnNuclei, OnShiftedNuclei):
+    """Half of the functions on nuclei, half shifted by a learned constant of each element."""
+
+
 class OnNucleiAndBonds(OnNuclei):
     """Functions on nuclei and at the midpoints of bonds."""
 
@@ -182,6 +190,7 @@ CENTRES: dict[str, type[Centres]] = {
     "nuclei": OnNuclei,
     "both": OnNucleiAndMovingPoints,
     "shifted": OnShiftedNuclei,
+    "both_shifted": OnNucleiAndShiftedNuclei,
     "nuclei_bonds": OnNucleiAndBonds,
     "moving_bonds": OnMovingPointsAndBonds,
 }
