@@ -37,7 +37,7 @@ print(dataset)  # labels are in eV, eV/Angstrom and e*Angstrom
 # --8<-- [start:model]
 config = ModelConfig(
     elements=dataset.elements,
-    heads={"energy": HeadConfig("extensive", forces=True), "dipole": HeadConfig("dipole")},
+    heads={"energy": HeadConfig("extensive", forces=True), "dipole": HeadConfig("dipole_flow")},
     backbone=BackboneConfig("painn", channels=32),
     polarization=PolarizationConfig(Messages.MOVING_VIEW),
 )

@@ -38,10 +38,9 @@ from neural_polarization.training.experiment import errors_of
 from neural_polarization.training.learned import completed
 from neural_polarization.training.losses import Losses
 
-ELEMENTS = ("H", "C", "N", "O", "F")
 HEADS = {
     "energy": HeadConfig("extensive", forces=True),
-    "dipole": HeadConfig("dipole"),
+    "dipole": HeadConfig("dipole_flow"),
     "polarizability": HeadConfig("polarizability"),
     "hirshfeld_charges": HeadConfig("atomic_charges"),
 }
@@ -58,11 +57,18 @@ DENSITY_WEIGHT = 50.0
 """Default weight of the normalized error, 0.02 of which is what the other terms are at the end of a training."""
 
 
+def elements_of(data: Data) -> tuple[str, ...]:
+    """Chemical symbols of the structures that train, in the order of the periodic table."""
+    numbers = data.dataset.subset(data.parts["train"]).molecules.atomic_numbers
+    return tuple(chemical_symbols[number] for number in np.unique(numbers))
+
+
 def build(arguments: argparse.Namespace, data: Data) -> Model:
     """The untrained model, with references and scales of the training molecules."""
     torch.manual_seed(arguments.seed)
+    elements = elements_of(data)
     config = ModelConfig(
-        ELEMENTS,
+        elements,
         {name: HEADS[name] for name in arguments.heads},
         BackboneConfig(arguments.backbone, arguments.channels, 3, arguments.cutoff, 20),
         PolarizationConfig(Messages(arguments.messages)),
@@ -70,7 +76,7 @@ def build(arguments: argparse.Namespace, data: Data) -> Model:
     )
     model = Model(config)
     train = data.parts["train"]
-    model.fit_scales(data.dataset.labels_of(train), torch.from_numpy(data.dataset.composition(ELEMENTS, train)))
+    model.fit_scales(data.dataset.labels_of(train), torch.from_numpy(data.dataset.composition(elements, train)))
     assert model.knowledge is not None
     of_training = data.dataset.subset(train).prepare(model.cutoff)
     model.knowledge = completed(model.knowledge, model, data.dataset, of_training)

@@ -21,16 +21,18 @@ from pairs import PairsHead
 from sources import read
 from squares import SquaresHead
 from torch import nn
-from train import ELEMENTS, build, measure, parser, train
+from train import build, measure, parser, train
 
 from neural_polarization.heads.density import SIZES, DensityHead
+from neural_polarization.models import ModelConfig
 
 
-def head(variant: str, size: str, scalars: int, channels: int, cutoff: float) -> nn.Module:
+def head(variant: str, size: str, scalars: int, model: ModelConfig) -> nn.Module:
     """The head of a variant, in place of a `DensityHead`."""
+    elements, channels, cutoff = model.elements, model.backbone.channels, model.backbone.cutoff
     if variant == "squares":
-        return SquaresHead(ELEMENTS, scalars, channels, cutoff)
-    return PairsHead(ELEMENTS, scalars, channels, cutoff, SIZES[size])
+        return SquaresHead(elements, scalars, channels, cutoff)
+    return PairsHead(elements, scalars, channels, cutoff, SIZES[size])
 
 
 def main() -> None:
@@ -57,7 +59,7 @@ def main() -> None:
         assert model.density_head is not None
         scalars = model.density_head.on_atoms.of_receiver.in_features
         # Either has what training and measuring need of a `DensityHead`.
-        model.density_head = cast(DensityHead, head(variant, size, scalars, settings.channels, settings.cutoff))
+        model.density_head = cast(DensityHead, head(variant, size, scalars, model.config))
         result = measure(train(model, data, settings), data)
         result |= {"processor_seconds": time.process_time() - started, "settings": vars(settings)}
         path.write_text(json.dumps(result, indent=1), encoding="utf-8")

@@ -78,6 +78,7 @@ def measure(data: Path, output: Path) -> dict[str, float]:
     test = dataset.subset(dataset.splits["stored"].test)
     batch = test.prepare(model.cutoff).batch(np.arange(len(test)), torch.float64)
     one, other = molecule("H2O"), molecule("H2O")
+    other.set_distance(0, 1, 1.2, fix=0)  # an unequal molecule, whose surplus of charge is another
     other.rotate(70.0, "y")
     other.positions += [20.0, 0.0, 0.0]
     frames: list[ase.Atoms] = [one + other, one, other]
