@@ -118,7 +118,10 @@ def train(model: Model, data: Data, arguments: argparse.Namespace) -> Model:
             loss = loss + sum((total / count.clamp(min=1) for total, count in sums.values()), torch.zeros(()))
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        if not torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0).isfinite():
+            # Features are polynomials of high degree, which a molecule of an unusual kind can drive beyond all bounds.
+            print(f"step {step + 1}: the gradient is not finite, left out", flush=True)
+            continue
         optimizer.step()
         decay = min(arguments.decay, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(list(averaged.parameters()), list(model.parameters()), step)
