@@ -34,6 +34,8 @@ CHOICES = (Messages.PLAIN, Messages.RIDING)
 SHOWN = {"schnet": "SchNet", "cgcnn": "CGCNN", "dimenet": "DimeNet++", "egnn": "EGNN", "painn": "PaiNN"}
 SHOWN |= {"torchmd_et": "ET", "gvp": "GVP", "tfn": "TFN", "nequip": "NequIP", "so3krates": "SO3krates", "mace": "MACE"}
 SHOWN |= {"se3_transformer": "SE(3)-Tr."}
+BELOW = ("nequip",)
+"""Networks whose name stands below their point, so that it does not cover another one."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def draw(costs: dict[str, Any], picture: Path) -> None:
     """Draws an arrow from each plain network to its polarized form."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True)
     titles = {"ms": "time of a training step, ms (one CPU thread)", "parameters": "parameters"}
+    marks = {"ms": [20, 50, 100, 200, 300], "parameters": [15_000, 20_000, 40_000, 80_000]}
     colours = {30: "tab:grey", 100: "tab:blue"}
     for panel, (key, title) in zip(panels, titles.items(), strict=True):
         for row in read_errors():
@@ -122,17 +125,21 @@ def draw(costs: dict[str, Any], picture: Path) -> None:
                 arrowprops={"arrowstyle": "-|>", "color": colours[row.epochs], "shrinkA": 3, "shrinkB": 0},
             )
             panel.plot(at[0], errors[0], "o", color=colours[row.epochs], markersize=5)
+            offset = (-5, -11) if row.name in BELOW else (-5, 5)
             panel.annotate(
-                SHOWN[row.name], (at[0], errors[0]), (-4, 5), textcoords="offset points", ha="right", fontsize=8
+                SHOWN[row.name], (at[0], errors[0]), offset, textcoords="offset points", ha="right", fontsize=8
             )
         panel.set(xscale="log", yscale="log", xlabel=title)
+        panel.margins(x=0.12, y=0.08)
+        panel.set_xticks(marks[key], [f"{mark:,}" for mark in marks[key]])
         panel.grid(which="both", alpha=0.2)
     for epochs, colour in colours.items():
         panels[1].plot([], [], "o", color=colour, label=f"plain, {epochs} epochs; arrow: to riding")
     panels[0].set_ylabel("force error, meV/Å")
     ticks = [40, 60, 80, 100, 150, 200]
     panels[0].set_yticks(ticks, [str(tick) for tick in ticks])
-    panels[0].minorticks_off()
+    for panel in panels:
+        panel.minorticks_off()
     panels[1].legend(fontsize=8)
     figure.suptitle("rMD17 ethanol, 300 training frames, small networks (3 layers)", fontsize=10)
     figure.tight_layout()
