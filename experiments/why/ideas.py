@@ -15,7 +15,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -249,15 +249,22 @@ def loss_of(model: Model, losses: Losses, batch: Batch, more: Callable[[Model, B
     return loss if more is None else loss + more(model, batch)
 
 
-def train(task: Task, idea: Idea, seed: int, epochs: int) -> Model:
+def train(
+    task: Task,
+    seed: int,
+    epochs: int,
+    denoises: bool = False,
+    settings: Mapping[str, LossConfig] = LOSSES,
+    batch_size: int = BATCH,
+) -> Model:
     """The model with the average of its weights over the last steps."""
     model, prepared = task.model.train(), task.parts["train"]
-    losses = Losses(LOSSES, model)
-    denoising = Denoising(model, seed) if idea.denoises else None
+    losses = Losses(settings, model)
+    denoising = Denoising(model, seed) if denoises else None
     weights = [*model.parameters(), *([] if denoising is None else denoising.parameters())]
     optimizer = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.01, fused=True)
     averaged = copy.deepcopy(model)
-    order = BatchOrder(len(prepared), BATCH, seed)
+    order = BatchOrder(len(prepared), batch_size, seed)
     steps, step = epochs * len(order), 0
     for epoch in range(epochs):
         order.set_epoch(epoch)
@@ -285,7 +292,7 @@ def train_all(arguments: argparse.Namespace) -> None:
             if path.is_file():
                 continue
             task, started = task_of(IDEAS[name], arguments.data, seed), time.process_time()
-            model = train(task, IDEAS[name], seed, arguments.epochs)
+            model = train(task, seed, arguments.epochs, IDEAS[name].denoises)
             errors = in_units(errors_of(model, task.parts["test"], 50), task.dataset.properties)
             result: dict[str, Any] = {key: value["mae"] for key, value in errors.items()}
             result |= {"epochs": arguments.epochs, "seconds": time.process_time() - started}
