@@ -26,7 +26,7 @@ PROPERTIES = {"energy": PropertyConfig("energy", "eV"), "forces": PropertyConfig
 
 def measure(checkpoint: Path, files: list[Path]) -> dict[str, dict[str, float]]:
     """Root mean square errors on each file, meV and meV/Angstrom."""
-    model = load_model(checkpoint).model.eval()
+    model, _ = load_model(checkpoint)
     found: dict[str, dict[str, float]] = {}
     for file in files:
         has_forces = "forces" in file.open().readlines(2000)[1]
