@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from neural_polarization.backbones.protocol import Backbone, Features, Layer, PointFeatures
 from neural_polarization.electronic import ElectronicInput, make_state
 from neural_polarization.geometry import Edges, bound
-from neural_polarization.messages import CONNECTIONS, VIEWS, Lengths, Messages
+from neural_polarization.messages import CONNECTIONS, VIEWS, Connection, Lengths, Messages
 from neural_polarization.molecules import Molecules, element_table
 from neural_polarization.moves import EdgeMove, Move, default_move
 
@@ -177,7 +177,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
             ValueError: for an element that the network does not know.
         """
         species = self.species(molecules.atomic_numbers)
-        connect = CONNECTIONS[self.lengths](molecules, self.backbone.cutoff)
+        connect = self.connection(molecules)
         displacement = torch.zeros_like(molecules.positions) if start is None else start
         if self.messages is Messages.PLAIN:
             return self._plain(self._embed(species, molecules), connect.nuclear, displacement)
@@ -192,6 +192,10 @@ class NeuralPolarization(nn.Module, Generic[Features]):
             fixed, moving = self._coupled(couple, fixed, moving, displacement)
             trajectory.append(displacement)
         return self._polarized(fixed, moving, trajectory, connect.nuclear)
+
+    def connection(self, molecules: Molecules) -> Connection:
+        """The edges of a batch as a function of displacements; a subclass may choose others than `lengths` does."""
+        return CONNECTIONS[self.lengths](molecules, self.backbone.cutoff)
 
     def _embed(self, species: Int[Tensor, " points"], molecules: Molecules) -> Features:
         """Features before the first layer, with charge and spin in them where the network is told of these."""

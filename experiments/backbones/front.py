@@ -1,0 +1,165 @@
+"""The front of cost and error: force errors of every network on ethanol, plain and riding, against time and parameters.
+
+    python experiments/backbones/front.py time runs/backbones/front.json
+    python experiments/backbones/front.py draw runs/backbones/front.json docs/pictures/front.png
+
+Errors are those of `rmd17.yaml` (300 frames, 3 layers), which `errors.csv` keeps: `collect.py` prints them from the
+results of trainings. Riding's error is plain's times the mean ratio. `time` measures steps of energies and forces of
+ten ethanols at the sizes that were trained, with the present moves; all networks take turns on one thread.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import torch
+from ase.build import molecule
+
+from neural_polarization.architectures import BackboneConfig
+from neural_polarization.files import write_json
+from neural_polarization.messages import Messages
+from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.molecules import Molecules
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+CHOICES = (Messages.PLAIN, Messages.RIDING)
+SHOWN = {"schnet": "SchNet", "cgcnn": "CGCNN", "dimenet": "DimeNet++", "egnn": "EGNN", "painn": "PaiNN"}
+SHOWN |= {"torchmd_et": "ET", "gvp": "GVP", "tfn": "TFN", "nequip": "NequIP", "so3krates": "SO3krates", "mace": "MACE"}
+SHOWN |= {"se3_transformer": "SE(3)-Tr."}
+BELOW = ("nequip",)
+"""Networks whose name stands below their point, so that it does not cover another one."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Errors of one network after one number of epochs.
+
+    Attributes:
+        name: of the architecture.
+        channels: of the network.
+        epochs: of the training.
+        plain: force error of the plain network, meV/Angstrom, mean over seeds.
+        ratio: of riding's force error to plain's, mean over seeds.
+        seeds: number of them.
+    """
+
+    name: str
+    channels: int
+    epochs: int
+    plain: float
+    ratio: float
+    seeds: int
+
+
+def read_errors() -> list[Trained]:
+    """The rows of `errors.csv`."""
+    with (Path(__file__).parent / "errors.csv").open(encoding="utf-8", newline="") as file:
+        return [
+            Trained(
+                row["name"],
+                int(row["channels"]),
+                int(row["epochs"]),
+                float(row["plain"]),
+                float(row["ratio"]),
+                int(row["seeds"]),
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def model_of(row: Trained, messages: Messages) -> Model:
+    """A new model of the size that was trained."""
+    backbone = BackboneConfig(row.name, row.channels, 3, 5.0)
+    heads = {"energy": HeadConfig("extensive", forces=True)}
+    return Model(ModelConfig(("H", "C", "O"), heads, backbone, PolarizationConfig(messages))).train()
+
+
+def measure(path: Path, rounds: int) -> None:
+    """Writes time of a step (ms, median) and parameters of every network."""
+    frames = [molecule("CH3CH2OH") for _ in range(10)]
+    for seed, frame in enumerate(frames):
+        frame.rattle(0.1, seed=seed)
+    rows = {row.name: row for row in read_errors()}
+    models = {(name, choice): model_of(row, choice) for name, row in rows.items() for choice in CHOICES}
+    molecules = Molecules.from_ase(frames, 5.0, torch.float32)
+    seconds: dict[tuple[str, Messages], list[float]] = {key: [] for key in models}
+    for turn in range(rounds + 1):
+        for key, model in models.items():
+            model.zero_grad()
+            started = time.process_time()
+            found = model(molecules)
+            (found["energy"].square().mean() + found["forces"].square().mean()).backward()
+            if turn:  # the first one warms up
+                seconds[key].append(time.process_time() - started)
+    costs: dict[str, Any] = {}
+    for (name, choice), of_model in seconds.items():
+        count = sum(weight.numel() for weight in models[name, choice].parameters())
+        costs.setdefault(name, {})[choice.value] = {"ms": 1e3 * statistics.median(of_model), "parameters": count}
+        print(name, choice.value, costs[name][choice.value], flush=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, costs)
+
+
+def draw(costs: dict[str, Any], picture: Path) -> None:
+    """Draws an arrow from each plain network to its polarized form."""
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True)
+    titles = {"ms": "time of a training step, ms (one CPU thread)", "parameters": "parameters"}
+    marks = {"ms": [20, 50, 100, 200, 300], "parameters": [15_000, 20_000, 40_000, 80_000]}
+    colours = {30: "tab:grey", 100: "tab:blue"}
+    for panel, (key, title) in zip(panels, titles.items(), strict=True):
+        for row in read_errors():
+            at = [costs[row.name][choice.value][key] for choice in CHOICES]
+            errors = [row.plain, row.plain * row.ratio]
+            panel.annotate(
+                "",
+                (at[1], errors[1]),
+                (at[0], errors[0]),
+                arrowprops={"arrowstyle": "-|>", "color": colours[row.epochs], "shrinkA": 3, "shrinkB": 0},
+            )
+            panel.plot(at[0], errors[0], "o", color=colours[row.epochs], markersize=5)
+            offset = (-5, -11) if row.name in BELOW else (-5, 5)
+            panel.annotate(
+                SHOWN[row.name], (at[0], errors[0]), offset, textcoords="offset points", ha="right", fontsize=8
+            )
+        panel.set(xscale="log", yscale="log", xlabel=title)
+        panel.margins(x=0.12, y=0.08)
+        panel.set_xticks(marks[key], [f"{mark:,}" for mark in marks[key]])
+        panel.grid(which="both", alpha=0.2)
+    for epochs, colour in colours.items():
+        panels[1].plot([], [], "o", color=colour, label=f"plain, {epochs} epochs; arrow: to riding")
+    panels[0].set_ylabel("force error, meV/Å")
+    ticks = [40, 60, 80, 100, 150, 200]
+    panels[0].set_yticks(ticks, [str(tick) for tick in ticks])
+    for panel in panels:
+        panel.minorticks_off()
+    panels[1].legend(fontsize=8)
+    figure.suptitle("rMD17 ethanol, 300 training frames, small networks (3 layers)", fontsize=10)
+    figure.tight_layout()
+    figure.savefig(picture, dpi=130)
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["time", "draw"])
+    parser.add_argument("costs", type=Path)
+    parser.add_argument("picture", type=Path, nargs="?", default=Path("docs/pictures/front.png"))
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.what == "time":
+        measure(arguments.costs, arguments.rounds)
+    else:
+        draw(json.loads(arguments.costs.read_text(encoding="utf-8")), arguments.picture)
+
+
+if __name__ == "__main__":
+    main()
