@@ -157,7 +157,7 @@ def traced(model: Predictor) -> ExportedProgram:
     except Exception as error:  # whatever a package does that is no plain operation on tensors
         raise ValueError(
             f"model: {network} cannot be traced, so it cannot be exported ({_place(error)}: "
-            f"{error_lines(reason(error), 1)}); give the model itself to the calculator or the engine"
+            f"{reason(error).strip().splitlines()[0]}); give the model itself to the calculator or the engine"
         ) from error
 
 
