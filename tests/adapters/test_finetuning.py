@@ -199,7 +199,7 @@ class TestExport:
         module = fine_tuned("riding")
         module.readout = Looking(8).double()
         with pytest.raises(
-            ValueError, match=r"PaiNN cannot be traced, .*\(test_finetuning\.py, line \d+: .*\); give the"
+            ValueError, match=r"PaiNN cannot be traced, .*\(test_finetuning\.py, line \d+: .*\); if it has TorchScript"
         ):
             traced(module)
         module.eval().requires_grad_(False)
