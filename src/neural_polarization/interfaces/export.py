@@ -157,8 +157,8 @@ def traced(model: Predictor) -> ExportedProgram:
     except Exception as error:  # whatever a package does that is no plain operation on tensors
         raise ValueError(
             f"model: {network} cannot be traced, so it cannot be exported ({_place(error)}: "
-            f"{reason(error).strip().splitlines()[0]}); if it has TorchScript, which fixes sizes, make and export it with "
-            "PYTORCH_JIT=0 in the environment; otherwise give the model itself to the calculator or the engine"
+            f"{reason(error).strip().splitlines()[0]}); if it has TorchScript, which fixes sizes, make and export it "
+            "with PYTORCH_JIT=0 in the environment; otherwise give the model itself to the calculator or the engine"
         ) from error
 
 
