@@ -52,7 +52,11 @@ def at_constant_pressure(options: argparse.Namespace) -> None:
     dynamics.attach(lambda: rows.append((density(atoms), pressure(atoms), atoms.get_temperature())), interval=10)
     begin, steps = time.perf_counter(), round(2000 * options.picoseconds)
     for part in range(10):
-        dynamics.run(steps // 10)
+        try:
+            dynamics.run(steps // 10)
+        except ValueError as error:
+            print(f"broken after {dynamics.get_time() / units.fs / 1000:.3f} ps: {error}")
+            break
         mean = np.mean(rows[-steps // 100 :], axis=0)
         print(
             f"{(part + 1) * steps / 20000:6.2f} ps: {mean[0]:.3f} g/cm^3, {mean[1]:+.2f} GPa, {mean[2]:.0f} K, box "
