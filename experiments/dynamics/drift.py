@@ -7,7 +7,7 @@
 
 The structure starts with twice the kinetic energy of the temperature, half of which goes into the bonds. The drift is
 the slope of a straight line through the total energies, the fluctuation is the standard deviation about it. A run ends
-after the given time at the latest, and says how far it came.
+after the given time at the latest, or where the model breaks, and says how far it came.
 """
 
 import argparse
@@ -55,7 +55,11 @@ def with_ase(options: argparse.Namespace) -> np.ndarray:
     dynamics = VelocityVerlet(atoms, timestep=options.step * units.fs)
     energies, begin = [atoms.get_total_energy()], time.perf_counter()
     while len(energies) * 10 * options.step < 1000.0 * options.picoseconds:
-        dynamics.run(10)
+        try:
+            dynamics.run(10)
+        except ValueError as error:  # atoms at one place, or numbers that are not finite: a model that is no good
+            print(f"{options.model.name}: broken after {len(energies) * 10 * options.step / 1000:.3f} ps: {error}")
+            break
         energies.append(atoms.get_total_energy())
         if time.perf_counter() - begin > 60.0 * options.minutes:
             break

@@ -1,8 +1,11 @@
 """What every adapter's tests ask of a polarized model that starts from a trained one."""
 
 import io
+import os
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -102,6 +105,51 @@ def assert_untouched(trained: nn.Module, molecules: Molecules) -> None:
     }
     names = [name for name, parameter in trained.named_parameters() if id(parameter) in copied]
     assert not names, f"not shared: {', '.join(names)}"
+
+
+# Checks of shapes at run time would look at sizes that a trace leaves open, so each trace is a process of its own.
+TRACE = """
+import warnings
+warnings.simplefilter("ignore")  # of the packages
+import torch
+import {file}
+from neural_polarization.interfaces.export import check, record_of, traced
+from neural_polarization.interfaces.exported import Exported
+torch.set_num_threads(1)
+torch.manual_seed(0)
+module = eval({model!r}, vars({file}))
+with torch.no_grad():
+    for parameter in module.network.moves.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+program = traced(module).module()
+check(module, Exported(record_of(module), lambda *inputs: list(program(*inputs)), "traced"))
+"""
+
+
+def assert_traced(file: str, model: str) -> None:
+    """One graph has energies, forces and stresses of clusters, a crystal and a single atom, once points have moved.
+
+    Args:
+        file: the tests, without `.py`.
+        model: an expression in names of that file. Functions in TorchScript fix sizes, so they are plain Python here.
+    """
+    done = _traced(file, model, {"PYTORCH_JIT": "0"})
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def assert_not_traced(file: str, model: str, why: str) -> None:
+    """A model that cannot be traced is refused with what stands in the way."""
+    done = _traced(file, model, {})
+    assert done.returncode != 0, "it can be traced now; say so in docs/adapters.md"
+    last = done.stderr.strip().splitlines()[-1]
+    assert "cannot be traced, so it cannot be exported" in last and why in last, done.stderr[-3000:]
+
+
+def _traced(file: str, model: str, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    command, folder = [sys.executable, "-c", TRACE.format(file=file, model=model)], Path(__file__).parent
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
 
 
 def _contents(package: str) -> dict[str, Any]:

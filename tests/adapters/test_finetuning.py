@@ -3,11 +3,12 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from adapted import assert_learns, assert_same_predictions, assert_saved, batch
+from adapted import assert_learns, assert_same_predictions, assert_saved, assert_traced, batch
 from ase.build import bulk, molecule
 from ase.calculators.fd import calculate_numerical_stress
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from neural_polarization.adapters.host import Columns, EnergyReadout, Parts, Poi
 from neural_polarization.backbones import EGNN, PaiNN, PointFeatures
 from neural_polarization.finetuning import HOSTS, FineTuned, polarize
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
+from neural_polarization.interfaces.export import network_of, record_of, traced
+from neural_polarization.interfaces.exported import Exported
 from neural_polarization.layers import mlp, sum_by_index
 from neural_polarization.messages import Messages
 from neural_polarization.molecules import Molecules
@@ -25,6 +28,19 @@ from neural_polarization.polarization import NeuralPolarization
 from neural_polarization.testing import ELEMENTS, distorted
 
 CUTOFF = 4.0
+
+
+class Looking(EnergyReadout):
+    """A readout that decides by a value, which a graph cannot do."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.of_atoms = mlp([channels, 1])
+
+    def forward(self, points: PointFeatures, molecules: Molecules) -> Tensor:
+        if bool(points.scalars.sum() > 0.0):
+            return sum_by_index(points.scalars[:, 0], molecules.molecule_index, molecules.num_molecules)
+        raise AssertionError("not reached")
 
 
 class Readout(EnergyReadout):
@@ -171,6 +187,24 @@ class TestPredictor:
         with pytest.raises(ValueError, match="properties: 'dipole' is not known; choose one of energy"):
             module(molecules, properties=["dipole"])
         assert module(molecules, properties=[]) == {}
+
+
+class TestExport:
+    @pytest.mark.parametrize("messages", ["riding", "both_views"])
+    def test_it_is_one_graph_for_any_number_of_atoms(self, messages: str) -> None:
+        assert_traced("test_finetuning", f"fine_tuned({messages!r})")
+
+    def test_what_cannot_be_traced_is_refused(self) -> None:
+        """With the reason, before anything is compiled."""
+        module = fine_tuned("riding")
+        module.readout = Looking(8).double()
+        with pytest.raises(
+            ValueError, match=r"PaiNN cannot be traced, .*\(test_finetuning\.py, line \d+: .*\); if it has TorchScript"
+        ):
+            traced(module)
+        module.eval().requires_grad_(False)
+        with pytest.raises(ValueError, match="model: Exported cannot be exported; give a checkpoint"):
+            network_of(Exported(record_of(module), list, Path("model.pt2")))
 
 
 class TestHosts:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from adapted import (
     assert_learns,
+    assert_not_traced,
     assert_same_predictions,
     assert_saved,
     assert_single_precision,
@@ -186,6 +187,10 @@ class TestPolarized:
             return polarize(model(seed), ELEMENTS)
 
         assert_saved(make, batch(CUTOFF))
+
+    def test_it_cannot_be_exported(self) -> None:
+        """Its functions in TorchScript fix the number of edges, and its e3nn makes no others."""
+        assert_not_traced("test_mace_adapter", "polarize(model(), ELEMENTS)", "Constraints violated")
 
 
 class TestErrors:

@@ -14,6 +14,7 @@ from adapted import (
     assert_same_predictions,
     assert_saved,
     assert_single_precision,
+    assert_traced,
     assert_untouched,
     batch,
     crystals,
@@ -153,6 +154,19 @@ class TestPolarized:
             return polarize(potential("painn", seed), ELEMENTS)
 
         assert_saved(make, batch(CUTOFF))
+
+    def test_offsets_and_means(self) -> None:
+        """The sums over atoms are SchNetPack's in all their kinds."""
+        model, molecules = potential("painn"), batch(CUTOFF)
+        model.output_modules[0].aggregation_mode = "avg"
+        model.output_modules[0].per_atom_output_key = "energies"
+        model.postprocessors[1].is_extensive = False
+        energy, forces = predictions(model, molecules)
+        assert_same_predictions(polarize(model, ELEMENTS), molecules, energy, forces)
+
+    @pytest.mark.parametrize("name", ["painn", "schnet"])
+    def test_it_is_one_graph_for_any_number_of_atoms(self, name: str) -> None:
+        assert_traced("test_schnetpack_adapter", f"polarize(potential({name!r}), ELEMENTS)")
 
 
 class TestErrors:

@@ -12,6 +12,7 @@ from neural_polarization.adapters.host import EnergyReadout, Parts, PointTable, 
 from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.backbones.scalars_vectors import WithPointFeatures
 from neural_polarization.geometry import Edges
+from neural_polarization.layers import sum_by_index
 from neural_polarization.molecules import Molecules
 
 
@@ -253,17 +254,50 @@ class SchNetPackReadout(EnergyReadout):
             properties.idx_i: receivers,
             properties.idx_j: senders,
             properties.idx_m: molecules.molecule_index,
-            properties.n_atoms: molecules.molecule_index.bincount(minlength=molecules.num_molecules),
+            properties.n_atoms: _totals(molecules.positions.new_ones(molecules.num_atoms), molecules).long(),
             "scalar_representation": points.scalars,
         }
         if points.vectors is not None:
             inputs["vector_representation"] = points.vectors
-        for module in self.output_modules:
-            inputs = module(inputs)
-        if self.do_postprocessing:
-            for module in self.postprocessors:
+        modules = [*self.output_modules, *(self.postprocessors if self.do_postprocessing else ())]
+        atomwise, offsets = _schnetpack("atomistic").Atomwise, _schnetpack("transform").AddOffsets
+        for module in modules:
+            # Their own sums read the number of molecules from values, which a graph of operations does not have.
+            if type(module) is atomwise:
+                inputs = _with_atomwise(module, inputs, molecules)
+            elif type(module) is offsets:
+                inputs = _with_offsets(module, inputs, molecules)
+            else:
                 inputs = module(inputs)
         return inputs[self.energy_key].reshape(-1)
+
+
+def _totals(values: Tensor, molecules: Molecules) -> Tensor:
+    return sum_by_index(values, molecules.molecule_index, molecules.num_molecules)
+
+
+def _with_atomwise(module: Any, inputs: dict[str, Tensor], molecules: Molecules) -> dict[str, Tensor]:
+    """What an `Atomwise` adds to the inputs."""
+    values = of_atoms = module.outnet(inputs["scalar_representation"])
+    if module.aggregation_mode is not None:
+        values = _totals(of_atoms, molecules).squeeze(-1)
+        if module.aggregation_mode == "avg":
+            values = values / inputs[_schnetpack("properties").n_atoms]
+    own = {} if module.per_atom_output_key is None else {module.per_atom_output_key: of_atoms}
+    return {**inputs, **own, module.output_key: values}
+
+
+def _with_offsets(module: Any, inputs: dict[str, Tensor], molecules: Molecules) -> dict[str, Tensor]:
+    """The inputs after an `AddOffsets`."""
+    name, counts = module._property, inputs[_schnetpack("properties").n_atoms]
+    energy = inputs[name]
+    offset = torch.zeros_like(energy)
+    if module.add_mean:
+        offset = offset + (module.mean * counts if module.is_extensive else module.mean)
+    if module.add_atomrefs:
+        references = _totals(module.atomref[molecules.atomic_numbers], molecules)
+        offset = offset + (references if module.is_extensive else references / counts)
+    return {**inputs, name: energy + offset.to(energy.dtype)}
 
 
 def take_apart(model: nn.Module, elements: Sequence[str], two_points: bool = False) -> Parts:

@@ -4,8 +4,10 @@ The forward, the gradients that give forces and stress included, is traced into 
 numbers of atoms and of edges are free, and that graph is compiled ahead of time.
 """
 
+import copy
 import json
 import tempfile
+import traceback
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -19,7 +21,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 import neural_polarization
 from neural_polarization.checkpoints import load_model
+from neural_polarization.errors import reason
 from neural_polarization.files import refuse_existing, replacing
+from neural_polarization.finetuning import FineTuned
 from neural_polarization.interfaces.exported import (
     ENDING,
     FEWEST_EDGES,
@@ -44,16 +48,17 @@ _SMALL = 0.01
 
 
 def export(
-    checkpoint: str | Path,
+    model: Predictor | str | Path,
     output: str | Path,
     double: bool = False,
     trust: Collection[str] = (),
     overwrite: bool = False,
 ) -> Exported:
-    """Writes a checkpoint's energy, forces and stress as one compiled file, for any number of atoms and edges.
+    """Writes a model's energy, forces and stress as one compiled file, for any number of atoms and edges.
 
     Args:
-        checkpoint: of a model with an energy and forces.
+        model: with an energy and forces: its checkpoint, or the model itself, which is copied. A model of another
+            package that was polarized serves too, if its layers can be traced.
         output: ending .pt2.
         double: whether to compute in double precision.
         trust: modules of networks of one's own that may be imported (see `load_model`).
@@ -70,8 +75,9 @@ def export(
     output = Path(output)
     check_output(output, ENDING, overwrite)
     require_compiler()
-    model, _ = load_model(checkpoint, trust)
-    model = model.double() if double else model
+    # A copy: tracing takes the gradients of the parameters away.
+    model = copy.deepcopy(model) if isinstance(model, Predictor) else load_model(model, trust)[0]
+    model = model.to("cpu", torch.float64 if double else None)
     program = traced(model)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / f"model{ENDING}"
@@ -94,7 +100,7 @@ def check_output(path: Path, ending: str, overwrite: bool) -> None:
     refuse_existing(path, overwrite)
 
 
-def energy_of(model: Model) -> str:
+def energy_of(model: Predictor) -> str:
     """The property that is the energy of a model, with forces.
 
     Raises:
@@ -108,16 +114,32 @@ def energy_of(model: Model) -> str:
     return energies[0]
 
 
-def traced(model: Model) -> ExportedProgram:
+def network_of(model: Predictor) -> str:
+    """Name of the network of a model: that of its configuration, or of the class that adapts another package's.
+
+    Raises:
+        ValueError: for something that is no network, such as a model that was exported already.
+    """
+    if isinstance(model, Model):
+        return model.config.backbone.name
+    if isinstance(model, FineTuned):
+        return type(model.network.backbone).__name__
+    raise ValueError(
+        f"model: {type(model).__name__} cannot be exported; give a checkpoint, a `Model` or a model of another package "
+        "that `polarize` made"
+    )
+
+
+def traced(model: Predictor) -> ExportedProgram:
     """Energy, forces, stress and displacement of a model as one graph of `EngineInputs`.
 
     Args:
         model: with an energy and forces; it is set to evaluation, and its parameters need no gradients any more.
 
     Raises:
-        ValueError: for a model without forces.
+        ValueError: for a model without forces, or one that cannot be traced.
     """
-    energy = energy_of(model)
+    network, energy = network_of(model), energy_of(model)
     model.eval().requires_grad_(False)
 
     def forward(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -128,9 +150,16 @@ def traced(model: Model) -> ExportedProgram:
     example = tuple(_inputs(model, samples(model.elements)[0]))
     atoms, edges = Dim("atoms", min=3), Dim("edges", min=FEWEST_EDGES)
     free = ({0: atoms}, {0: atoms}, {1: edges}, {0: edges}, {0: atoms}, None, None, None)
-    with torch.no_grad():
-        graph = make_fx(forward, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*example)
-        return torch.export.export(graph, example, dynamic_shapes=free)
+    try:
+        with torch.no_grad():
+            graph = make_fx(forward, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*example)
+            return torch.export.export(graph, example, dynamic_shapes=free)
+    except Exception as error:  # whatever a package does that is no plain operation on tensors
+        raise ValueError(
+            f"model: {network} cannot be traced, so it cannot be exported ({_place(error)}: "
+            f"{reason(error).strip().splitlines()[0]}); if it has TorchScript, which fixes sizes, make and export it "
+            "with PYTORCH_JIT=0 in the environment; otherwise give the model itself to the calculator or the engine"
+        ) from error
 
 
 def compile_to(path: Path, program: ExportedProgram, record: ExportRecord) -> None:
@@ -148,9 +177,10 @@ def compile_to(path: Path, program: ExportedProgram, record: ExportRecord) -> No
         raise CompilationError(f"the model cannot be compiled: {error_lines(str(error))}") from error
 
 
-def record_of(model: Model) -> ExportRecord:
+def record_of(model: Predictor) -> ExportRecord:
     """What the file of a model says of itself."""
     energy = energy_of(model)
+    kind = model.predictions[energy]
     return ExportRecord(
         format=FORMAT,
         version=neural_polarization.__version__,
@@ -160,14 +190,14 @@ def record_of(model: Model) -> ExportRecord:
         energy=energy,
         elements=model.elements,
         cutoff=model.cutoff,
-        network=model.config.backbone.name,
-        sees_charge=model.predictions[energy].sees_charge,
-        sees_spin=model.predictions[energy].sees_spin,
+        network=network_of(model),
+        sees_charge=kind.sees_charge,
+        sees_spin=kind.sees_spin,
         knowledge=model.knowledge,
     )
 
 
-def check(model: Model, exported: Predictor) -> None:
+def check(model: Predictor, exported: Predictor) -> None:
     """Compares an exported model with the original on systems of other sizes than that of the trace.
 
     Raises:
@@ -209,6 +239,15 @@ def samples(elements: Sequence[str]) -> list[ase.Atoms]:
     return [*found, crystal]
 
 
-def _inputs(model: Model, atoms: ase.Atoms) -> EngineInputs:
+def _place(error: BaseException) -> str:
+    """The last line outside of torch that an error came from."""
+    torch_itself = str(Path(torch.__file__).parent)
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(torch_itself)
+    ]
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}"
+
+
+def _inputs(model: Predictor, atoms: ase.Atoms) -> EngineInputs:
     molecules = Molecules.from_ase(atoms, model.cutoff, next(model.parameters()).dtype)
     return EngineInputs.of(molecules, atomic_numbers[model.elements[0]], model.cutoff)
