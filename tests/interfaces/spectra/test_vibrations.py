@@ -16,6 +16,7 @@ from springs import ACROSS, ALONG, SLOPE, STIFFNESS, diatomic, springs
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.spectra.mode_names import mode_names
+from neural_polarization.interfaces.spectra.outputs import named_modes
 from neural_polarization.interfaces.spectra.surface import Names, Values, polar_tensors_of, surface_of
 from neural_polarization.interfaces.spectra.vibrations import INFRARED, WAVENUMBER, Vibrations, vibrations
 from neural_polarization.models import HeadConfig, Model, ModelConfig
@@ -185,3 +186,12 @@ def test_what_has_no_spectrum_is_refused() -> None:
         Names.of(Model(ModelConfig(("H",), energy)))
     with pytest.raises(ValueError, match="this model has no forces"):
         Names.of(Model(ModelConfig(("H",), {"dipole": HeadConfig("dipole")})))
+
+
+def test_names_in_the_figure_do_not_cover_each_other() -> None:
+    """The highest lines have names; a line beside a higher one, a small one and an imaginary one have none."""
+    wavenumbers = np.array([-100.0, 345.0, 1101.0, 1130.0, 2970.0, 3033.0, 3106.0])
+    heights = np.array([9.0, 7.0, 6.0, 1.0, 4.5, 1.5, 2.0])
+    assert named_modes(wavenumbers, heights) == [1, 2, 4, 6]
+    heights[4] = 0.2
+    assert named_modes(wavenumbers, heights) == [1, 2, 6]

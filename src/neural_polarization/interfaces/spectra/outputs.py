@@ -16,7 +16,8 @@ from neural_polarization.interfaces.spectra.vibrations import Vibrations
 FIGURES = (".png", ".svg", ".pdf")
 """Endings of figures."""
 
-_NAMED = 8  # peaks; more names would cover each other
+_NAMED = 8  # peaks
+_APART = 70.0  # 1/cm: names that are closer would cover each other
 _ROOM = 1.9  # of the highest peak, for its name above it
 _LOWEST = 0.03  # of the highest peak: smaller ones have no name
 
@@ -126,19 +127,27 @@ def _draw_lines(
     axis: Any, wavenumbers: Float[np.ndarray, " modes"], heights: Float[np.ndarray, " modes"], names: Sequence[str]
 ) -> None:
     axis.vlines(wavenumbers, 0.0, heights, color="#c0504d", linewidth=1.4)
-    ranked = [mode for mode in np.argsort(-heights) if wavenumbers[mode] > 0.0 and heights[mode] > 0.0]
-    for mode in ranked[:_NAMED]:
-        if heights[mode] >= _LOWEST * heights[ranked[0]]:
-            axis.annotate(
-                f"{wavenumbers[mode]:.0f} {names[mode]}",
-                (wavenumbers[mode], heights[mode]),
-                xytext=(0, 4),
-                textcoords="offset points",
-                rotation=90,
-                ha="center",
-                va="bottom",
-                fontsize=7,
-            )
+    for mode in named_modes(wavenumbers, heights):
+        axis.annotate(
+            f"{wavenumbers[mode]:.0f} {names[mode]}",
+            (wavenumbers[mode], heights[mode]),
+            xytext=(0, 4),
+            textcoords="offset points",
+            rotation=90,
+            ha="center",
+            va="bottom",
+            fontsize=7,
+        )
+
+
+def named_modes(wavenumbers: Float[np.ndarray, " modes"], heights: Float[np.ndarray, " modes"]) -> list[int]:
+    """The highest lines, those left out whose name would stand on that of a higher one."""
+    named: list[int] = []
+    for mode in np.argsort(-heights).tolist():
+        tall = wavenumbers[mode] > 0.0 and heights[mode] > _LOWEST * heights.max()
+        if tall and all(abs(wavenumbers[mode] - wavenumbers[other]) >= _APART for other in named):
+            named.append(mode)
+    return named[:_NAMED]
 
 
 def _right_end(curve: Curve, found: Vibrations) -> float:
