@@ -194,4 +194,4 @@ def test_names_in_the_figure_do_not_cover_each_other() -> None:
     heights = np.array([9.0, 7.0, 6.0, 1.0, 4.5, 1.5, 2.0])
     assert named_modes(wavenumbers, heights) == [1, 2, 4, 6]
     heights[4] = 0.2
-    assert named_modes(wavenumbers, heights) == [1, 2, 6]
+    assert named_modes(wavenumbers, heights) == [1, 2, 6, 5]

@@ -142,10 +142,12 @@ def _draw_lines(
 
 def named_modes(wavenumbers: Float[np.ndarray, " modes"], heights: Float[np.ndarray, " modes"]) -> list[int]:
     """The highest lines, those left out whose name would stand on that of a higher one."""
+    heights = np.where(wavenumbers > 0.0, heights, 0.0)
     named: list[int] = []
     for mode in np.argsort(-heights).tolist():
-        tall = wavenumbers[mode] > 0.0 and heights[mode] > _LOWEST * heights.max()
-        if tall and all(abs(wavenumbers[mode] - wavenumbers[other]) >= _APART for other in named):
+        if heights[mode] > _LOWEST * heights.max() and all(
+            abs(wavenumbers[mode] - wavenumbers[other]) >= _APART for other in named
+        ):
             named.append(mode)
     return named[:_NAMED]
 
