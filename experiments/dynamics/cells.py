@@ -71,7 +71,7 @@ def ice() -> ase.Atoms:
     """Ice XI at its measured structure."""
     places = [(0, 0.6645, 0.0631), (0.5, 0.8255, -0.0631)]
     places += [(0, 0.6636, 0.1963), (0, 0.5363, 0.0183), (0.6766, 0.7748, -0.0183)]
-    return crystal("OOHHH", places, spacegroup=36, cellpar=[4.465, 7.858, 7.292, 90, 90, 90])
+    return crystal("OOHHH", places, spacegroup=36, cellpar=[4.465, 7.859, 7.292, 90, 90, 90])
 
 
 def relaxed(options: argparse.Namespace) -> None:
