@@ -55,6 +55,7 @@ def exponent(of_numbers: dict[int, list[float]]) -> float:
 def draw(curve: Curve, path: Path) -> None:
     """The figure, both axes logarithmic."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure((5.0, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -68,9 +69,8 @@ def draw(curve: Curve, path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="molecules that train", ylabel="error of the density, %")
     axes.set_xticks(ticks, [str(number) for number in ticks])
     axes.minorticks_off()
-    low, high = axes.get_ylim()
-    axes.set_yticks([tick for tick in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8) if low <= tick <= high])
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter("{x:.3g}")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
 
