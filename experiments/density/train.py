@@ -87,7 +87,6 @@ def train(model: Model, data: Data, arguments: argparse.Namespace) -> Model:
     """The model with the average of its weights over the last steps."""
     generator = np.random.default_rng(arguments.seed)
     of_training = data.points.of_structures(data.parts["train"])
-    dipoles = torch.from_numpy(data.dataset.labels["dipole"])
     losses = Losses({n: LOSSES[n] for n in predicted_names(model) if n in LOSSES}, model) if arguments.heads else None
     optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.learning_rate, weight_decay=1e-4, fused=True)
     averaged = copy.deepcopy(model)
@@ -108,7 +107,8 @@ def train(model: Model, data: Data, arguments: argparse.Namespace) -> Model:
             error = batch.errors(learned).mean()
             loss = arguments.density_weight * error
             if arguments.dipole_weight:
-                difference = dipole_differences(learned, batch.molecules, dipoles[points.structures])
+                dipoles = torch.from_numpy(data.dataset.labels["dipole"][points.structures])
+                difference = dipole_differences(learned, batch.molecules, dipoles)
                 loss = loss + arguments.dipole_weight * difference.abs().mean()
             of_epoch.append(float(error.detach()))
         if losses is not None:
