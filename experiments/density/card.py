@@ -23,6 +23,7 @@ PLACES = {
     "nuclei": "nucleus",
     "both": "pair of a nucleus and its moving point",
     "shifted": "shifted nucleus",
+    "both_shifted": "pair of a nucleus and its shifted place",
     "moving_bonds": "moving point and on each bond between two",
     "nuclei_bonds": "nucleus and on each bond",
 }

@@ -229,9 +229,8 @@ def task_of(idea: Idea, data: Path, seed: int, train: int = 500) -> Task:
         PolarizationConfig(idea.messages),
     )
     split = SplitConfig(train=train, validation=100, test=1000, seed=0)
-    losses = {"energy": LossConfig(0.05), "forces": LossConfig(0.95)}
     config = ExperimentConfig(
-        section, DataConfig("rmd17", str(data), split=split), TrainingConfig(losses=losses, seed=seed)
+        section, DataConfig("rmd17", str(data), split=split), TrainingConfig(losses=LOSSES, seed=seed)
     )
     task = prepare(config)
     former = task.model.representation
@@ -326,8 +325,11 @@ def time_all(arguments: argparse.Namespace) -> None:
 
 def table(arguments: argparse.Namespace) -> None:
     """Prints errors and their ratios to plain with the same seed."""
-    found = {
-        name: [json.loads(path.read_text()) for path in sorted(arguments.folder.glob(f"{name}_[0-9]*.json"))]
+    found: dict[str, dict[str, dict[str, Any]]] = {
+        name: {
+            path.stem.rpartition("_")[2]: json.loads(path.read_text(encoding="utf-8"))
+            for path in sorted(arguments.folder.glob(f"{name}_[0-9]*.json"))
+        }
         for name in IDEAS
     }
     print(
@@ -338,10 +340,12 @@ def table(arguments: argparse.Namespace) -> None:
             continue
         cells: list[str] = []
         for key in ("forces", "energy"):
-            ratios = [row[key] / plain[key] for row, plain in zip(rows, found["plain"], strict=False)]
+            ratios = [row[key] / found["plain"][seed][key] for seed, row in rows.items() if seed in found["plain"]]
             spread = f" ± {statistics.stdev(ratios):.2f}" if len(ratios) > 1 else ""
-            cells += [f"{statistics.mean(row[key] for row in rows):.1f}", f"{statistics.mean(ratios):.2f}{spread}"]
-        print(f"| {name} | {' | '.join(cells)} | {rows[0]['parameters']:,} | {len(rows)} |")
+            ratio = f"{statistics.mean(ratios):.2f}{spread}" if ratios else "-"
+            cells += [f"{statistics.mean(row[key] for row in rows.values()):.1f}", ratio]
+        parameters = next(iter(rows.values()))["parameters"]
+        print(f"| {name} | {' | '.join(cells)} | {parameters:,} | {len(rows)} |")
 
 
 def main() -> None:
