@@ -9,6 +9,7 @@ import pytest
 from neural_polarization.labelling.calculation import NotConvergedError, Request, WarmStart, compute, converge
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import FAST, LEAN, Accuracy, build_grid, build_molecule
+from neural_polarization.labelling.properties import response
 from neural_polarization.labelling.properties.charges import _free_atom_density
 from neural_polarization.labelling.properties.density import evaluate_density
 from neural_polarization.labelling.properties.moments import moments
@@ -60,6 +61,15 @@ def test_polarizability_is_a_derivative_of_the_dipole(spin: int) -> None:
     # e*Angstrom per V/Angstrom to Angstrom^3: divided by 4 pi epsilon_0 = 1 / 14.3996 e/(V Angstrom).
     derivative = (dipoles[0] - dipoles[1]) / (2 * strength) * 14.39964548
     np.testing.assert_allclose(tensor[2], derivative, atol=2e-4)
+
+
+@pytest.mark.parametrize("method", ["B3LYP", "PBE", "HF"])
+def test_fitted_exchange_of_orbitals_is_that_of_matrices(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Density fitting takes exchange from the orbitals of a first-order density; here from the matrix as well."""
+    request = Request(Level.parse(f"{method}/3-21G"), FAST, ("polarizability",))
+    fast = compute(fluoride(), request)["polarizability"]
+    monkeypatch.setattr(response, "_has_fitted_exchange", lambda _: False)
+    np.testing.assert_allclose(fast, compute(fluoride(), request)["polarizability"], atol=1e-7)
 
 
 def test_dipole_is_a_derivative_of_the_energy(water: ase.Atoms, quick: Request) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ase.io import write
 
 from neural_polarization.labelling import jobs as running
 from neural_polarization.labelling.calculation import Labels, Request
-from neural_polarization.labelling.jobs import Job, dask_cluster, perform, processes, run, serial
+from neural_polarization.labelling.jobs import Job, Outcome, dask_cluster, perform, processes, run, serial
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import Accuracy
 from neural_polarization.labelling.store import read_labels
@@ -28,7 +29,7 @@ def stretched(number: int) -> list[ase.Atoms]:
 
 
 def test_progress_failures_and_skipping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compute(atoms: ase.Atoms, request: Request, key: str, warm: object) -> Labels:
+    def compute(atoms: ase.Atoms, request: Request, key: str, warm: object, stored: Labels) -> Labels:
         if atoms.get_distance(0, 1) > 0.715:
             raise ArithmeticError("no density here")
         return {"energy": np.array(-1.0), "forces": np.zeros((2, 3))}
@@ -46,6 +47,37 @@ def test_progress_failures_and_skipping(tmp_path: Path, monkeypatch: pytest.Monk
     assert (again.done, again.failed, again.skipped, again.labelled) == (0, 0, 3, 2)
     retried = run(structures, REQUEST, path, serial, retry_failed=True, report=lines.append)
     assert (retried.done, retried.failed, retried.skipped) == (0, 1, 2)
+
+
+def test_a_quantity_that_is_added_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    """It starts from the stored density matrix, and a failure loses nothing."""
+    path = tmp_path / "labels.h5"
+    structures = stretched(2)
+    with_density = replace(REQUEST, quantities=("charges", "density"))
+    assert run(structures, with_density, path, serial, report=lambda _: None).done == 2
+    before = {record.key: record.labels for record in read_labels(path)}
+
+    def fails(jobs: Iterable[Job]) -> Iterator[Outcome]:
+        for job in jobs:
+            np.testing.assert_array_equal(job.stored["density_matrix"], before[job.key]["density_matrix"])
+            yield Outcome(job, {}, "NotConvergedError: no", 1.0)
+
+    summary = run(structures, REQUEST, path, fails, report=lambda _: None)
+    assert (summary.failed, summary.labelled) == (2, 2)
+    assert not any(record.reason for record in read_labels(path))
+    summary = run(structures, REQUEST, path, serial, report=lambda _: None)
+    assert (summary.done, summary.skipped) == (2, 0)
+    after = {record.key: record.labels for record in read_labels(path)}
+    alone = run(structures, REQUEST, tmp_path / "alone.h5", serial, report=lambda _: None)
+    assert alone.done == 2
+    for record in read_labels(tmp_path / "alone.h5"):
+        both = after[record.key]
+        assert set(both) == set(before[record.key]) | {"forces"}
+        for name in ("hirshfeld_charges", "mulliken_charges", "density_matrix"):
+            np.testing.assert_array_equal(both[name], before[record.key][name])
+        np.testing.assert_allclose(both["forces"], record.labels["forces"], atol=1e-4)
+        np.testing.assert_allclose(both["energy"], record.labels["energy"], atol=1e-6)
+    assert run(structures, REQUEST, path, serial, report=lambda _: None).skipped == 2
 
 
 def test_a_molecule_that_cannot_converge_does_not_stop_the_others() -> None:

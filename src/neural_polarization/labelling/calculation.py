@@ -1,15 +1,16 @@
 """One structure in, its labels out."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import ase
 import numpy as np
+from jaxtyping import Float
 
 from ..charges import frame_field
-from ..properties import QUANTITIES, USUAL_QUANTITIES
+from ..properties import DEFINITIONS, QUANTITIES, USUAL_QUANTITIES
 from ..structures import check_isolated
 from ..units import BOHR, HARTREE
 from . import gpu
@@ -17,7 +18,7 @@ from .level import Level
 from .mean_field import TINY, Accuracy, build_grid, build_molecule, gradient, mean_field
 from .properties.born_charges import born_charges
 from .properties.charges import hirshfeld_charges, mulliken_charges
-from .properties.density import density_on_points, pack_matrix
+from .properties.density import density_on_points, pack_matrix, unpack_matrix
 from .properties.moments import moments
 from .properties.orbitals import centroids, frontier
 from .properties.response import polarizability
@@ -70,6 +71,11 @@ class Request:
         x, y, z = frame_field(atoms, atoms.get_chemical_formula()).tolist()
         return replace(self, field=(x, y, z))
 
+    def without(self, stored: Container[str]) -> "Request":
+        """The same, less the quantities of which all labels are among those stored."""
+        lacking = {kind.quantity for name, kind in DEFINITIONS.items() if name not in stored}
+        return replace(self, quantities=tuple(name for name in self.quantities if name in lacking))
+
     def wanted(self, quantity: str, key: str) -> bool:
         """Whether the structure of this key gets this quantity."""
         if quantity not in self.quantities:
@@ -109,7 +115,13 @@ class WarmStart:
         self._orbitals[key] = (scf.mo_coeff[:, occupied].copy(), scf.mo_occ[occupied].copy())
 
 
-def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart | None = None) -> Labels:
+def compute(
+    atoms: ase.Atoms,
+    request: Request,
+    key: str = "",
+    warm: WarmStart | None = None,
+    stored: Labels | None = None,
+) -> Labels:
     """Labels of one structure; their units and definitions are in `properties.DEFINITIONS`.
 
     Args:
@@ -118,16 +130,20 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
         request: what to compute, and how.
         key: identity of the structure, from which expensive quantities are drawn.
         warm: orbitals of earlier frames.
+        stored: labels that the structure has already, at the same level. Their quantities are not computed again,
+            and a density matrix among them is the first guess. They are part of the result.
 
     Raises:
         NotConvergedError: where no self-consistent field was found.
         ValueError: where level and structure do not fit, and for a periodic structure.
     """
     check_isolated(atoms, atoms.get_chemical_formula())
-    request = request.at(atoms)
+    stored = stored or {}
+    request = request.at(atoms).without(stored)
     external = np.asarray(request.field)
     molecule = build_molecule(atoms, request.level, request.accuracy)
-    scf = converge(molecule, request, _identity(atoms), warm)
+    known = unpack_matrix(stored["density_matrix"]) if "density_matrix" in stored and molecule.spin == 0 else None
+    scf = converge(molecule, request, _identity(atoms), warm, known)
     forces = -gradient(scf, external) * HARTREE / BOHR if request.wanted("forces", key) else None
     if request.gpu:
         scf = gpu.to_cpu(scf)
@@ -136,6 +152,7 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
         density_matrix = density_matrix.sum(axis=0)
     charge_moments, orbital_energies = moments(molecule, density_matrix), frontier(scf)
     labels: Labels = {
+        **stored,
         "energy": np.array(scf.e_tot * HARTREE + _to_centre(atoms, external)),
         "dipole": charge_moments.dipole,
         "quadrupole": charge_moments.quadrupole,
@@ -175,11 +192,17 @@ def compute(atoms: ase.Atoms, request: Request, key: str = "", warm: WarmStart |
     return labels
 
 
-def converge(molecule: Any, request: Request, identity: tuple[Any, ...] = (), warm: WarmStart | None = None) -> Any:
+def converge(
+    molecule: Any,
+    request: Request,
+    identity: tuple[Any, ...] = (),
+    warm: WarmStart | None = None,
+    guess: Float[np.ndarray, "functions functions"] | None = None,
+) -> Any:
     """A converged Kohn-Sham object.
 
-    Nearly all iterations run on a coarse grid (`solve_on_two_grids`). Where they end unconverged, the second-order
-    solver goes on.
+    The search starts from the density matrix `guess`, or from the orbitals of an earlier frame. Nearly all iterations
+    run on a coarse grid (`solve_on_two_grids`). Where they end unconverged, the second-order solver goes on.
 
     Raises:
         NotConvergedError: with the number of iterations.
@@ -192,7 +215,8 @@ def converge(molecule: Any, request: Request, identity: tuple[Any, ...] = (), wa
     else:
         from .two_grids import solve_on_two_grids  # which needs PySCF; labels are packed without it
 
-        guess = warm.guess(identity, scf.get_ovlp()) if warm is not None else None
+        if guess is None and warm is not None:
+            guess = warm.guess(identity, scf.get_ovlp())
         solve_on_two_grids(scf, build_grid(scf.mol, TINY), guess)
     if not scf.converged:
         guess = scf.make_rdm1()

@@ -5,10 +5,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -23,11 +23,12 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 @dataclass(frozen=True)
 class Job:
-    """One structure to be labelled."""
+    """One structure to be labelled, with the labels that the file has of it already."""
 
     key: str
     atoms: ase.Atoms
     request: Request
+    stored: Labels = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,13 @@ def perform(job: Job) -> Outcome:
     """Computes one job. A failure becomes the reason in the outcome, not an exception."""
     start = time.process_time()
     try:
-        labels, reason = compute(job.atoms, job.request, job.key, _warm), ""
+        labels, reason = compute(job.atoms, job.request, job.key, _warm, job.stored), ""
     except Exception as error:  # a molecule must never stop the others
         labels, reason = {}, f"{type(error).__name__}: {error}"
     return Outcome(job, labels, reason, time.process_time() - start)
 
 
-Engine: TypeAlias = Callable[[Sequence[Job]], Iterator[Outcome]]
+Engine: TypeAlias = Callable[[Iterable[Job]], Iterator[Outcome]]
 """Performs jobs and yields their outcomes, in any order, as they finish."""
 
 
@@ -84,6 +85,9 @@ def run(
 ) -> Summary:
     """Labels structures and writes the labels to a file, without computing again what is in the file already.
 
+    A structure that lacks a quantity gets this quantity: its density matrix, where the file has it, is the first guess,
+    and its other labels stay. They stay too if the calculation fails.
+
     Args:
         structures: Structures in the order in which they should be computed.
         request: Level, accuracy and quantities to compute.
@@ -95,30 +99,31 @@ def run(
     tell = report or _to_stderr
     done = failed = 0
     with LabelStore(path, request) as store:
-        jobs: list[Job] = []
+        missing: list[tuple[str, ase.Atoms]] = []
         seen: set[str] = set()
         keys = [structure_key(atoms, request) for atoms in structures]
         for key, atoms in zip(keys, structures, strict=True):
             if key in seen or not store.missing(key, retry_failed):
                 continue
             seen.add(key)
-            jobs.append(Job(key, atoms, request))
-        skipped = len(structures) - len(jobs)
+            missing.append((key, atoms))
+        skipped = len(structures) - len(missing)
         if skipped:
             tell(f"left out {skipped} of {counted(len(structures), 'structure')}: in {path} already, or there twice")
         start = time.monotonic()
-        for outcome in engine(jobs):
+        for outcome in engine(Job(key, atoms, request, store.labels(key)) for key, atoms in missing):
             key, atoms = outcome.job.key, outcome.job.atoms
             if outcome.reason:
                 failed += 1
-                store.add_failure(key, atoms, outcome.reason, outcome.seconds)
+                if not store.labelled(key):
+                    store.add_failure(key, atoms, outcome.reason, outcome.seconds)
             else:
                 done += 1
                 store.add(key, atoms, outcome.labels, outcome.seconds)
             finished = done + failed
-            left = (time.monotonic() - start) / finished * (len(jobs) - finished)
+            left = (time.monotonic() - start) / finished * (len(missing) - finished)
             tell(
-                f"{finished}/{len(jobs)} {atoms.get_chemical_formula()} {outcome.seconds:.1f} s"
+                f"{finished}/{len(missing)} {atoms.get_chemical_formula()} {outcome.seconds:.1f} s"
                 + (f" FAILED: {outcome.reason}" if outcome.reason else "")
                 + f", {duration(left)} left"
             )
@@ -126,7 +131,7 @@ def run(
     return Summary(done, failed, skipped, labelled)
 
 
-def serial(jobs: Sequence[Job]) -> Iterator[Outcome]:
+def serial(jobs: Iterable[Job]) -> Iterator[Outcome]:
     """Performs one job after the other in this process."""
     return map(perform, jobs)
 
@@ -140,7 +145,7 @@ def processes(workers: int) -> Engine:
     if workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
 
-    def engine(jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def engine(jobs: Iterable[Job]) -> Iterator[Outcome]:
         # Libraries read the number of threads when they are loaded, so it has to be in the child's environment before.
         for name in _THREAD_VARIABLES:
             os.environ[name] = "1"
@@ -152,7 +157,7 @@ def processes(workers: int) -> Engine:
     return engine
 
 
-def _as_completed(pool: ProcessPoolExecutor, jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+def _as_completed(pool: ProcessPoolExecutor, jobs: Iterable[Job], workers: int) -> Iterator[Outcome]:
     waiting = iter(jobs)
     running: set[Future[Outcome]] = set()
     try:
@@ -190,7 +195,7 @@ def dask_cluster(scheduler: str | None, workers: int = 1) -> Engine:
         ImportError: without Dask.
     """
 
-    def engine(jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def engine(jobs: Iterable[Job]) -> Iterator[Outcome]:
         try:
             from dask.distributed import Client, LocalCluster, as_completed
         except ImportError:

@@ -128,8 +128,8 @@ class LabelStore:
     def missing(self, key: str, retry_failed: bool = False) -> bool:
         """Whether this structure still has to be computed.
 
-        A failed structure counts as computed, unless failed ones are retried. A structure that lacks a requested
-        quantity is computed again.
+        A failed structure counts as computed, unless failed ones are retried. One that lacks a requested quantity does
+        not.
         """
         if key not in self._contents:
             return True
@@ -144,6 +144,14 @@ class LabelStore:
     def labelled(self, key: str) -> bool:
         """Whether the file has labels of this structure."""
         return self._contents.get(key) is not None
+
+    def labels(self, key: str) -> Labels:
+        """The labels of this structure that the file has; empty if it has none."""
+        if not self.labelled(key):
+            return {}
+        part = self._part(key)
+        with _open(part if part.exists() else self.path, "r") as file:
+            return _read_record(key, _structures(file)[key]).labels
 
     def add(self, key: str, atoms: ase.Atoms, labels: Labels, seconds: float) -> None:
         """Stores the labels of a structure; they are on disk when this returns."""
@@ -176,7 +184,7 @@ class LabelStore:
         return contents
 
     def _write(self, key: str, atoms: ase.Atoms, labels: Labels, reason: str, seconds: float) -> None:
-        part = self._parts / f"{key}.h5"
+        part = self._part(key)
         temporary = _temporary(part)
         with h5py.File(temporary, "w", userblock_size=ROOM) as file:
             file.attrs.update(self._description)
@@ -200,6 +208,9 @@ class LabelStore:
         waiting = sum(1 for _ in self._parts.glob("*.h5"))
         if waiting >= max(_MERGE_AT_LEAST, len(self._contents) // 3):
             self._merge()
+
+    def _part(self, key: str) -> Path:
+        return self._parts / f"{key}.h5"
 
     def _merge(self) -> None:
         parts = sorted(self._parts.glob("*.h5"))
