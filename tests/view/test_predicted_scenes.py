@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import ase
 import ase.io
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ import pytest
 from density_models import density_model, shaken
 from neural_polarization.checkpoints import save_model
 from neural_polarization.cli import main
+from neural_polarization.data.densities import Densities
+from neural_polarization.data.packed import read_packed
 from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig
 from neural_polarization.units import BOHR
-from neural_polarization.view.prediction import scenes_of
+from neural_polarization.view.prediction import scene_of_density, scenes_of
 
+DATA = Path(__file__).parents[2] / "data"
 HEADS = {"energy": HeadConfig("extensive", forces=True), "dipole": HeadConfig("dipole")}
 UNITS = {"energy": "meV", "dipole": "D"}
 
@@ -45,6 +49,21 @@ def test_a_scene_of_a_model_without_a_density() -> None:
     assert abs(charged.charges.sum()) < 1e-9
     [plain] = scenes_of(density_model(Messages.PLAIN, None, **HEADS), [shaken("CH3OH")], UNITS)
     assert plain.moving_points is None
+
+
+def test_a_scene_of_a_stored_density() -> None:
+    """Charge, electrons and dipole are the label's; there are no moving points."""
+    data = read_packed(DATA / "small_molecules.npz")
+    densities = Densities(DATA / "small_molecules_densities.npz", data.molecules)
+    atoms = data.molecules.atoms_of(densities.structures[:1])
+    water = ase.Atoms(data.molecules.atomic_numbers[atoms], data.molecules.positions[atoms], info={"name": "first"})
+    scene = scene_of_density(water, densities[0], spacing=0.25)
+    assert (scene.title, scene.charge, scene.moving_points) == ("first", 0, None)
+    assert scene.density is not None and scene.deformation is not None and scene.dipole is not None
+    electrons = scene.density.values.sum() * scene.density.cell_volume
+    assert electrons == pytest.approx(water.numbers.sum(), rel=0.1)
+    labelled = data.labels["dipole"][densities.structures[0]]
+    np.testing.assert_allclose(scene.dipole, labelled, atol=1e-3)
 
 
 def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

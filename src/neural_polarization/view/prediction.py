@@ -1,13 +1,13 @@
-"""Scenes of what a model predicts: a molecule, its moving points layer by layer, and its electrons."""
+"""Scenes of molecules with their electrons, and of what a model predicts: also the moving points, layer by layer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import ase
 import numpy as np
 import torch
 
 from ..density.density import Density
-from ..density.grids import Grid as DensityGrid
 from ..density.grids import grid_around
 from ..interfaces.electrons import KINDS, predict_density
 from ..interfaces.outputs import in_unit
@@ -42,25 +42,60 @@ def scenes_of(
     return [_scene(model, prediction, units, spacing) for prediction in predictions]
 
 
-def _scene(model: Predictor, prediction: Prediction, units: Mapping[str, str], spacing: float) -> Scene:
-    atoms = prediction.atoms
-    density = None
-    if isinstance(model, Model) and model.density_head is not None and not atoms.pbc.any():
-        density = predict_density(model, atoms)
-    charges = [value for value in prediction.of_atoms.values() if value.ndim == 1]
-    dipole = prediction.properties.get("dipole") if density is None else density.dipole[0].numpy()
-    grids = {} if density is None else _grids(density, spacing)
+def scene_of_density(atoms: ase.Atoms, density: Density, spacing: float = 0.15) -> Scene:
+    """A scene of a molecule and a density of any origin: of labels, of a calculation, of a model.
+
+    Args:
+        atoms: the molecule; `atoms.info` may hold "charge", and "name" or "smiles" for the title.
+        density: of this one molecule.
+        spacing: of the grids, Angstrom.
+
+    Raises:
+        ValueError: for a grid of too many points.
+    """
+    around = grid_around(density, spacing)
+    points = around.points()
+    grids = {
+        kind: Grid(
+            np.array(around.origin),
+            around.spacing * np.eye(3),
+            KINDS[kind].values(density, points).numpy().astype(np.float64).reshape(around.shape),
+        )
+        for kind in ("total", "deformation", "potential")
+    }
+    return replace(
+        _bare(atoms),
+        dipole=density.dipole[0].numpy(),
+        density=grids["total"],
+        deformation=grids["deformation"],
+        potential=grids["potential"],
+    )
+
+
+def _bare(atoms: ase.Atoms) -> Scene:
     return Scene(
         title=str(atoms.info.get("name") or atoms.info.get("smiles") or atoms.get_chemical_formula()),
         atomic_numbers=atoms.numbers,
         positions=atoms.positions,
         charge=round(float(atoms.info.get("charge", 0))),
+    )
+
+
+def _scene(model: Predictor, prediction: Prediction, units: Mapping[str, str], spacing: float) -> Scene:
+    atoms = prediction.atoms
+    density = None
+    if isinstance(model, Model) and model.density_head is not None and not atoms.pbc.any():
+        density = predict_density(model, atoms)
+    if density is not None:
+        scene = scene_of_density(atoms, density, spacing)
+    else:
+        dipole = prediction.properties.get("dipole")
+        scene = replace(_bare(atoms), dipole=None if dipole is None or dipole.shape != (3,) else dipole)
+    charges = [value for value in prediction.of_atoms.values() if value.ndim == 1]
+    return replace(
+        scene,
         moving_points=_moving_points(model, prediction),
         charges=charges[0] if len(charges) == 1 else None,
-        dipole=None if dipole is None or dipole.shape != (3,) else dipole,
-        density=grids.get("total"),
-        deformation=grids.get("deformation"),
-        potential=grids.get("potential"),
         properties=_shown(prediction, units, density),
     )
 
@@ -76,18 +111,6 @@ def _moving_points(model: Predictor, prediction: Prediction) -> Array | None:
         with torch.no_grad():
             trajectory = model.represent(molecules).trajectory[1:].cpu().double().numpy()
     return prediction.atoms.positions + trajectory
-
-
-def _grids(density: Density, spacing: float) -> dict[str, Grid]:
-    """Density, deformation density and potential around a molecule, by the names of `KINDS`."""
-    around = grid_around(density, spacing)
-    points = around.points()
-    shown = ("total", "deformation", "potential")
-    return {kind: _on_grid(around, KINDS[kind].values(density, points).numpy()) for kind in shown}
-
-
-def _on_grid(grid: DensityGrid, values: Array) -> Grid:
-    return Grid(np.array(grid.origin), grid.spacing * np.eye(3), values.astype(np.float64).reshape(grid.shape))
 
 
 def _shown(prediction: Prediction, units: Mapping[str, str], density: Density | None) -> dict[str, str]:
