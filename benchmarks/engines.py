@@ -96,6 +96,28 @@ def mace(options: argparse.Namespace) -> Calculator:
     return MACECalculator(models=model, device="cpu", default_dtype="float32")
 
 
+def nequip(options: argparse.Namespace) -> Calculator:
+    """NequIP with degrees up to 1, not compiled."""
+    from nequip.ase import NequIPCalculator
+    from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+    from nequip.model import NequIPGNNModel
+
+    default = torch.get_default_dtype()
+    model = NequIPGNNModel(
+        seed=0,
+        model_dtype="float32",
+        r_max=CUTOFF,
+        type_names=list(ELEMENTS),
+        num_layers=options.layers,
+        l_max=1,
+        num_features=options.channels,
+        avg_num_neighbors=20.0,
+    )
+    torch.set_default_dtype(default)  # which the package changes for the whole process
+    transforms = [ChemicalSpeciesToAtomTypeMapper(list(ELEMENTS)), NeighborListTransform(CUTOFF)]
+    return NequIPCalculator(model.eval(), "cpu", transforms=transforms)
+
+
 def schnetpack(options: argparse.Namespace) -> Calculator:
     """SchNetPack's PaiNN."""
     import torch.utils.data.dataloader as loader
@@ -119,7 +141,11 @@ def schnetpack(options: argparse.Namespace) -> Calculator:
     return OfModel(model.eval(), MatScipyNeighborList(CUTOFF), energy_unit="eV")
 
 
-PEERS: dict[str, Callable[[argparse.Namespace], Calculator]] = {"mace": mace, "schnetpack": schnetpack}
+PEERS: dict[str, Callable[[argparse.Namespace], Calculator]] = {
+    "mace": mace,
+    "nequip": nequip,
+    "schnetpack": schnetpack,
+}
 """Other packages' calculators, by the name of the extra that installs the package."""
 
 

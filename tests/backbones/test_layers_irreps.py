@@ -1,10 +1,14 @@
 """Bricks of networks of irreducible representations: what they keep when molecules turn, and what they are at zero."""
 
+import copy
+import pickle
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from e3nn import o3
-from torch import Tensor
+from torch import Tensor, nn
 
 from neural_polarization.geometry import Edges, cosine_envelope, safe_norm
 from neural_polarization.layers.irreps import (
@@ -47,7 +51,7 @@ def test_products_are_right_to_the_last_digits(made_in: torch.dtype) -> None:
     torch.set_default_dtype(made_in)
     product = ChannelwiseProduct(irreps, harmonics, irreps)
     plain = o3.FullTensorProduct("2x1o", "1x2e")
-    exact = Exact(lambda: o3.FullTensorProduct("2x1o", "1x2e"))
+    exact = Exact(o3.FullTensorProduct, "2x1o", "1x2e")
     torch.set_default_dtype(torch.float32)
     product, plain, exact = product.double(), plain.double(), exact.double()
     turn = _turn()
@@ -61,7 +65,7 @@ def test_products_are_right_to_the_last_digits(made_in: torch.dtype) -> None:
     error = float((plain(x, y) - exact(x, y)).abs().max())
     assert (error > 1e-10) == (made_in == torch.float32)
     exact.float().double()
-    assert torch.equal(exact(x, y), Exact(lambda: o3.FullTensorProduct("2x1o", "1x2e")).double()(x, y))
+    assert torch.equal(exact(x, y), Exact(o3.FullTensorProduct, "2x1o", "1x2e").double()(x, y))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -70,7 +74,7 @@ def test_loaded_constants_are_exact(dtype: torch.dtype, assign: bool) -> None:
     """A state dict brings the rounding of its type for weights, not for the constants of e3nn that it holds as well."""
 
     def product() -> Exact:
-        return Exact(lambda: o3.FullyConnectedTensorProduct("2x1o", "1x2e", "2x1o"))
+        return Exact(o3.FullyConnectedTensorProduct, "2x1o", "1x2e", "2x1o")
 
     exact, other = product().double(), product().double()
     other.load_state_dict(product().to(dtype).state_dict(), assign=assign)
@@ -81,12 +85,38 @@ def test_loaded_constants_are_exact(dtype: torch.dtype, assign: bool) -> None:
 
 def test_loaded_signs_are_kept() -> None:
     """Releases of e3nn differ in the signs of coefficients: a file's weights belong to the file's signs."""
-    product = Exact(lambda: o3.TensorProduct("1x1o", "1x2e", "1x1o", [(0, 0, 0, "uvu", False)])).double()
+    product = Exact(o3.TensorProduct, "1x1o", "1x2e", "1x1o", [(0, 0, 0, "uvu", False)]).double()
     x, y = torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
     before = product(x, y)
     product.load_state_dict({name: -value if "w3j" in name else value for name, value in product.state_dict().items()})
     assert torch.equal(product(x, y), -before)
     assert torch.equal(product.float().double()(x, y), -before)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_copies_are_the_same_network(copied: Callable[[nn.Module], nn.Module]) -> None:
+    """With e3nn's own copies, constants of a product of several paths get second names, and are not exact."""
+    irreps, harmonics = make_irreps([(16, "0e"), (16, "1o"), (16, "2e")]), o3.Irreps.spherical_harmonics(2)
+    product = ChannelwiseProduct(irreps, harmonics, make_irreps([(16, "1o"), (16, "1e"), (16, "2e")])).eval()
+    again = copied(product)
+    assert isinstance(again, ChannelwiseProduct) and not again.training and again is not product
+    product.load_state_dict(again.state_dict())
+    again.load_state_dict(product.state_dict())
+    x, y = torch.randn(4, irreps.dim, dtype=torch.float64), torch.randn(4, harmonics.dim, dtype=torch.float64)
+    weights = torch.randn(4, product.num_weights, dtype=torch.float64)
+    assert torch.equal(again.double()(x, y, weights), product.double()(x, y, weights))
+    for weight, other in zip(again.parameters(), product.parameters(), strict=True):
+        assert torch.equal(weight, other) and weight.data_ptr() != other.data_ptr()
+
+    own = Exact(o3.FullyConnectedTensorProduct, "2x1o", "1x2e", "2x1o")
+    own.requires_grad_(False)
+    other = copied(own)
+    assert torch.equal(other(x[:, :6].float(), y[:, :5].float()), own(x[:, :6].float(), y[:, :5].float()))
+    assert all(not weight.requires_grad for weight in other.parameters())
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.add_(1.0)
+    assert all(not torch.equal(a, b) for a, b in zip(own.parameters(), other.parameters(), strict=True) if a.numel())
 
 
 _MOMENT_SILU, _MOMENT_SIGMOID = 1.679, 1.847

@@ -60,7 +60,7 @@ def test_polynomials_turn() -> None:
     neighbours, weights = torch.randn(5, 6, 3, dtype=torch.float64), torch.randn(5, 6, 2, dtype=torch.float64)
     direction = torch.randn(1, 3, dtype=torch.float64)
     for degree in range(3):
-        polynomials = Exact(lambda degree=degree: EquivariantPolynomials(3, 3, [degree])).double()
+        polynomials = Exact(EquivariantPolynomials, 3, 3, [degree]).double()
 
         def invariants(turn: Tensor, degree: int = degree, polynomials: Exact = polynomials) -> Tensor:
             harmonics = o3.spherical_harmonics([0, 1, 2, 3], neighbours @ turn.T, False, normalization="component")

@@ -43,7 +43,7 @@ class SelfConnection(nn.Module):
         one_hot = make_irreps([(num_species, SCALAR)])
         # With this variance each matrix starts like that of a linear map: of the species one is one, the others zero.
         variance = [1.0 / num_species]
-        self.product = Exact(lambda: o3.FullyConnectedTensorProduct(irreps_in, one_hot, irreps_out, in2_var=variance))
+        self.product = Exact(o3.FullyConnectedTensorProduct, irreps_in, one_hot, irreps_out, in2_var=variance)
 
     def forward(
         self, values: Float[Tensor, "points irreps_in"], species: Int[Tensor, " points"]

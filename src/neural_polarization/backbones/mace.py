@@ -155,7 +155,7 @@ class SymmetricContraction(nn.Module):
     def __init__(self, num_species: int, channels: int, lmax: int, correlation: int, irreps_out: o3.Irreps) -> None:
         super().__init__()
         degrees = [irrep.l for _, irrep in irreps_out]
-        self.polynomials = Exact(lambda: EquivariantPolynomials(lmax, correlation, degrees))
+        self.polynomials = Exact(EquivariantPolynomials, lmax, correlation, degrees)
         orders = range(1, correlation + 1)
         paths = [[len(symmetric_couplings(lmax, order, degree)) for order in orders] for degree in degrees]
         self.blocks = [(2 * degree + 1, sum(counts)) for degree, counts in zip(degrees, paths, strict=True)]
@@ -240,7 +240,7 @@ class MACELayer(nn.Module):
         self.contraction = SymmetricContraction(num_species, channels, len(gathered) - 1, correlation, irreps_out)
         self.update = o3.Linear(irreps_out, irreps_out)
         one_hot = make_irreps([(num_species, SCALAR)])
-        self.own = Exact(lambda: o3.FullyConnectedTensorProduct(irreps_in, one_hot, irreps_out))
+        self.own = Exact(o3.FullyConnectedTensorProduct, irreps_in, one_hot, irreps_out)
 
     def forward(self, features: SpeciesFeatures, edges: Edges) -> SpeciesFeatures:
         """Features after the messages."""

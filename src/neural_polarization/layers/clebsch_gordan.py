@@ -57,7 +57,7 @@ class ClebschGordan(nn.Module):
         self.irreps_out = make_irreps(
             (sum(first.count(one) for one, _, out in paths if out == kind), kind) for kind in kinds
         )
-        self.coefficients = Exact(lambda: _Coefficients(paths))
+        self.coefficients = Exact(_Coefficients, paths)
 
     def forward(
         self, first: Float[Tensor, "items irreps1"], second: Float[Tensor, "items irreps2"]

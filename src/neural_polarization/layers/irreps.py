@@ -6,6 +6,7 @@ come first and vectors "1o" second, so that their columns are known; e3nn's "1o"
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -96,21 +97,38 @@ class Exact(nn.Module):
     also in its state dict, and a state dict of float32 has seven digits. So this module replaces loaded constants by
     the exact ones.
 
+    Copies and pickles are built anew. e3nn's own are traced again, which folds constants into new buffers: they are not
+    exact, and no other state dict has their names.
+
     Args:
-        build: Function that makes the module.
+        build: Class or function that makes the module; one that can be pickled.
+        arguments: Its arguments.
+        options: Its keyword arguments.
     """
 
-    def __init__(self, build: Callable[[], nn.Module]) -> None:
+    def __init__(self, build: Callable[..., nn.Module], *arguments: Any, **options: Any) -> None:
         super().__init__()
+        self._build = partial(build, *arguments, **options)
         default = torch.get_default_dtype()
         try:
             torch.set_default_dtype(torch.float64)
-            module = build()
+            module = self._build()
         finally:
             torch.set_default_dtype(default)
         self._constants = {name: constant.clone() for name, constant in module.named_buffers()}
         self.module = module.to(default)
         self.register_load_state_dict_post_hook(Exact._after_loading)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        tensors = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
+        return Exact, (self._build,), (tensors, self._constants, self.training)
+
+    def __setstate__(self, state: tuple[dict[str, Tensor], dict[str, Tensor], bool]) -> None:
+        tensors, self._constants, training = state
+        for path, tensor in tensors.items():
+            owner, _, name = path.rpartition(".")
+            setattr(self.module.get_submodule(owner), name, tensor)
+        self.train(training)
 
     def _after_loading(self, _: object) -> None:
         """Makes constants exact again after loading."""
@@ -172,7 +190,7 @@ class ChannelwiseProduct(nn.Module):
         out, order, _ = make_irreps((channels, product) for channels, product, _, _ in paths).sort()
         instructions = sorted((i, j, order[k], "uvu", True) for k, (_, _, i, j) in enumerate(paths))
         self.product = Exact(
-            lambda: o3.TensorProduct(irreps, harmonics, out, instructions, shared_weights=False, internal_weights=False)
+            o3.TensorProduct, irreps, harmonics, out, instructions, shared_weights=False, internal_weights=False
         )
         self.irreps_out = cast(o3.Irreps, out.simplify())
         self.num_weights = sum(channels for channels, _, _, _ in paths)
