@@ -99,7 +99,10 @@ def unpaired_electrons(atoms: ase.Atoms, where: str = "structure") -> int | None
     if "initial_magmoms" not in atoms.arrays or atoms.pbc.any() or atoms.arrays["initial_magmoms"].ndim != 1:
         return None
     moment = abs(float(np.sum(atoms.get_initial_magnetic_moments())))
-    return round(moment) if abs(moment - round(moment)) < _ROUNDING else None
+    # ASE's own moments of a molecule are those of the neutral one, which no ion of one charge can have.
+    electrons = int(np.sum(atoms.numbers)) - total_charge(atoms, where)
+    possible = abs(moment - round(moment)) < _ROUNDING and (electrons - round(moment)) % 2 == 0
+    return round(moment) if possible else None
 
 
 def settle_states(atoms: ase.Atoms, where: str) -> None:

@@ -13,6 +13,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.vibrations import Infrared
 
 from neural_polarization.architectures import BackboneConfig
+from neural_polarization.electronic import ElectronicInput
 from neural_polarization.field_derivatives import born_charges
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.models import HeadConfig, Model, ModelConfig
@@ -109,3 +110,32 @@ def test_infrared_intensities_are_those_of_born_charges(tmp_path: Path, monkeypa
     expected = (slopes**2).sum(1)
     np.testing.assert_allclose(infrared.intensities, expected, rtol=1e-3, atol=1e-3 * expected.max())
     assert expected.max() > 1e-4
+
+
+def test_nothing_is_remembered_where_field_or_spin_has_changed() -> None:
+    """A field that is changed in place, switched off, or set at the calculator; another spin."""
+    model = make_model()
+    reference = lambda field: water(  # noqa: E731
+        NeuralPolarizationCalculator(model, double=True), external_field=np.array(field)
+    ).get_potential_energy()
+    atoms = water(NeuralPolarizationCalculator(model, double=True), external_field=np.array(FIELD))
+    assert atoms.get_potential_energy() == reference(FIELD)
+    atoms.info["external_field"] *= -1
+    assert atoms.get_potential_energy() == reference([-value for value in FIELD])
+    atoms = water(NeuralPolarizationCalculator(model, double=True, external_field=FIELD))
+    assert atoms.get_potential_energy() == reference(FIELD)
+    atoms.info["external_field"] = np.zeros(3)
+    assert atoms.get_potential_energy() == reference([0.0, 0.0, 0.0])
+    del atoms.info["external_field"]
+    atoms.calc.external_field = [0.0, 0.0, -0.2]
+    assert atoms.get_potential_energy() == reference([0.0, 0.0, -0.2])
+
+    heads = {"energy": HeadConfig("extensive", forces=True)}
+    torch.manual_seed(0)
+    with_spin = Model(ModelConfig(("H", "O"), heads, electronic=ElectronicInput.SPIN)).eval()
+    oxygen = ase.Atoms("OO", [[0, 0, 0], [0, 0, 1.2]], calculator=NeuralPolarizationCalculator(with_spin))
+    energies: list[float] = []
+    for spin in (0, 2):
+        oxygen.info["spin"] = spin
+        energies.append(oxygen.get_potential_energy())
+    assert energies[0] != energies[1]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from ase.calculators.calculator import Calculator, all_changes
 
-from neural_polarization.charges import total_charge
+from neural_polarization.charges import total_charge, unpaired_electrons
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.exported import for_simulation
 from neural_polarization.interfaces.prediction import DISPLACEMENT, predict
@@ -75,6 +75,7 @@ class NeuralPolarizationCalculator(Calculator):
     ) -> None:
         super().__init__()
         self._watch = Watch(strict)
+        self._surroundings: dict[str, Any] | None = None
         self.model = for_simulation(model, checked_device(device), double, trust, save_memory)
         self.external_field, self.double = external_field, double
         if external_field is not None and not self.model.sees_field:
@@ -113,13 +114,21 @@ class NeuralPolarizationCalculator(Calculator):
         ]
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; ASE itself does not look at charges and fields."""
+        """What has changed since the last calculation; ASE itself does not look at charges, spins and fields."""
         changes: list[str] = list(super().check_state(atoms, tol))
-        if isinstance(self.atoms, ase.Atoms) and total_charge(self.atoms) != total_charge(atoms):
-            changes.append("charge")
-        if isinstance(self.atoms, ase.Atoms) and not np.array_equal(_field_of(self.atoms), _field_of(atoms)):
-            changes.append("external_field")
+        if self._surroundings is not None:
+            now = self._surroundings_of(atoms)
+            changes += [name for name, value in self._surroundings.items() if now[name] != value]
         return changes
+
+    def _surroundings_of(self, atoms: ase.Atoms) -> dict[str, Any]:
+        """What decides about a result beside the atoms, as values of its own: users change arrays in place."""
+        field = atoms.info.get("external_field", self.external_field)
+        return {
+            "charge": total_charge(atoms),
+            "spin": unpaired_electrons(atoms),
+            "external_field": tuple(np.zeros(3) if field is None else np.array(field, dtype=np.float64).ravel()),
+        }
 
     def calculate(
         self,
@@ -130,6 +139,7 @@ class NeuralPolarizationCalculator(Calculator):
         """Called by ASE when something is asked for and the atoms have changed."""
         super().calculate(atoms, list(properties), list(system_changes))
         assert isinstance(self.atoms, ase.Atoms)
+        self._surroundings = self._surroundings_of(self.atoms)
         (prediction,) = predict(
             self.model,
             [self._in_field(self.atoms)],
@@ -180,7 +190,3 @@ class NeuralPolarizationCalculator(Calculator):
         )
         names = [name for name in wanted if name is not None and name in known]
         return [name for name in names if not periodic or known[name].periodic]
-
-
-def _field_of(atoms: ase.Atoms) -> Any:
-    return atoms.info.get("external_field", (0.0, 0.0, 0.0))

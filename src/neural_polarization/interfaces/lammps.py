@@ -83,7 +83,7 @@ class _Answer:
         forces = atoms.get_forces() / self.unit
         self.engine.fix_external_set_energy_global(self.fix, atoms.get_potential_energy() / self.unit)
         virial = np.zeros(6)
-        if atoms.pbc.all():  # LAMMPS's order is xx, yy, zz, xy, xz, yz
+        if atoms.pbc.any():  # LAMMPS's order is xx, yy, zz, xy, xz, yz
             virial = -atoms.get_stress()[[0, 1, 2, 5, 4, 3]] * atoms.get_volume() / self.unit
         self.engine.fix_external_set_virial_global(self.fix, virial.tolist())
         return forces

@@ -21,8 +21,11 @@ SAME_ATOM = 1e-3
 
 
 def isolated_atoms(dataset: Dataset) -> Bool[np.ndarray, " molecules"]:
-    """Which structures are isolated atoms among molecules; none where there are no molecules."""
-    return dataset.isolated if not dataset.isolated.all() else np.zeros_like(dataset.isolated)
+    """Which structures are isolated atoms among molecules, without a field; none where there are no molecules."""
+    if dataset.isolated.all():
+        return np.zeros_like(dataset.isolated)
+    field = dataset.labels.get("external_field")
+    return dataset.isolated if field is None else dataset.isolated & ~np.nan_to_num(field).any(axis=1)
 
 
 def split_without(dataset: Dataset, config: SplitConfig, left_out: Bool[np.ndarray, " molecules"]) -> Split:

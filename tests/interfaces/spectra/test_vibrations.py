@@ -10,6 +10,7 @@ import pytest
 import torch
 from ase import units
 from ase.build import molecule
+from ase.constraints import FixAtoms
 from ase.vibrations import Infrared
 from springs import ACROSS, ALONG, SLOPE, STIFFNESS, diatomic, springs
 
@@ -18,7 +19,13 @@ from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalc
 from neural_polarization.interfaces.spectra.mode_names import mode_names
 from neural_polarization.interfaces.spectra.outputs import named_modes
 from neural_polarization.interfaces.spectra.surface import Names, Values, polar_tensors_of, surface_of
-from neural_polarization.interfaces.spectra.vibrations import INFRARED, WAVENUMBER, Vibrations, vibrations
+from neural_polarization.interfaces.spectra.vibrations import (
+    INFRARED,
+    WAVENUMBER,
+    Vibrations,
+    internal_displacements,
+    vibrations,
+)
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.response import Response
 
@@ -173,6 +180,21 @@ def test_linear_molecules_have_one_mode_more() -> None:
     assert found.wavenumbers[0] == pytest.approx(found.wavenumbers[1], rel=1e-3) or found.wavenumbers[
         2
     ] == pytest.approx(found.wavenumbers[3], rel=1e-3)  # the two bends
+
+
+def test_a_molecule_that_is_nearly_linear_counts_as_linear() -> None:
+    """As one is whose positions are rounded, or that a relaxation has left a thousandth of an Angstrom bent."""
+    atoms = ase.Atoms("OCO", [[0.0, 0.0, -1.17], [2e-3, 0.0, 0.0], [0.0, 1e-3, 1.17]])
+    assert internal_displacements(atoms).shape == (9, 4)
+    assert internal_displacements(molecule("H2O")).shape == (9, 3)
+    assert internal_displacements(molecule("C2H2")).shape == (12, 7)
+
+
+def test_frozen_atoms_are_refused() -> None:
+    atoms = diatomic()
+    atoms.set_constraint(FixAtoms([0]))
+    with pytest.raises(ValueError, match="all atoms vibrate; remove the constraints"):
+        vibrations(springs, atoms)
 
 
 def test_what_has_no_spectrum_is_refused() -> None:

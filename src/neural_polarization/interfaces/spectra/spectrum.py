@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ase
+import numpy as np
 from ase.optimize import BFGS
 
+from neural_polarization.charges import total_charge
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.spectra.dynamics import DynamicsConfig, check_conserved, run_dynamics
 from neural_polarization.interfaces.spectra.mode_names import mode_names
@@ -55,10 +57,21 @@ def write_spectrum(
         A table of the vibrations.
 
     Raises:
-        ValueError: for a model without forces or without both dipole and polarizability, a periodic system, a
-            relaxation that does not end, or a dynamics whose energy is not conserved.
+        ValueError: for a model without forces or without both dipole and polarizability, a periodic system,
+            constraints, an ion that a field accelerates, a relaxation that does not end, or a dynamics whose energy is
+            not conserved.
         FileExistsError: if a file is there and `overwrite` is not set.
     """
+    if width <= 0.0:
+        raise ValueError(f"width: expected more than 0 1/cm, got {width:g}")
+    if atoms.constraints:
+        raise ValueError("spectrum: all atoms vibrate; remove the constraints with `atoms.set_constraint()`")
+    field = np.asarray(atoms.info.get("external_field", np.zeros(3)))
+    if field.any() and total_charge(atoms) and (relax or dynamics is not None):
+        raise ValueError(
+            "spectrum: a field accelerates an ion as a whole, so that it has neither a minimum nor a dynamics in one "
+            "place; leave out the field, or take the harmonic spectrum of the structure as it is with --keep-geometry"
+        )
     rows = check_spectrum(path, overwrite)
     model = copy.deepcopy(model).double().eval()
     names = Names.of(model)

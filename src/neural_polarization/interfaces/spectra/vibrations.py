@@ -17,6 +17,9 @@ INFRARED = constants.N_A / (12.0 * constants.epsilon_0 * constants.c**2) * const
 WAVENUMBER = constants.hbar * 1e10 / (constants.e * constants.atomic_mass) ** 0.5 / units.invcm
 """Wavenumber, 1/cm, of a mode whose force constant over mass is one eV/(Angstrom^2 amu) (521.5)."""
 
+_LINEAR = 1e-2
+"""Size of the third rotation of a molecule, of that of the first, below which the molecule counts as linear."""
+
 _STEP = 0.005  # Angstrom: cubic terms change second derivatives by some 1e-5 of them
 
 
@@ -54,7 +57,7 @@ def vibrations(
         step: Displacement of each coordinate to either side, Angstrom.
 
     Raises:
-        ValueError: for a periodic system, or a single atom.
+        ValueError: for a periodic system, a single atom, or constraints.
 
     References:
         E. B. Wilson, J. C. Decius, P. C. Cross, Molecular Vibrations (1955); for the activities D. A. Long, The Raman
@@ -62,6 +65,8 @@ def vibrations(
     """
     if atoms.pbc.any():
         raise ValueError("spectrum: only spectra of molecules are computed; set `pbc` to none for a molecule")
+    if atoms.constraints:
+        raise ValueError("spectrum: all atoms vibrate; remove the constraints with `atoms.set_constraint()`")
     if len(atoms) < 2:
         raise ValueError("spectrum: a single atom does not vibrate")
     more, less = _displaced(surface, atoms, step)
@@ -155,9 +160,9 @@ def internal_displacements(atoms: ase.Atoms) -> Float[np.ndarray, "coordinates i
     """An orthonormal basis of mass-weighted displacements that neither shift nor turn the molecule."""
     roots = np.sqrt(atoms.get_masses())
     arms = atoms.positions - atoms.get_center_of_mass()
-    outside = [roots[:, None] * np.eye(3)[axis] for axis in range(3)]
-    outside += [roots[:, None] * np.cross(np.eye(3)[axis], arms) for axis in range(3)]
-    columns = np.array([vector.ravel() for vector in outside]).T
-    # Turning a linear molecule about itself is no displacement: its singular value is zero.
-    left, sizes, _ = np.linalg.svd(columns, full_matrices=True)
-    return left[:, int((sizes > 1e-4 * sizes[0]).sum()) :]
+    shifts = [roots[:, None] * np.eye(3)[axis] for axis in range(3)]
+    turns = [roots[:, None] * np.cross(np.eye(3)[axis], arms) for axis in range(3)]
+    # Turning a linear molecule about itself is no displacement; one that is relaxed or rounded is nearly linear.
+    sizes = np.linalg.svd(np.reshape(turns, (3, -1)), compute_uv=False)
+    left, _, _ = np.linalg.svd(np.reshape(shifts + turns, (6, -1)).T, full_matrices=True)
+    return left[:, 3 + int((sizes > _LINEAR * sizes[0]).sum()) :]
