@@ -164,9 +164,12 @@ def test_ase_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fie
     assert found.infrared.sum() <= expected * (1.0 + 1e-9)
 
 
-def test_without_a_response_slopes_are_differences() -> None:
-    """Born charges of a quadratic response without a field are the slopes of its dipole head."""
+@pytest.mark.parametrize("charge", [0, 1])
+@pytest.mark.filterwarnings("ignore:structures with a charge")
+def test_without_a_response_slopes_are_differences(charge: int) -> None:
+    """Born charges of a quadratic response without a field are the slopes of its dipole head, also of an ion."""
     quadratic, atoms = make_model(Response.QUADRATIC), molecule("H2CO")
+    atoms.info["charge"] = charge
     assert polar_tensors_of(make_model(Response.NONE)) is None
     by_charges = spectrum_of(quadratic, atoms)
     by_dipoles = vibrations(surface_of(quadratic, Names.of(quadratic)), atoms)

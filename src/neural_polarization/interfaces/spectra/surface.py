@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from neural_polarization.charges import total_charge
 from neural_polarization.field_derivatives import born_charges, responding
 from neural_polarization.interfaces.prediction import predict
 from neural_polarization.knowledge import Watch
@@ -23,7 +24,7 @@ class Values:
     Attributes:
         energy: Energy, eV.
         forces: Forces (atoms, 3), eV/Angstrom.
-        dipole: Dipole (3,), e*Angstrom, or None.
+        dipole: Dipole (3,), e*Angstrom, of an ion about its centre of mass; or None.
         polarizability: Polarizability (3, 3), Angstrom^3, or None.
     """
 
@@ -92,13 +93,22 @@ def surface_of(model: Predictor, names: Names, batch_size: int = 64) -> Surface:
                 Values(
                     float(values[names.energy]),
                     one.forces,
-                    None if names.dipole is None else values[names.dipole],
+                    None if names.dipole is None else values[names.dipole] + _of_net_charge(one.atoms),
                     None if names.polarizability is None else values[names.polarizability],
                 )
             )
         return found
 
     return surface
+
+
+def _of_net_charge(atoms: ase.Atoms) -> Float[np.ndarray, "3"]:
+    """What the dipole of an ion gains, e*Angstrom, if it is taken about the centre of mass, which no vibration moves.
+
+    A model's is about the centre of nuclear charge, which moves as nuclei do. A neutral molecule has one dipole.
+    """
+    centre = atoms.numbers @ atoms.positions / atoms.numbers.sum()
+    return total_charge(atoms) * (centre - atoms.get_center_of_mass())
 
 
 def polar_tensors_of(model: Predictor) -> PolarTensors | None:
