@@ -65,7 +65,7 @@ def test_a_quantity_that_is_added_leaves_the_others_as_they_are(tmp_path: Path) 
     summary = run(structures, REQUEST, path, fails, report=lambda _: None)
     assert (summary.failed, summary.labelled) == (2, 2)
     assert not any(record.reason for record in read_labels(path))
-    summary = run(structures, REQUEST, path, serial, report=lambda _: None)
+    summary = run(structures[::-1], REQUEST, path, serial, report=lambda _: None)
     assert (summary.done, summary.skipped) == (2, 0)
     after = {record.key: record.labels for record in read_labels(path)}
     alone = run(structures, REQUEST, tmp_path / "alone.h5", serial, report=lambda _: None)
@@ -77,6 +77,9 @@ def test_a_quantity_that_is_added_leaves_the_others_as_they_are(tmp_path: Path) 
             np.testing.assert_array_equal(both[name], before[record.key][name])
         np.testing.assert_allclose(both["forces"], record.labels["forces"], atol=1e-4)
         np.testing.assert_allclose(both["energy"], record.labels["energy"], atol=1e-6)
+    for record in read_labels(path):
+        np.testing.assert_array_equal(record.labels["energy"], before[record.key]["energy"])
+    assert [record.key for record in read_labels(path)] == list(before)
     assert run(structures, REQUEST, path, serial, report=lambda _: None).skipped == 2
 
 

@@ -23,6 +23,9 @@ from .properties.moments import moments
 from .properties.orbitals import centroids, frontier
 from .properties.response import polarizability
 
+SAME_STATE = 1e-3
+"""Largest difference between two calculations of one electronic state, eV."""
+
 
 class NotConvergedError(RuntimeError):
     """The self-consistent field was not reached, not with the second-order solver either."""
@@ -151,9 +154,11 @@ def compute(
     if density_matrix.ndim == 3:
         density_matrix = density_matrix.sum(axis=0)
     charge_moments, orbital_energies = moments(molecule, density_matrix), frontier(scf)
+    energy = scf.e_tot * HARTREE + _to_centre(atoms, external)
+    if "energy" in stored and abs(energy - float(stored["energy"])) > SAME_STATE:
+        raise NotConvergedError(f"found a state of {energy:.6f} eV, not that of the stored labels")
     labels: Labels = {
-        **stored,
-        "energy": np.array(scf.e_tot * HARTREE + _to_centre(atoms, external)),
+        "energy": np.array(energy),
         "dipole": charge_moments.dipole,
         "quadrupole": charge_moments.quadrupole,
         "spatial_extent": np.array(charge_moments.spatial_extent),
@@ -189,7 +194,7 @@ def compute(
         labels["centroid_owners"] = localized.owners
     if request.wanted("density", key):
         labels["density_matrix"] = pack_matrix(density_matrix).astype(np.float32)
-    return labels
+    return {**labels, **stored}
 
 
 def converge(

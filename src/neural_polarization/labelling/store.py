@@ -147,15 +147,18 @@ class LabelStore:
 
     def labels(self, key: str) -> Labels:
         """The labels of this structure that the file has; empty if it has none."""
-        if not self.labelled(key):
-            return {}
-        part = self._part(key)
-        with _open(part if part.exists() else self.path, "r") as file:
-            return _read_record(key, _structures(file)[key]).labels
+        record = self._record(key)
+        return {} if record is None else record.labels
 
     def add(self, key: str, atoms: ase.Atoms, labels: Labels, seconds: float) -> None:
-        """Stores the labels of a structure; they are on disk when this returns."""
-        self._write(key, atoms, labels, "", seconds)
+        """Stores the labels of a structure; they are on disk when this returns.
+
+        A structure that has labels already keeps its place in the order and what is known of it.
+        """
+        before = self._record(key)
+        if before is not None:
+            atoms = before.atoms.copy()
+        self._write(key, atoms, labels, "", seconds, None if before is None else before.order)
 
     def add_failure(self, key: str, atoms: ase.Atoms, reason: str, seconds: float) -> None:
         """Stores the reason why a structure has no labels."""
@@ -183,7 +186,9 @@ class LabelStore:
                     contents[key] = frozenset(group) if group.attrs["status"] == "done" else None
         return contents
 
-    def _write(self, key: str, atoms: ase.Atoms, labels: Labels, reason: str, seconds: float) -> None:
+    def _write(
+        self, key: str, atoms: ase.Atoms, labels: Labels, reason: str, seconds: float, order: int | None = None
+    ) -> None:
         part = self._part(key)
         temporary = _temporary(part)
         with h5py.File(temporary, "w", userblock_size=ROOM) as file:
@@ -196,7 +201,7 @@ class LabelStore:
                 dataset = group.create_dataset(name, data=values, **packing)
                 dataset.attrs["unit"] = DEFINITIONS[name].unit
             group.attrs.update(
-                order=len(self._contents),
+                order=len(self._contents) if order is None else order,
                 formula=atoms.get_chemical_formula(),
                 info=json.dumps(_plain(atoms.info)),
                 seconds=seconds,
@@ -208,6 +213,13 @@ class LabelStore:
         waiting = sum(1 for _ in self._parts.glob("*.h5"))
         if waiting >= max(_MERGE_AT_LEAST, len(self._contents) // 3):
             self._merge()
+
+    def _record(self, key: str) -> Record | None:
+        if not self.labelled(key):
+            return None
+        part = self._part(key)
+        with _open(part if part.exists() else self.path, "r") as file:
+            return _read_record(key, _structures(file)[key])
 
     def _part(self, key: str) -> Path:
         return self._parts / f"{key}.h5"
