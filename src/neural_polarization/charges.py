@@ -99,7 +99,7 @@ def unpaired_electrons(atoms: ase.Atoms, where: str = "structure") -> int | None
     if "initial_magmoms" not in atoms.arrays or atoms.pbc.any() or atoms.arrays["initial_magmoms"].ndim != 1:
         return None
     moment = abs(float(np.sum(atoms.get_initial_magnetic_moments())))
-    # ASE's own moments of a molecule are those of the neutral one, which no ion of one charge can have.
+    # ase.build.molecule gives an ion the moments of the neutral molecule, whose sum may be impossible for it.
     electrons = int(np.sum(atoms.numbers)) - total_charge(atoms, where)
     possible = abs(moment - round(moment)) < _ROUNDING and (electrons - round(moment)) % 2 == 0
     return round(moment) if possible else None

@@ -72,6 +72,13 @@ def test_fitted_exchange_of_orbitals_is_that_of_matrices(method: str, monkeypatc
     np.testing.assert_allclose(fast, compute(fluoride(), request)["polarizability"], atol=1e-7)
 
 
+def test_quantities_of_another_state_are_not_added(water: ase.Atoms, quick: Request) -> None:
+    stored = compute(water, replace(quick, quantities=()))
+    stored["energy"] = np.array(stored["energy"] - 0.1)
+    with pytest.raises(NotConvergedError, match="not that of the stored labels"):
+        compute(water, replace(quick, quantities=("forces",)), stored=stored)
+
+
 def test_dipole_is_a_derivative_of_the_energy(water: ase.Atoms, quick: Request) -> None:
     dipole = compute(water, replace(quick, quantities=()))["dipole"]
     strength = 0.01

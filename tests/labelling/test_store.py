@@ -136,6 +136,22 @@ def test_what_is_missing(tmp_path: Path) -> None:
         assert store.missing(key), "a quantity is asked for that was not before"
 
 
+def test_more_labels_leave_place_and_name_of_a_structure(tmp_path: Path) -> None:
+    path, structures = tmp_path / "labels.h5", [hydrogen(), hydrogen(0.8)]
+    keys = [structure_key(atoms, REQUEST) for atoms in structures]
+    with LabelStore(path, REQUEST) as store:
+        for key, atoms in zip(keys, structures, strict=True):
+            atoms.info.update(smiles="[HH]", split="test")
+            store.add(key, atoms, labels(atoms), 1.0)
+    with LabelStore(path, REQUEST) as store:
+        bare = structures[0].copy()
+        bare.info.clear()
+        store.add(keys[0], bare, labels(bare), 1.0)
+    found = list(read_labels(path))
+    assert [record.key for record in found] == keys
+    assert all((record.atoms.info["smiles"], record.atoms.info["split"]) == ("[HH]", "test") for record in found)
+
+
 def test_labels_take_the_place_of_an_earlier_failure(tmp_path: Path) -> None:
     path, atoms = tmp_path / "labels.h5", hydrogen()
     key = structure_key(atoms, REQUEST)

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import ase
-import numpy as np
 import torch
 from ase.calculators.calculator import Calculator, all_changes
 
-from neural_polarization.charges import total_charge, unpaired_electrons
+from neural_polarization.charges import frame_field, total_charge, unpaired_electrons
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.exported import for_simulation
 from neural_polarization.interfaces.prediction import DISPLACEMENT, predict
@@ -122,12 +121,11 @@ class NeuralPolarizationCalculator(Calculator):
         return changes
 
     def _surroundings_of(self, atoms: ase.Atoms) -> dict[str, Any]:
-        """What decides about a result beside the atoms, as values of its own: users change arrays in place."""
-        field = atoms.info.get("external_field", self.external_field)
+        """What decides about a result beside the atoms, in numbers: users change arrays in place."""
         return {
             "charge": total_charge(atoms),
             "spin": unpaired_electrons(atoms),
-            "external_field": tuple(np.zeros(3) if field is None else np.array(field, dtype=np.float64).ravel()),
+            "external_field": frame_field(self._in_field(atoms), "structure 0").tolist(),
         }
 
     def calculate(

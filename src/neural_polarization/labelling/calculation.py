@@ -137,7 +137,7 @@ def compute(
             and a density matrix among them is the first guess. They are part of the result.
 
     Raises:
-        NotConvergedError: where no self-consistent field was found.
+        NotConvergedError: where no self-consistent field was found, or another state than that of the stored labels.
         ValueError: where level and structure do not fit, and for a periodic structure.
     """
     check_isolated(atoms, atoms.get_chemical_formula())
@@ -147,6 +147,9 @@ def compute(
     molecule = build_molecule(atoms, request.level, request.accuracy)
     known = unpack_matrix(stored["density_matrix"]) if "density_matrix" in stored and molecule.spin == 0 else None
     scf = converge(molecule, request, _identity(atoms), warm, known)
+    energy = scf.e_tot * HARTREE + _to_centre(atoms, external)
+    if "energy" in stored and abs(energy - float(stored["energy"])) > SAME_STATE:
+        raise NotConvergedError(f"found a state of {energy:.6f} eV, not that of the stored labels")
     forces = -gradient(scf, external) * HARTREE / BOHR if request.wanted("forces", key) else None
     if request.gpu:
         scf = gpu.to_cpu(scf)
@@ -154,9 +157,6 @@ def compute(
     if density_matrix.ndim == 3:
         density_matrix = density_matrix.sum(axis=0)
     charge_moments, orbital_energies = moments(molecule, density_matrix), frontier(scf)
-    energy = scf.e_tot * HARTREE + _to_centre(atoms, external)
-    if "energy" in stored and abs(energy - float(stored["energy"])) > SAME_STATE:
-        raise NotConvergedError(f"found a state of {energy:.6f} eV, not that of the stored labels")
     labels: Labels = {
         "energy": np.array(energy),
         "dipole": charge_moments.dipole,

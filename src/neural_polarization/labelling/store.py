@@ -128,8 +128,8 @@ class LabelStore:
     def missing(self, key: str, retry_failed: bool = False) -> bool:
         """Whether this structure still has to be computed.
 
-        A failed structure counts as computed, unless failed ones are retried. One that lacks a requested quantity does
-        not.
+        A failed structure counts as computed, unless failed ones are retried. One with labels that lacks a requested
+        quantity is not done.
         """
         if key not in self._contents:
             return True
@@ -153,7 +153,7 @@ class LabelStore:
     def add(self, key: str, atoms: ase.Atoms, labels: Labels, seconds: float) -> None:
         """Stores the labels of a structure; they are on disk when this returns.
 
-        A structure that has labels already keeps its place in the order and what is known of it.
+        A structure that has labels already keeps its place in the order and its `atoms.info`.
         """
         before = self._record(key)
         if before is not None:

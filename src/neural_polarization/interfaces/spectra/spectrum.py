@@ -5,10 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ase
-import numpy as np
 from ase.optimize import BFGS
 
-from neural_polarization.charges import total_charge
+from neural_polarization.charges import frame_field, total_charge
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.spectra.dynamics import DynamicsConfig, check_conserved, run_dynamics
 from neural_polarization.interfaces.spectra.mode_names import mode_names
@@ -21,7 +20,7 @@ from neural_polarization.interfaces.spectra.outputs import (
 )
 from neural_polarization.interfaces.spectra.surface import Names, polar_tensors_of, surface_of
 from neural_polarization.interfaces.spectra.time_series import curve_of_dynamics
-from neural_polarization.interfaces.spectra.vibrations import Vibrations, vibrations
+from neural_polarization.interfaces.spectra.vibrations import Vibrations, check_vibrating, vibrations
 from neural_polarization.models import Predictor
 from neural_polarization.text import table
 
@@ -64,10 +63,8 @@ def write_spectrum(
     """
     if width <= 0.0:
         raise ValueError(f"width: expected more than 0 1/cm, got {width:g}")
-    if atoms.constraints:
-        raise ValueError("spectrum: all atoms vibrate; remove the constraints with `atoms.set_constraint()`")
-    field = np.asarray(atoms.info.get("external_field", np.zeros(3)))
-    if field.any() and total_charge(atoms) and (relax or dynamics is not None):
+    check_vibrating(atoms)
+    if frame_field(atoms, "spectrum").any() and total_charge(atoms) and (relax or dynamics is not None):
         raise ValueError(
             "spectrum: a field accelerates an ion as a whole, so that it has neither a minimum nor a dynamics in one "
             "place; leave out the field, or take the harmonic spectrum of the structure as it is with --keep-geometry"

@@ -63,12 +63,7 @@ def vibrations(
         E. B. Wilson, J. C. Decius, P. C. Cross, Molecular Vibrations (1955); for the activities D. A. Long, The Raman
         Effect (2002), chapter 5.
     """
-    if atoms.pbc.any():
-        raise ValueError("spectrum: only spectra of molecules are computed; set `pbc` to none for a molecule")
-    if atoms.constraints:
-        raise ValueError("spectrum: all atoms vibrate; remove the constraints with `atoms.set_constraint()`")
-    if len(atoms) < 2:
-        raise ValueError("spectrum: a single atom does not vibrate")
+    check_vibrating(atoms)
     more, less = _displaced(surface, atoms, step)
     hessian = np.array(
         [(low.forces - high.forces).ravel() / (2.0 * step) for high, low in zip(more, less, strict=True)]
@@ -134,6 +129,20 @@ def invariants(tensors: Float[np.ndarray, "... 3 3"]) -> tuple[Float[np.ndarray,
     """Squares of the isotropic part and of the anisotropy of symmetric tensors."""
     trace = np.trace(tensors, axis1=-2, axis2=-1)
     return (trace / 3.0) ** 2, 1.5 * (tensors**2).sum((-2, -1)) - 0.5 * trace**2
+
+
+def check_vibrating(atoms: ase.Atoms) -> None:
+    """Makes sure that a structure has vibrations.
+
+    Raises:
+        ValueError: for a periodic system, a single atom, or constraints.
+    """
+    if atoms.pbc.any():
+        raise ValueError("spectrum: only spectra of molecules are computed; set `pbc` to none for a molecule")
+    if atoms.constraints:
+        raise ValueError("spectrum: all atoms vibrate; remove the constraints with `atoms.set_constraint()`")
+    if len(atoms) < 2:
+        raise ValueError("spectrum: a single atom does not vibrate")
 
 
 def _displaced(surface: Surface, atoms: ase.Atoms, step: float) -> tuple[list[Values], list[Values]]:
