@@ -39,7 +39,7 @@ comm_modify cutoff 2.0
     return engine
 
 
-def atoms_of(engine: Any, folder: Path, pbc: bool = True) -> ase.Atoms:
+def atoms_of(engine: Any, folder: Path, pbc: bool | list[bool] = True) -> ase.Atoms:
     """What LAMMPS has now, in the order of its atoms, with the calculator."""
     low, high, xy, yz, xz, *_ = engine.extract_box()
     lengths = np.subtract(high, low)
@@ -86,6 +86,18 @@ def test_energy_forces_and_pressure_in_a_sheared_cell(style: str, tmp_path: Path
     forces = engine.numpy.extract_atom("f")[: len(atoms)] * unit
     np.testing.assert_allclose(forces, atoms.get_forces(), rtol=1e-5, atol=1e-5)
     assert np.abs(atoms.get_stress()).min() > 1e-6
+    np.testing.assert_allclose(found, -atoms.get_stress(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_slab_has_its_pressure(tmp_path: Path) -> None:
+    checkpoint(tmp_path)
+    slab = molecule("CH3CH2OH", cell=[5.4, 5.2, 20.0], pbc=[True, True, False])
+    slab.center(axis=2)
+    engine = loaded(slab)
+    attach(engine, calculator(tmp_path), ELEMENTS)
+    found = pressures(engine) * units.bar
+    atoms = atoms_of(engine, tmp_path, pbc=[True, True, False])
+    assert np.abs(atoms.get_stress()[:2]).min() > 1e-6
     np.testing.assert_allclose(found, -atoms.get_stress(), rtol=1e-4, atol=1e-6)
 
 
