@@ -1,7 +1,8 @@
 """Adapters of SchNetPack's PaiNN, SchNet and SO3net, with their energies (needs schnetpack)."""
 
-from collections.abc import Sequence
-from typing import Any, cast
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -37,6 +38,43 @@ class SchNetPackEmbedding(nn.Module):
         return self.table(self.embedding.weight[self.rows], species)
 
 
+class SchNetPackBackbone(nn.Module):
+    """Abstract: a network of SchNetPack as a backbone.
+
+    Args:
+        representation: The network, trained or not; its parameters are shared, not copied.
+        elements: Chemical symbols; their order gives the species.
+        two_points: Whether moving points have their own features (`Messages.two_points`).
+
+    Raises:
+        ImportError: if SchNetPack is not installed.
+        TypeError: for another network.
+        ValueError: for an element that the network cannot embed.
+    """
+
+    layers: nn.ModuleList
+    """The layers, which map (features, edges) to features. The subclass sets them."""
+    of_class: ClassVar[str]
+    """Name of the network's class in `schnetpack.representation`."""
+    has_vectors: ClassVar[bool] = True
+
+    def __init__(self, representation: nn.Module, elements: Sequence[str], two_points: bool = False) -> None:
+        super().__init__()
+        if not isinstance(representation, getattr(_schnetpack("representation"), self.of_class)):
+            raise unsupported(representation, f"schnetpack.representation.{self.of_class}")
+        network = cast(Any, representation)
+        self.cutoff = float(network.cutoff)
+        self.scalar_channels = int(network.n_atom_basis)
+        self.vector_channels = self.scalar_channels if self.has_vectors else 0
+        self.embedding = SchNetPackEmbedding(network.embedding, elements, two_points)
+        self.num_species = self.embedding.table.num_species
+        self.layers = nn.ModuleList(self.layers_of(network))
+
+    @abstractmethod
+    def layers_of(self, network: Any) -> Iterable[nn.Module]:
+        """The layers, from a network of the right class."""
+
+
 class SchNetPackPaiNNLayer(nn.Module):
     """One interaction and its mixing. The filters of all layers are one linear map; each layer takes its columns."""
 
@@ -70,32 +108,14 @@ class SchNetPackPaiNNLayer(nn.Module):
         return PointFeatures(scalars.squeeze(1), vectors)
 
 
-class SchNetPackPaiNN(WithPointFeatures, nn.Module):
-    """`schnetpack.representation.PaiNN` as a backbone.
+class SchNetPackPaiNN(WithPointFeatures, SchNetPackBackbone):
+    """`schnetpack.representation.PaiNN` as a backbone."""
 
-    Args:
-        representation: The network, trained or not; its parameters are shared, not copied.
-        elements: Chemical symbols; their order gives the species.
-        two_points: Whether moving points have their own features (`Messages.two_points`).
+    of_class = "PaiNN"
 
-    Raises:
-        ImportError: if SchNetPack is not installed.
-        TypeError: for another network.
-        ValueError: for an element that the network cannot embed.
-    """
-
-    layers: nn.ModuleList
-
-    def __init__(self, representation: nn.Module, elements: Sequence[str], two_points: bool = False) -> None:
-        super().__init__()
-        if not isinstance(representation, _schnetpack("representation").PaiNN):
-            raise unsupported(representation, "schnetpack.representation.PaiNN")
-        network = cast(Any, representation)
-        self.cutoff = float(network.cutoff)
-        self.scalar_channels = self.vector_channels = int(network.n_atom_basis)
-        self.embedding = SchNetPackEmbedding(network.embedding, elements, two_points)
-        self.num_species = self.embedding.table.num_species
-        self.layers = nn.ModuleList(SchNetPackPaiNNLayer(network, k) for k in range(network.n_interactions))
+    def layers_of(self, network: Any) -> Iterable[nn.Module]:
+        """One layer for each interaction."""
+        return (SchNetPackPaiNNLayer(network, k) for k in range(network.n_interactions))
 
     def embed(self, species: Int[Tensor, " points"]) -> PointFeatures:
         """Scalars from the embedding, and vectors of zero."""
@@ -119,32 +139,15 @@ class SchNetPackSchNetLayer(nn.Module):
         return PointFeatures(features.scalars + update, None)
 
 
-class SchNetPackSchNet(WithPointFeatures, nn.Module):
-    """`schnetpack.representation.SchNet` as a backbone.
+class SchNetPackSchNet(WithPointFeatures, SchNetPackBackbone):
+    """`schnetpack.representation.SchNet` as a backbone."""
 
-    Args:
-        representation: The network, trained or not; its parameters are shared, not copied.
-        elements: Chemical symbols; their order gives the species.
-        two_points: Whether moving points have their own features (`Messages.two_points`).
+    of_class = "SchNet"
+    has_vectors = False
 
-    Raises:
-        ImportError: if SchNetPack is not installed.
-        TypeError: for another network.
-        ValueError: for an element that the network cannot embed.
-    """
-
-    layers: nn.ModuleList
-
-    def __init__(self, representation: nn.Module, elements: Sequence[str], two_points: bool = False) -> None:
-        super().__init__()
-        if not isinstance(representation, _schnetpack("representation").SchNet):
-            raise unsupported(representation, "schnetpack.representation.SchNet")
-        network = cast(Any, representation)
-        self.cutoff = float(network.cutoff)
-        self.scalar_channels, self.vector_channels = int(network.n_atom_basis), 0
-        self.embedding = SchNetPackEmbedding(network.embedding, elements, two_points)
-        self.num_species = self.embedding.table.num_species
-        self.layers = nn.ModuleList(SchNetPackSchNetLayer(network, k) for k in range(len(network.interactions)))
+    def layers_of(self, network: Any) -> Iterable[nn.Module]:
+        """One layer for each interaction."""
+        return (SchNetPackSchNetLayer(network, k) for k in range(len(network.interactions)))
 
     def embed(self, species: Int[Tensor, " points"]) -> PointFeatures:
         """Scalars from the embedding."""
@@ -175,39 +178,26 @@ class SchNetPackSO3netLayer(nn.Module):
         return features + self.mixing3(self.gating(mixed))
 
 
-class SchNetPackSO3net(nn.Module):
-    """`schnetpack.representation.SO3net` as a backbone.
+class SchNetPackSO3net(SchNetPackBackbone):
+    """`schnetpack.representation.SO3net` as a backbone, with lmax of 1 or more.
 
     The network is equivariant under rotations but not under reflections, because its products include those of two
     vectors that give a vector. Its coupling coefficients are stored in single precision, which limits the accuracy of
     the equivariance.
-
-    Args:
-        representation: The network, with lmax of 1 or more, trained or not; its parameters are shared, not copied.
-        elements: Chemical symbols; their order gives the species.
-        two_points: Whether moving points have their own features (`Messages.two_points`).
-
-    Raises:
-        ImportError: if SchNetPack is not installed.
-        TypeError: for another network.
-        ValueError: for an element that the network cannot embed, or a network without vectors.
     """
 
-    layers: nn.ModuleList
+    of_class = "SO3net"
 
     def __init__(self, representation: nn.Module, elements: Sequence[str], two_points: bool = False) -> None:
-        super().__init__()
-        if not isinstance(representation, _schnetpack("representation").SO3net):
-            raise unsupported(representation, "schnetpack.representation.SO3net")
-        network = cast(Any, representation)
-        if network.lmax < 1:
+        super().__init__(representation, elements, two_points)
+        lmax = int(cast(Any, representation).lmax)
+        if lmax < 1:
             raise ValueError("representation: an SO3net of lmax=0 has no vectors; take lmax=1 or more")
-        self.cutoff = float(network.cutoff)
-        self.scalar_channels = self.vector_channels = int(network.n_atom_basis)
-        self._orders = int(network.lmax + 1) ** 2
-        self.embedding = SchNetPackEmbedding(network.embedding, elements, two_points)
-        self.num_species = self.embedding.table.num_species
-        self.layers = nn.ModuleList(SchNetPackSO3netLayer(network, k) for k in range(network.n_interactions))
+        self._orders = (lmax + 1) ** 2
+
+    def layers_of(self, network: Any) -> Iterable[nn.Module]:
+        """One layer for each interaction."""
+        return (SchNetPackSO3netLayer(network, k) for k in range(network.n_interactions))
 
     def embed(self, species: Int[Tensor, " points"]) -> Float[Tensor, "points orders channels"]:
         """Scalars from the embedding; all other features are zero."""

@@ -6,8 +6,7 @@ from neural_polarization.heads.dipole import Dipole, DipoleMagnitude
 from neural_polarization.heads.dipole_flow import BalancedDipole, FlowDipole
 from neural_polarization.heads.head import Head, Widths
 from neural_polarization.heads.in_field import DIPOLES, FieldNames
-from neural_polarization.heads.polarizability import Polarizability
-from neural_polarization.heads.polarizability_bonds import BondPolarizability
+from neural_polarization.heads.polarizability import BondPolarizability, Polarizability
 from neural_polarization.heads.scalar import Extensive, Intensive
 from neural_polarization.heads.spatial_extent import SpatialExtent
 
