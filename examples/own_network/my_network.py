@@ -10,8 +10,8 @@ repository, with its ethanol data:
     npol predict runs/own_network/model.safetensors --trust my_network --smiles CCO
 
 A training imports the module, because its configuration names it. A checkpoint imports it only with
-`--trust my_network`. Modules are looked for among the installed packages and on PYTHONPATH, and then beside the YAML file (`npol train`,
-`npol compare`) or in the current directory (commands with `--trust`).
+`--trust my_network`. Modules are looked for among the installed packages and on PYTHONPATH, and then beside the YAML
+file (`npol train`, `npol compare`) or in the current directory (commands with `--trust`).
 
 Molecular dynamics, in Python:
 
