@@ -1,4 +1,4 @@
-"""What `mkdocs build` does beside its configuration: the repository's address, links out of docs/, the API pages."""
+"""What `mkdocs build` does beside its configuration: files of the root in pages, links out of docs/, the API pages."""
 
 import posixpath
 import re
@@ -12,6 +12,8 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "neural_polarization"
 _LINK = re.compile(r"(\]\()((?:\.\./)+[^)#\s]+)")
+_INCLUDE = re.compile(r'^--8<-- "([^":]+)(?::([\w-]+))?"$', re.MULTILINE)
+_MARK = re.compile(r"^<!-- --8<-- \[(?:start|end):[\w-]+\] -->\n", re.MULTILINE)
 
 
 def repository() -> str:
@@ -52,16 +54,28 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def with_included(markdown: str) -> str:
+    """A page of docs/ with the text of lines such as `--8<-- "README.md:install"`, whose links start at the root."""
+
+    def text_of(line: re.Match[str]) -> str:
+        text = (ROOT / line[1]).read_text(encoding="utf-8")
+        if line[2]:
+            text = text.split(f"[start:{line[2]}] -->\n")[1].split(f"<!-- --8<-- [end:{line[2]}]")[0]
+        return re.sub(r"(\]\()(?!https?:|#)", r"\1../", _MARK.sub("", text))
+
+    return _INCLUDE.sub(text_of, markdown)
+
+
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Points links that leave docs/, such as ../configs/qm9.yaml, to the repository."""
+    """Includes files of the root, and points links that leave docs/, such as ../configs/qm9.yaml, to the repository."""
     folder = posixpath.dirname(page.file.src_uri)
 
     def outside(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join("docs", folder, link[2]))
         if target.startswith("docs/"):
-            return link[0]
+            return f"{link[1]}{posixpath.relpath(target, posixpath.join('docs', folder))}"
         if not (ROOT / target).exists():
             raise FileNotFoundError(f"docs/{page.file.src_uri}: the link {link[2]} leads to no file of the repository")
         return f"{link[1]}{repository()}/blob/main/{target}"
 
-    return _LINK.sub(outside, markdown)
+    return _LINK.sub(outside, with_included(markdown))

@@ -1,4 +1,4 @@
-"""The main job in four minutes: does a moving point for every atom make a network better, on real labels?
+"""The demo, in four minutes: does a moving point for every atom lower the errors of a network on DFT labels?
 
 Trains PaiNN, a wider one with as many parameters as the polarized one, and polarized PaiNN on the repository's own DFT
 labels of ethanol, twice each. Compares their errors on frames that none of them has seen. Predicts a molecule given as
@@ -40,7 +40,7 @@ def main() -> None:
         f"""
 Done in {(time.monotonic() - started) / 60:.1f} minutes.
 In the table, brackets are errors relative to the plain network: below 1 is better.
-With two seeds and short trainings this is a direction, not a claim: docs/results.md has the claims.
+Two seeds and short trainings prove little: docs/results.md has longer comparisons, with three seeds.
 
 What is where:
   runs/demo/table.md     the comparison

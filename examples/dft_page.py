@@ -1,7 +1,7 @@
 """A page of molecules with the electrons of a DFT calculation: `python examples/dft_page.py O C=O NC=O -o page.html`.
 
-Needs the extras `dft` and `smiles`. The moving points of this page are no network's: each is the centre of the
-localized orbitals of its atom (core and lone pairs whole, bonds half), which is what a network of moving points learns.
+Needs the extras `dft` and `smiles`. The moving points of this page do not come from a network: each is the mean centre
+of the localized orbitals of its atom (core and lone pairs count whole, bonds half).
 """
 
 import argparse
@@ -76,7 +76,7 @@ def scene_of(title: str, numbers: np.ndarray, positions: np.ndarray, charge: int
             "energy": f"{scf.e_tot * HARTREE:.3f} eV",
             "dipole": f"{np.linalg.norm(dipole) / DEBYE:.2f} D",
             "atomic charges": "Mulliken",
-            "moving points": "centres of Foster-Boys orbitals, no network's",
+            "moving points": "centres of Foster-Boys orbitals, not from a network",
         },
     )
 

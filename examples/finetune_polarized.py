@@ -5,8 +5,8 @@ python examples/finetune_polarized.py ethanol.extxyz --train 500 --validation 50
 
 Frames of one molecule or of several, with energies (eV) and forces (eV/Angstrom), in a file that ASE reads. The plain
 network is trained first; all fine-tunings start from its weights, with the same optimizer and batches: plain and riding
-for as many epochs, and plain for a quarter more, which is about what a step of riding costs. Each is read at the end of
-a schedule that anneals to zero.
+for as many epochs, and plain for a quarter more, because a step of riding takes about that much longer. Each is
+measured after its learning rate has fallen to zero.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Write labelled frames as extended XYZ, with names and units of one's own: what `npol train` reads.
+"""Write labelled frames as extended XYZ, with your own names and units, for `npol train`.
 
 python examples/own_data.py --frames 200
 npol train configs/own_data.yaml --data.path molecules.extxyz
 
-The labels are those of ASE's EMT, a toy potential that takes no time: put your own calculator in its place.
+The labels come from ASE's EMT, a toy potential that takes no time: take your own calculator instead.
 """
 
 import argparse

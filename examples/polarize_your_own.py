@@ -1,4 +1,4 @@
-"""Polarize your own network: the protocol in forty lines, and the contract that says whether they are right.
+"""Polarize your own network: the protocol in forty lines, and the contract that tests them.
 
 python -m pytest examples/polarize_your_own.py
 """
@@ -35,7 +35,7 @@ class Layer(nn.Module):
 
 
 class MyNetwork(nn.Module):
-    """What `NeuralPolarization` asks of a network."""
+    """The attributes and methods that `NeuralPolarization` needs."""
 
     def __init__(self, num_species: int, channels: int = 64, num_layers: int = 3, cutoff: float = 5.0) -> None:
         super().__init__()

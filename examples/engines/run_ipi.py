@@ -1,4 +1,4 @@
-"""A trained model in i-PI: ethanol as a ring polymer, that is with quantum nuclei; i-PI moves, this process answers.
+"""A trained model in i-PI: ethanol as a ring polymer (quantum nuclei). i-PI moves it, this process computes forces.
 
 python examples/engines/run_ipi.py runs/demo/moving_view/seed_0/model.safetensors --steps 1000
 """

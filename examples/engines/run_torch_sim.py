@@ -1,4 +1,4 @@
-"""A trained model in torch-sim: a batch of ethanols moves and is relaxed, cells move at constant pressure.
+"""A trained model in torch-sim: dynamics and relaxation of a batch of ethanols, and cells at constant pressure.
 
 python examples/engines/run_torch_sim.py runs/demo/moving_view/seed_0/model.safetensors --steps 1000
 """

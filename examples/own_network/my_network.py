@@ -1,7 +1,7 @@
-"""A network of one's own, in a file of one's own: trained, evaluated and used with `npol` as it is.
+"""Your own network in your own file: `npol` trains, evaluates and uses it.
 
 `config.yaml` beside this file names it (`backbone: {name: "my_network:MyNetwork", ...}`). From the root of this
-repository, whose ethanol molecules it learns:
+repository, with its ethanol data:
 
     npol train examples/own_network/config.yaml
     export PYTHONPATH=examples/own_network        # where this file is
@@ -9,9 +9,9 @@ repository, whose ethanol molecules it learns:
     npol evaluate runs/own_network/model.safetensors --trust my_network
     npol predict runs/own_network/model.safetensors --trust my_network --smiles CCO
 
-A training imports the module because you wrote the configuration. Reading a checkpoint imports nothing by itself:
-`--trust my_network` allows it. Modules are looked for where Python looks (installed packages, PYTHONPATH), and then
-beside the YAML file (`npol train`, `npol compare`) or in the current directory (commands with `--trust`).
+A training imports the module, because its configuration names it. A checkpoint imports it only with
+`--trust my_network`. Modules are looked for among the installed packages and on PYTHONPATH, and then beside the YAML
+file (`npol train`, `npol compare`) or in the current directory (commands with `--trust`).
 
 Molecular dynamics, in Python:
 
@@ -20,8 +20,7 @@ Molecular dynamics, in Python:
     atoms.calc = npol.NeuralPolarizationCalculator("runs/own_network/model.safetensors", trust=["my_network"])
 
 The constructor gets `num_species`, and those of `channels`, `num_layers`, `cutoff`, `num_basis` and `lmax` that it
-takes.
-docs/polarize_your_own.md says what each method is for, and how to test that the network is right.
+takes. docs/polarize_your_own.md explains each method, and how to test the network.
 """
 
 import torch
@@ -46,10 +45,10 @@ class MyLayer(nn.Module):
         weights = self.radial(edges.lengths) * edges.envelope.unsqueeze(-1)
         scalar, along_edge = (self.send(features.scalars)[edges.senders] * weights).chunk(2, -1)
         directions = (edges.vectors / edges.lengths.unsqueeze(-1)).unsqueeze(-1)
-        heard = torch.zeros_like(features.scalars).index_add(0, edges.receivers, scalar)
+        messages = torch.zeros_like(features.scalars).index_add(0, edges.receivers, scalar)
         vectors = features.vectors.index_add(0, edges.receivers, directions * along_edge.unsqueeze(1))
         squares = vectors.square().sum(1)  # not lengths, which have no derivative at zero
-        return PointFeatures(features.scalars + self.update(torch.cat([heard, squares], -1)), vectors)
+        return PointFeatures(features.scalars + self.update(torch.cat([messages, squares], -1)), vectors)
 
 
 class MyNetwork(nn.Module):

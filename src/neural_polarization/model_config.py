@@ -22,9 +22,10 @@ class PolarizationConfig:
 
     Attributes:
         messages: Which points exchange messages: "plain" is the network as it is; in "riding" an atom has one set of
-            features, which sees the geometry of the moving points; in "moving_view" the moving points exchange
-            messages and the fixed ones learn from their own; in "both_views" both do, at twice the cost.
-        limit: Bound of the length of every displacement, Angstrom. 0.5 is about half of the shortest bonds.
+            features, and the geometry is that of the moving points; in "moving_view" the moving points exchange
+            messages, and a fixed point exchanges features with its own moving point alone; in "both_views" the fixed
+            points exchange messages too, at twice the cost.
+        limit: Upper bound of the length of a displacement, Angstrom. 0.5 is about half of the shortest bonds.
         move: What displaces the points: "vectors", "radial" (pushes along edges) or "edges" (pushes by a perceptron on
             each edge, as in version 0.1); "default" takes "vectors" or "radial", as fits the network, "still" holds
             the moving points on their nuclei.
@@ -67,7 +68,7 @@ class ModelConfig:
         density: How the electron density is predicted; none if left out.
         response: How the model responds to an electric field: "none", "quadratic", "push" or "push_dual" (see
             docs/response.md). A response needs an energy with forces, a dipole and a polarizability among the heads.
-        electronic: What the network is told of a molecule's electrons: "none", "charge", "spin" or "charge_and_spin".
+        electronic: Additional inputs of the network: "none", "charge", "spin" or "charge_and_spin".
 
     Raises:
         ValueError: for a name that no head can have, or a response without the heads that it needs.

@@ -71,9 +71,9 @@ class DensityConfig:
     """How the electron density is predicted.
 
     Attributes:
-        centres: Where the functions sit: on "moving" points, on "nuclei", half of them on each with "both", on
-            "shifted" nuclei, half of them there with "both_shifted", or also on bonds with "nuclei_bonds" and
-            "moving_bonds".
+        centres: Where the functions sit: on "moving" points, on "nuclei", half on the nuclei and half on the moving
+            points with "both", on "shifted" nuclei, half on the nuclei and half on shifted nuclei with "both_shifted",
+            or on bonds too with "nuclei_bonds" and "moving_bonds".
         size: Functions on each centre: 96 with "full" (l up to 3), 50 with "small"; for comparisons, 6, 24 and 54 with
             "s", "sp" and "spd".
 

@@ -25,12 +25,12 @@ class ModelSection:
         backbone: The network that is polarized.
         polarization: How the network is polarized.
         elements: Chemical symbols of the elements that the model is for. Left out: those that occur in the data.
-        density: How the electron density is predicted; it needs `data.densities`. Left out: it is not.
+        density: How the electron density is predicted; training it needs `data.densities`. Left out: no density.
         response: How the model responds to an electric field: "none" refuses fields; "quadratic" takes E - F.mu - 1/2
             F.alpha.F; with "push" the field also displaces the moving points; "push_dual" is the same with the energy
             from points without a field. It needs an energy with forces, a dipole and a polarizability.
-        electronic: What the network is told of a molecule's electrons: "none"; "charge", the total charge; "spin", the
-            number of unpaired electrons, where it is not known the lowest that is possible; or "charge_and_spin".
+        electronic: Additional inputs of the network: "none"; "charge", the total charge; "spin", the number of unpaired
+            electrons, or the lowest that is possible if it is not given; or "charge_and_spin".
     """
 
     heads: Mapping[str, HeadConfig] = field(default_factory=dict[str, HeadConfig])
@@ -67,10 +67,10 @@ class LossConfig:
         weight: Factor of this property's term in the loss. 0 leaves the property out of the loss.
         kind: Function of the errors that is averaged: "mse" squares them, "mae" takes their absolute values, "huber"
             squares small ones only. Errors count in units of the property's spread in the training data.
-        delta: Error, in the same units, above which the "huber" function is straight instead of square.
+        delta: Error, in the same units, above which the "huber" function is linear instead of quadratic.
         directions: How much of the polarizability of a model with a response is compared: "all" of it, or in "one"
-            random direction per structure and step, which takes less time. The mean over directions is the same; only
-            kind "mse" can.
+            random direction per structure and step, which takes less time and has the same mean. "one" needs kind
+            "mse".
     """
 
     weight: float = 1.0
@@ -173,7 +173,7 @@ class TrainingConfig:
     """How the model is trained.
 
     Attributes:
-        epochs: Number of passes over the training set. A finished run is trained on by a larger number.
+        epochs: Number of passes over the training set. A larger number extends a finished training.
         steps: Number of optimizer steps instead of `epochs`, rounded up to whole epochs and to `validate_every`. Left
             out: `epochs` counts.
         batch_size: Number of molecules per step, over all devices together.
@@ -182,7 +182,7 @@ class TrainingConfig:
         weight_decay: Weight decay of AdamW. With 0 it is the same as Adam.
         gradient_clip: Largest norm of the gradient of one step; longer gradients are shortened to it. 0 does not clip.
         ema_decay: Decay per step of the moving average of the weights. The average is what is validated and saved,
-            because it is smoother than the last weights. 0 averages nothing.
+            because it is smoother than the last weights. 0 switches the average off.
         early_stopping: Number of validations without improvement after which the training ends. 0 never ends it early.
         validate_every: Number of epochs from one validation to the next.
         checkpoint_seconds: Least time in seconds between two resume files. A file is written at the end of an epoch.
@@ -193,8 +193,8 @@ class TrainingConfig:
         references: Known values of free atoms, per property that is a sum over atoms. Reference values of the other
             elements are those of isolated atoms among the data, or else a least-squares fit to the training labels,
             which leaves them undetermined where compositions do not differ enough.
-        isolated_atoms: What single neutral atoms among molecules are for. "references" sets the reference values of
-            their elements and leaves them out of the loss, "both" trains on them too, "train" takes them for molecules.
+        isolated_atoms: Use of single neutral atoms among the molecules. "references" sets the reference values of their
+            elements and leaves them out of the loss, "both" trains on them too, "train" treats them as molecules.
         schedule: How the learning rate changes.
         machine: What the training runs on.
         seed: Seed of the random numbers that set the first weights and the order of the batches.
@@ -258,7 +258,7 @@ class ExperimentConfig:
 
     Attributes:
         model: The network and its heads.
-        data: The molecules and labels that it learns from.
+        data: The molecules and labels.
         training: How it is trained.
         name: Name of the experiment in tables and file names.
         output: Directory of the results. Left out: `runs/<name>`.
