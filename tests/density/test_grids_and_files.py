@@ -98,6 +98,17 @@ def test_cube_files_are_read_by_ase_and_pyscf(tmp_path: Path) -> None:
     assert max(len(line) for line in lines) < 120
 
 
+def test_columns_of_large_numbers_stay_apart(tmp_path: Path) -> None:
+    """A molecule 700 Angstrom from the origin, on either side."""
+    nuclei = Nuclei(torch.tensor([1, 1]), torch.tensor([[-700.0, 0, 0], [9000.0, -700, -700]]), torch.tensor([0, 0]), 1)
+    grid = Grid((-700.5, 9000.25, -701.0), (1, 1, 2), 2000.0)
+    write_grid(tmp_path / "far.cube", grid, torch.tensor([1.0, 2.0]), nuclei)
+    with (tmp_path / "far.cube").open() as file:
+        content = read_cube(file)
+    np.testing.assert_allclose(content["atoms"].positions, nuclei.positions, atol=1e-5)
+    np.testing.assert_allclose(content["origin"], grid.origin, atol=1e-5)
+
+
 def test_potentials_are_in_atomic_units(tmp_path: Path) -> None:
     density = methanol()
     grid = grid_around(density, 0.8)

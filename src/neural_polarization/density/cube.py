@@ -160,4 +160,5 @@ def _write_cube(
 
 
 def _row(number: int, values: list[float]) -> str:
-    return f"{number:5d}" + "".join(f"{value:14.8f}" for value in values)
+    # The space stays where a number is wider: programs read words, not columns.
+    return f"{number:5d}" + "".join(f" {value:13.8f}" for value in values)
