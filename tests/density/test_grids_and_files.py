@@ -71,7 +71,7 @@ def test_grids_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="margin: it must be a length"):
         grid_around(methanol(), 0.2, margin=-1.0)
     two = Nuclei(torch.tensor([1, 1]), torch.eye(3, dtype=torch.float64)[:2], torch.tensor([0, 1]), 2)
-    with pytest.raises(ValueError, match="it is of 2 molecules"):
+    with pytest.raises(ValueError, match="they are of 2 molecules"):
         grid_around(free_atom_density(two))
 
 

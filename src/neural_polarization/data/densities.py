@@ -69,35 +69,20 @@ class Densities:
 
     def batch(self, densities: Sequence[int]) -> Density:
         """Several densities as one batch in float64, in the order that is asked for."""
-        atoms = [self._atoms(density) for density in densities]
-        counts = torch.tensor([one.stop - one.start for one in atoms])
-        rows = np.concatenate([np.arange(one.start, one.stop) for one in atoms])
-        numbers = self._molecules.atomic_numbers[rows]
-        shells = [self._shells[number] for number in numbers.tolist()]
-        nuclei = Nuclei(
-            torch.from_numpy(numbers.astype(np.int64)),
-            torch.from_numpy(self._molecules.positions[rows].astype(np.float64)),
-            torch.arange(len(atoms)).repeat_interleave(counts),
-            len(atoms),
-        )
+        nuclei = nuclei_of(self._molecules, self.structures[list(densities)])
+        shells = [self._shells[number] for number in nuclei.atomic_numbers.tolist()]
         coefficients = self._coefficients[ragged_rows(self._starts[list(densities)], self._counts[list(densities)])]
         flat = FlatShells(
-            owners=torch.arange(len(rows)).repeat_interleave(torch.tensor([len(degrees) for degrees, _ in shells])),
+            owners=torch.arange(len(shells)).repeat_interleave(torch.tensor([len(degrees) for degrees, _ in shells])),
             degrees=torch.from_numpy(np.concatenate([degrees for degrees, _ in shells])),
             exponents=torch.from_numpy(np.concatenate([exponents for _, exponents in shells])),
             coefficients=torch.from_numpy(coefficients.astype(np.float64)),
         )
         return Density.from_shells(nuclei, flat)
 
-    def _atoms(self, density: int) -> slice:
-        """The rows of the structure's atoms in the data set."""
-        structure = int(self.structures[density])
-        start = int(self._molecules.starts[structure])
-        return slice(start, start + int(self._molecules.n_atoms[structure]))
-
     def _check(self, path: Path, density: int) -> None:
         count = int(self._counts[density])
-        numbers = self._molecules.atomic_numbers[self._atoms(density)].tolist()
+        numbers = nuclei_of(self._molecules, self.structures[density : density + 1]).atomic_numbers.tolist()
         unknown = sorted({number for number in numbers if number not in self._shells})
         expected = sum(int(np.sum(2 * self._shells[n][0] + 1)) for n in numbers if n in self._shells)
         if unknown or count != expected:
@@ -108,6 +93,17 @@ class Densities:
                 f"{path}: density {density} does not fit structure {self.structures[density]} of the data set "
                 f"({reason}); {REMEDY}"
             )
+
+
+def nuclei_of(molecules: FlatMolecules, chosen: Int[np.ndarray, " chosen"]) -> Nuclei:
+    """The nuclei of some molecules, float64."""
+    rows = molecules.atoms_of(chosen)
+    return Nuclei(
+        torch.from_numpy(molecules.atomic_numbers[rows].astype(np.int64)),
+        torch.from_numpy(molecules.positions[rows].astype(np.float64)),
+        torch.from_numpy(np.repeat(np.arange(len(chosen)), molecules.n_atoms[chosen])),
+        len(chosen),
+    )
 
 
 def _shells(file: ArrayFile) -> dict[int, tuple[Array, Array]]:

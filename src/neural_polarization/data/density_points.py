@@ -1,17 +1,16 @@
 """Reference densities at points of space, as many for every structure, which densities are trained on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from neural_polarization.data.densities import Densities
+from neural_polarization.data.densities import Densities, nuclei_of
 from neural_polarization.data.density_structures import check_electrons, molecules_of, open_densities
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.npz import ArrayFile
-from neural_polarization.density.density import Nuclei
 from neural_polarization.density.free_atoms import free_atom_density
 from neural_polarization.errors import DataError
 from neural_polarization.molecules import Molecules
@@ -67,8 +66,7 @@ class DensityPoints:
         """Those of a part of the data set, with structures that count the part: row k is structure part[k]."""
         here = self.of_structures(part)
         order = np.argsort(part)
-        rows = order[np.searchsorted(part, here.structures, sorter=order)]
-        return DensityPoints(rows, here.points, here.weights, here.deformation, here.electrons, here.anchors)
+        return replace(here, structures=order[np.searchsorted(part, here.structures, sorter=order)])
 
     def in_frame_of(self, molecules: Molecules) -> Float[np.ndarray, "densities points 3"]:
         """The points where these molecules are: density k is that of molecule k."""
@@ -92,13 +90,11 @@ class DensityPoints:
             raise ValueError(f"number of points: expected 1 to {available}, got {number}")
         columns = generator.permuted(np.tile(np.arange(available), (density, 1)), axis=1)[:, :number]
         rows = np.arange(density)[:, None]
-        return DensityPoints(
-            self.structures,
-            self.points[rows, columns],
-            self.weights[rows, columns] * np.float32(available / number),
-            self.deformation[rows, columns],
-            self.electrons,
-            self.anchors,
+        return replace(
+            self,
+            points=self.points[rows, columns],
+            weights=self.weights[rows, columns] * np.float32(available / number),
+            deformation=self.deformation[rows, columns],
         )
 
 
@@ -212,11 +208,5 @@ def _samples(file: ArrayFile, molecules: FlatMolecules) -> DensityPoints:
 def _of_free_atoms(
     molecules: FlatMolecules, structure: int, points: Float[np.ndarray, "points 3"]
 ) -> Float[np.ndarray, " points"]:
-    density = free_atom_density(_nuclei(molecules, structure))
+    density = free_atom_density(nuclei_of(molecules, np.array([structure])))
     return density.evaluate(torch.from_numpy(points.astype(np.float64)), threshold=0.0).numpy()
-
-
-def _nuclei(molecules: FlatMolecules, structure: int) -> Nuclei:
-    rows = molecules.atoms_of(np.array([structure]))
-    numbers = torch.from_numpy(molecules.atomic_numbers[rows])
-    return Nuclei(numbers, torch.from_numpy(molecules.positions[rows]), torch.zeros_like(numbers), 1)

@@ -93,8 +93,7 @@ def write_grid(
         ValueError: where values and grid do not fit, for several molecules, or as `check_output`.
         FileExistsError, OSError: as `check_output`.
     """
-    if nuclei.num_molecules != 1:
-        raise ValueError(f"nuclei: they are of {nuclei.num_molecules} molecules; a file holds one (`of_molecule`)")
+    nuclei.require_one()
     if len(values) != grid.num_points:
         raise ValueError(f"values: {len(values)} numbers, but the grid has {grid.num_points} points")
     check_output(path, overwrite)

@@ -76,6 +76,15 @@ class Nuclei:
             self.num_molecules,
         )
 
+    def require_one(self) -> None:
+        """Makes sure that they are of one molecule.
+
+        Raises:
+            ValueError: for several molecules.
+        """
+        if self.num_molecules != 1:
+            raise ValueError(f"nuclei: they are of {self.num_molecules} molecules; take those of one by `of_molecule`")
+
     def check_same(self, atomic_numbers: Int[Tensor, " given"], positions: Float[Tensor, "given 3"], of: str) -> None:
         """Makes sure that these are the nuclei of one molecule, the given one.
 
@@ -87,8 +96,7 @@ class Nuclei:
         Raises:
             ValueError: for several molecules, other atoms, another order of them, or other positions.
         """
-        if self.num_molecules != 1:
-            raise ValueError(f"density: it is of {self.num_molecules} molecules; take one with `of_molecule`")
+        self.require_one()
         if self.atomic_numbers.tolist() != atomic_numbers.tolist():
             raise ValueError(f"density: its atoms are not those of {of}, or not in the same order")
         apart = self.positions.detach().cpu().double() - positions.detach().cpu().double()
