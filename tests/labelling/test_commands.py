@@ -86,7 +86,7 @@ def test_densities_of_the_set(data_set: Path) -> None:
     densities = Densities(data_set / "densities.npz", loaded.molecules)
     assert densities.structures.tolist() == list(range(8))
     turned = replace(loaded.molecules, positions=-loaded.molecules.positions)
-    with pytest.raises(DataError, match=r"density 0 does not fit structure 0 .* an atom is"):
+    with pytest.raises(DataError, match=r"density 0 does not fit structure 0 .*an atom is"):
         Densities(data_set / "densities.npz", turned)
     structures = ase.io.read(data_set / "molecules.extxyz", ":")
     labels = compute(structures[5], replace(REQUEST, quantities=("density",)))
