@@ -9,6 +9,7 @@ from density_models import density_model, shaken
 from neural_polarization.checkpoints import load_model, save_model
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.interfaces.description import describe, info
+from neural_polarization.interfaces.electrons import predict_density
 from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig
 from neural_polarization.molecules import Molecules
@@ -79,6 +80,20 @@ def test_a_model_without_a_density_says_so(tmp_path: Path) -> None:
         model.density(batch())
     save_model(model, tmp_path / "model.safetensors")
     assert load_model(tmp_path / "model.safetensors")[0].config.density is None
+
+
+def test_a_density_in_a_field_is_refused() -> None:
+    """As everything else of a model without a response, and not answered as if there were none."""
+    model, methanol = density_model(**HEADS), shaken("CH3OH")
+    methanol.info["external_field"] = (0.0, 0.0, 1.0)
+    molecules = Molecules.from_ase(methanol, model.cutoff, torch.float32)
+    for ask in (
+        lambda: model.density(molecules),
+        lambda: model.with_density(molecules),
+        lambda: predict_density(model, methanol),
+    ):
+        with pytest.raises(ValueError, match=r"external_field: .* as if there were none; leave the field out"):
+            ask()
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ class Model(Predictor):
         """The electron density of every molecule of a batch.
 
         Raises:
-            ValueError: for a model without a density, a periodic system, or an unknown element.
+            ValueError: for a model without a density, a periodic system, an unknown element, or molecules in a field.
         """
         return self.density_of(self.representation(molecules), molecules)
 
@@ -218,7 +218,13 @@ class Model(Predictor):
         Raises:
             ValueError: as `density`.
         """
-        return self._head_of_density()(atoms, molecules)
+        head = self._head_of_density()
+        if molecules.external_field is not None:
+            raise ValueError(
+                "external_field: densities do not respond to a field, and this one would be as if there were none; "
+                'leave the field out (`atoms.info["external_field"]` of a structure)'
+            )
+        return head(atoms, molecules)
 
     def with_density(
         self, molecules: Molecules, forces: bool = True, properties: Collection[str] | None = None

@@ -65,7 +65,7 @@ def test_parts_of_a_split(tmp_path: Path) -> None:
 
 
 def test_files_of_other_molecules_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="density is of structure 7, but the data set has 2"):
+    with pytest.raises(DataError, match="density 0 is of structure 7, but the data set has 2"):
         read_density_points(write(tmp_path / "a.npz", [7]), molecules())
     with pytest.raises(DataError, match=r"density 0 has 3\.000 electrons, but structure 1 of the data set has 2"):
         read_density_points(write(tmp_path / "b.npz", [1], electrons=3.0), molecules())
@@ -85,7 +85,8 @@ def test_sums_over_drawn_points_are_integrals() -> None:
 
 def test_points_of_expansions(tmp_path: Path) -> None:
     """One s function on each hydrogen: deformation and electrons are those of the formula."""
-    exponent, coefficient = 2.0, 0.3
+    exponent = 2.0
+    coefficient = (exponent / (2 * np.pi)) ** 0.75  # one electron
     np.savez(
         tmp_path / "expansions.npz",
         density_structure=np.array([1]),

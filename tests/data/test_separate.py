@@ -48,6 +48,7 @@ def test_the_files_are_the_parts(files: dict[str, str]) -> None:
     np.testing.assert_array_equal(data.molecules.positions, whole.molecules.positions)
     for name, values in whole.labels.items():
         np.testing.assert_array_equal(data.labels[name], values)
+    np.testing.assert_array_equal(data.molecules.file_rows, [*range(24), *[-1] * 16])
     assert data.name == ", ".join(files.values())
     assert len(np.unique(data.groups)) == 40
 

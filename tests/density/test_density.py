@@ -7,7 +7,9 @@ from pyscf import dft, gto
 from pyscf_functions import NUMBERS, POSITIONS, in_pyscf, water_like
 
 from neural_polarization.density import Density, FlatShells, Gaussians, Nuclei, evaluation
+from neural_polarization.density.density import COULOMB
 from neural_polarization.density.evaluation import evaluate
+from neural_polarization.density.potential import NUCLEUS
 from neural_polarization.molecules import Molecules
 from neural_polarization.units import BOHR, HARTREE
 
@@ -139,6 +141,40 @@ def test_potential_is_that_of_pyscf() -> None:
     distances = np.linalg.norm(points.numpy()[:, None] - POSITIONS.numpy(), axis=-1) / BOHR
     expected = ((NUMBERS.numpy() / distances).sum(1) - of_electrons) * HARTREE
     torch.testing.assert_close(water_like().potential(points), torch.from_numpy(expected), rtol=1e-9, atol=1e-8)
+
+
+def test_a_nucleus_is_a_ball_of_charge() -> None:
+    """Of one proton: Poisson's equation inside, a point charge outside, value and slope in one piece."""
+    proton = Density((), Nuclei(torch.tensor([1]), torch.zeros(1, 3), torch.tensor([0]), 1))
+
+    def along_x(*places: float) -> torch.Tensor:
+        return torch.tensor([[x, 0.0, 0.0] for x in places], dtype=torch.float64)
+
+    step = 1e-5
+    ring = torch.cat([torch.eye(3), -torch.eye(3), torch.zeros(1, 3)]).double() * step
+    values = proton.potential(along_x(0.003) + ring)
+    laplacian = (values[:6].sum() - 6 * values[6]) / step**2
+    density_of_charge = 3.0 / (4.0 * np.pi * NUCLEUS**3)
+    assert laplacian.item() == pytest.approx(-4.0 * np.pi * COULOMB * density_of_charge, rel=1e-3)
+    outside = along_x(NUCLEUS * 1.001, 0.5, 30.0)
+    torch.testing.assert_close(proton.potential(outside), COULOMB / outside[:, 0])
+    before, after = proton.potential(along_x(NUCLEUS - 1e-9, NUCLEUS + 1e-9)).tolist()
+    assert before == pytest.approx(after, rel=1e-6)
+    fields = proton.field(along_x(0.0, NUCLEUS - 1e-9, NUCLEUS + 1e-9))[:, 0].tolist()
+    assert fields == pytest.approx([0.0, COULOMB / NUCLEUS**2, COULOMB / NUCLEUS**2], rel=1e-6)
+
+
+def test_potential_on_the_nuclei() -> None:
+    """It is that of the ball and of all other charges, and the field is that of the others alone."""
+    density = water_like()
+    for atom, number in enumerate(NUMBERS.tolist()):
+        place = POSITIONS[atom : atom + 1]
+        others = torch.arange(len(NUMBERS)) != atom
+        rest = Nuclei(NUMBERS[others], POSITIONS[others], torch.zeros(len(NUMBERS) - 1, dtype=torch.long), 1)
+        others_alone = Density(density.parts, rest)
+        own = 1.5 * number * COULOMB / NUCLEUS
+        torch.testing.assert_close(density.potential(place), others_alone.potential(place) + own)
+        torch.testing.assert_close(density.field(place), others_alone.field(place), rtol=1e-9, atol=1e-9)
 
 
 def test_field_is_minus_the_gradient_of_the_potential() -> None:

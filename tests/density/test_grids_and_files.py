@@ -71,7 +71,7 @@ def test_grids_that_cannot_be() -> None:
     with pytest.raises(ValueError, match="margin: it must be a length"):
         grid_around(methanol(), 0.2, margin=-1.0)
     two = Nuclei(torch.tensor([1, 1]), torch.eye(3, dtype=torch.float64)[:2], torch.tensor([0, 1]), 2)
-    with pytest.raises(ValueError, match="it is of 2 molecules"):
+    with pytest.raises(ValueError, match="they are of 2 molecules"):
         grid_around(free_atom_density(two))
 
 
@@ -96,6 +96,17 @@ def test_cube_files_are_read_by_ase_and_pyscf(tmp_path: Path) -> None:
     assert "electron density" in lines[0]
     assert lines[1].startswith("electrons: 18.000000 exactly, ")
     assert max(len(line) for line in lines) < 120
+
+
+def test_columns_of_large_numbers_stay_apart(tmp_path: Path) -> None:
+    """A molecule 700 Angstrom from the origin, on either side."""
+    nuclei = Nuclei(torch.tensor([1, 1]), torch.tensor([[-700.0, 0, 0], [9000.0, -700, -700]]), torch.tensor([0, 0]), 1)
+    grid = Grid((-700.5, 9000.25, -701.0), (1, 1, 2), 2000.0)
+    write_grid(tmp_path / "far.cube", grid, torch.tensor([1.0, 2.0]), nuclei)
+    with (tmp_path / "far.cube").open() as file:
+        content = read_cube(file)
+    np.testing.assert_allclose(content["atoms"].positions, nuclei.positions, atol=1e-5)
+    np.testing.assert_allclose(content["origin"], grid.origin, atol=1e-5)
 
 
 def test_potentials_are_in_atomic_units(tmp_path: Path) -> None:

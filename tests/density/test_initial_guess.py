@@ -60,6 +60,11 @@ def test_another_molecule_is_refused() -> None:
     for atom, charge, message in (
         (WATER.replace("0.96", "1.00"), 0, r"atom 1 is 0.040 Angstrom away"),
         ("H 0.96 0 0; O 0 0 0; H -0.24 0.93 0", 0, "not in the same order"),
+        (
+            "O 0 0 0.1; H 0.96 0 0.1; H -0.24 0.93 0.1",
+            0,
+            r"0\.100 Angstrom .* all atoms are moved alike.*predict_density",
+        ),
         (WATER, 2, r"it has 10.000 electrons, but PySCF's molecule has 8"),
     ):
         with pytest.raises(ValueError, match=message):

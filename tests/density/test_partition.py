@@ -98,7 +98,7 @@ def test_what_cannot_be(fitted: tuple[Density, np.ndarray]) -> None:
     density, _ = fitted
     two = free_atom_density(Nuclei(torch.tensor([1, 1]), torch.zeros(2, 3), torch.tensor([0, 1]), 2))
     for partition in PARTITIONS.values():
-        with pytest.raises(ValueError, match="density: it is of 2 molecules; take one of them"):
+        with pytest.raises(ValueError, match="nuclei: they are of 2 molecules; take those of one"):
             partition(two)
     with pytest.raises(ValueError, match=r"its points find .* of 18.000 electrons; give more points"):
         hirshfeld(density, quadrature_around(density.nuclei, 4, 3))

@@ -16,6 +16,7 @@ pytest.importorskip("rdkit")
 
 from neural_polarization.data.densities import Densities
 from neural_polarization.data.packed import read_packed
+from neural_polarization.errors import DataError
 from neural_polarization.labelling import packing
 from neural_polarization.labelling.calculation import Request, compute
 from neural_polarization.labelling.commands import add_parsers
@@ -84,6 +85,9 @@ def test_densities_of_the_set(data_set: Path) -> None:
     loaded = read_packed(data_set / "set.npz")
     densities = Densities(data_set / "densities.npz", loaded.molecules)
     assert densities.structures.tolist() == list(range(8))
+    turned = replace(loaded.molecules, positions=-loaded.molecules.positions)
+    with pytest.raises(DataError, match=r"density 0 does not fit structure 0 .*an atom is"):
+        Densities(data_set / "densities.npz", turned)
     structures = ase.io.read(data_set / "molecules.extxyz", ":")
     labels = compute(structures[5], replace(REQUEST, quantities=("density",)))
     points = np.array([[0.3, 0.0, 0.1], [0.9, -0.5, 0.4]])

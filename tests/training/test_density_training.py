@@ -159,6 +159,42 @@ def test_rows_of_a_part(files: tuple[str, str]) -> None:
     np.testing.assert_array_equal(part[mine.structures], points.structures)
 
 
+def test_densities_belong_to_their_structures_where_rows_are_left_out(files: tuple[str, str], tmp_path: Path) -> None:
+    """Rows without label and density are left out, one with a density alone is kept; all densities stay where they are.
+
+    In training and in evaluation the points are around the molecule that they are the density of.
+    """
+    with np.load(files[0]) as file:
+        arrays = dict(file)
+    with np.load(files[1]) as file:
+        densities = dict(file)
+    # Rows without a density before all others, which have no energy, and no energy for one that has a density.
+    atoms, total, number = int(arrays["n_atoms"][-1]), int(arrays["n_atoms"].sum()), 3
+    assert len(arrays["n_atoms"]) - 1 not in densities["density_structure"]
+    for name, values in arrays.items():
+        last = values[-atoms:] if len(values) == total else values[-1:]
+        arrays[name] = np.concatenate([*[last] * number, values])
+    arrays["energy"][:number] = np.nan
+    only = number + int(densities["density_structure"][4])
+    arrays["energy"][only] = np.nan
+    densities["density_structure"] = densities["density_structure"] + number
+    np.savez(tmp_path / "more.npz", **arrays)
+    np.savez(tmp_path / "densities.npz", **densities)
+    moved = str(tmp_path / "more.npz"), str(tmp_path / "densities.npz")
+    labels: dict[str, Any] = {"data__properties": {"energy": {}}, "training__epochs": 1}
+    before, after = (prepare(experiment(some, tmp_path / "run", **labels)) for some in (files, moved))
+    assert len(after.dataset) == len(before.dataset)
+    for part in ("train", "validation"):
+        assert after.densities[part].structures.tolist() == before.densities[part].structures.tolist()
+        np.testing.assert_array_equal(after.densities[part].points, before.densities[part].points)
+    fit(experiment(moved, tmp_path / "run", **labels), quiet=True)
+    model, _ = load_model(tmp_path / "run" / "model.safetensors")
+    assert isinstance(model, Model)
+    expected = density_errors(model, before.parts["validation"], before.densities["validation"])
+    found = evaluate(tmp_path / "run").errors["validation"][DENSITY]["mae"]
+    assert found == pytest.approx(100 * expected.mean(), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -6,14 +6,19 @@ import ase
 import ase.io
 import numpy as np
 import pytest
+import torch
 
 from density_models import density_model, shaken
 from neural_polarization.checkpoints import save_model
 from neural_polarization.cli import main
 from neural_polarization.data.densities import Densities
 from neural_polarization.data.packed import read_packed
+from neural_polarization.density import Density, FlatShells, Nuclei
+from neural_polarization.density.free_atoms import free_atoms
+from neural_polarization.interfaces.electrons import predict_density
 from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig
+from neural_polarization.molecules import Molecules
 from neural_polarization.units import BOHR
 from neural_polarization.view.prediction import scene_of_density, scenes_of
 
@@ -64,6 +69,36 @@ def test_a_scene_of_a_stored_density() -> None:
     assert electrons == pytest.approx(water.numbers.sum(), rel=0.1)
     labelled = data.labels["dipole"][densities.structures[0]]
     np.testing.assert_allclose(scene.dipole, labelled, atol=1e-3)
+
+
+def test_a_scene_of_another_density_is_refused() -> None:
+    """Other atoms, other positions, and a batch in single precision, whose molecules are about their own centres."""
+    model, methane = density_model(), shaken("CH4")
+    methane.positions += 5.0
+    density = predict_density(model, methane)
+    for atoms, message in (
+        (shaken("H2O"), "its atoms are not those of the structure"),
+        (shaken("CH4"), r"8\.660 Angstrom .* all atoms are moved alike"),
+        (ase.Atoms(methane.numbers, 1.1 * methane.positions), "give the density of these positions"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            scene_of_density(atoms, density)
+    moved = model.density(Molecules.from_ase(methane, model.cutoff, torch.float32)).detach()
+    with pytest.raises(ValueError, match=r"take the density that `interfaces\.electrons\.predict_density`"):
+        scene_of_density(methane, moved)
+
+
+def test_a_scene_of_an_element_without_a_free_atom() -> None:
+    """Density and potential are shown; there is no deformation density."""
+    atoms = ase.Atoms("XeF", [[0.0, 0.0, 0.0], [0.0, 0.0, 2.1]])
+    nuclei = Nuclei(torch.tensor([54, 9]), torch.tensor(atoms.positions), torch.tensor([0, 0]), 1)
+    one = torch.ones(2, dtype=torch.float64)
+    density = Density.from_shells(nuclei, FlatShells(torch.tensor([0, 1]), torch.tensor([0, 0]), one, one))
+    scene = scene_of_density(atoms, density, spacing=0.5)
+    assert scene.deformation is None
+    assert scene.density is not None and scene.potential is not None
+    with pytest.raises(ValueError, match="Xe: there is no free atom"):
+        free_atoms(nuclei)
 
 
 def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,8 @@ class DataConfig:
         test: File of the test part, in the same format. Left out: `split` takes the test part from `path`, unless there
             is a file for validation: then there is a test part only if `split.test` asks for one.
         densities: For packed files only: file of `npol pack --densities` with electron densities of some of the
-            structures, which `model.density` is trained on.
+            structures, which `model.density` is trained on. It belongs to `path`, whose structures with a density are
+            kept even where they have no label.
     """
 
     format: str = "packed"

@@ -3,6 +3,8 @@
 The functions are those of `density.gaussians`. The arrays of the file:
 
 - `density_structure` (densities,): row of each density's structure in the packed data set;
+- `density_n_atoms` (densities,), `density_atomic_numbers` (atoms,), `density_positions` (atoms, 3): the structures
+  themselves, Angstrom, which have to be those of the data set; files of version 0.1.0 do not have them;
 - `basis_elements`, `basis_n_shells` (elements,): atomic numbers, and how many shells each has;
 - `basis_degrees`, `basis_exponents` (shells,): l and 1/Angstrom^2 of the shells, one element after the other;
 - `n_coefficients` (densities,), `coefficients` (all functions,): e/Angstrom^(3/2), atom by atom, in each atom shell
@@ -16,9 +18,11 @@ from typing import final
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
 from neural_polarization.data.cache import Array
-from neural_polarization.data.flat import FlatMolecules
+from neural_polarization.data.density_structures import REMEDY, check_electrons, molecules_of, open_densities
+from neural_polarization.data.flat import FlatMolecules, ragged_rows, starts_of
 from neural_polarization.data.npz import ArrayFile
 from neural_polarization.density.density import Density, Nuclei
 from neural_polarization.density.flat import FlatShells
@@ -27,11 +31,14 @@ from neural_polarization.errors import DataError
 
 @final
 class Densities:
-    """The densities of a file that `npol pack --densities` wrote.
+    """The densities of a file that `npol pack --densities` wrote, those of the molecules at hand.
+
+    Attributes:
+        structures: the molecule of each density.
 
     Args:
         path: the file.
-        molecules: of the packed data set that it belongs to.
+        molecules: of the packed data set that it belongs to, all of them or some.
 
     Raises:
         FileNotFoundError: where there is no file.
@@ -39,61 +46,43 @@ class Densities:
     """
 
     def __init__(self, path: str | Path, molecules: FlatMolecules) -> None:
-        file = ArrayFile(path, "densities beside a packed data set")
-        self.structures = file.numbers("density_structure", (None,)).astype(np.int64)
-        self._counts = file.numbers("n_coefficients", (len(self.structures),)).astype(np.int64)
-        self._coefficients = file.numbers("coefficients", (int(self._counts.sum()),))
-        self._ends = np.cumsum(self._counts)
+        file = open_densities(path)
+        found = molecules_of(file, molecules)
+        here = np.flatnonzero(found >= 0)
+        counts = file.numbers("n_coefficients", (len(found),)).astype(np.int64)
+        self.structures: Int[np.ndarray, " densities"] = found[here]
+        self._coefficients = file.numbers("coefficients", (int(counts.sum()),))
+        self._starts, self._counts = starts_of(counts)[here], counts[here]
         self._shells = _shells(file)
         self._molecules = molecules
         for density in range(len(self)):
-            self._check(str(path), density, int(self._counts[density]))
+            self._check(file.path, density)
+        if len(self):
+            check_electrons(file.path, self.batch(range(len(self))).electrons.numpy(), self.structures, molecules)
 
     def __len__(self) -> int:
         return len(self.structures)
 
     def __getitem__(self, density: int) -> Density:
-        """One density, by its place in the file, in float64; `structures` has the row of its structure."""
+        """One density, in float64; `structures` has its molecule."""
         return self.batch([density])
 
     def batch(self, densities: Sequence[int]) -> Density:
-        """Several densities as one batch in float64, in the order of their places in the file."""
-        atoms = [self._atoms(density) for density in densities]
-        counts = torch.tensor([one.stop - one.start for one in atoms])
-        rows = np.concatenate([np.arange(one.start, one.stop) for one in atoms])
-        numbers = self._molecules.atomic_numbers[rows]
-        shells = [self._shells[number] for number in numbers.tolist()]
-        ends = self._ends[list(densities)]
-        starts = ends - self._counts[list(densities)]
-        nuclei = Nuclei(
-            torch.from_numpy(numbers.astype(np.int64)),
-            torch.from_numpy(self._molecules.positions[rows].astype(np.float64)),
-            torch.arange(len(atoms)).repeat_interleave(counts),
-            len(atoms),
-        )
-        coefficients = [self._coefficients[start:end] for start, end in zip(starts, ends, strict=True)]
+        """Several densities as one batch in float64, in the order that is asked for."""
+        nuclei = nuclei_of(self._molecules, self.structures[list(densities)])
+        shells = [self._shells[number] for number in nuclei.atomic_numbers.tolist()]
+        coefficients = self._coefficients[ragged_rows(self._starts[list(densities)], self._counts[list(densities)])]
         flat = FlatShells(
-            owners=torch.arange(len(rows)).repeat_interleave(torch.tensor([len(degrees) for degrees, _ in shells])),
+            owners=torch.arange(len(shells)).repeat_interleave(torch.tensor([len(degrees) for degrees, _ in shells])),
             degrees=torch.from_numpy(np.concatenate([degrees for degrees, _ in shells])),
             exponents=torch.from_numpy(np.concatenate([exponents for _, exponents in shells])),
-            coefficients=torch.from_numpy(np.concatenate(coefficients).astype(np.float64)),
+            coefficients=torch.from_numpy(coefficients.astype(np.float64)),
         )
         return Density.from_shells(nuclei, flat)
 
-    def _atoms(self, density: int) -> slice:
-        """The rows of the structure's atoms in the data set."""
-        structure = int(self.structures[density])
-        start = int(self._molecules.starts[structure])
-        return slice(start, start + int(self._molecules.n_atoms[structure]))
-
-    def _check(self, path: str, density: int, count: int) -> None:
-        structure = int(self.structures[density])
-        if not 0 <= structure < len(self._molecules):
-            raise DataError(
-                f"{path}: density {density} is of structure {structure}, but the data set has {len(self._molecules)}; "
-                "give the data set that was packed with this file"
-            )
-        numbers = self._molecules.atomic_numbers[self._atoms(density)].tolist()
+    def _check(self, path: Path, density: int) -> None:
+        count = int(self._counts[density])
+        numbers = nuclei_of(self._molecules, self.structures[density : density + 1]).atomic_numbers.tolist()
         unknown = sorted({number for number in numbers if number not in self._shells})
         expected = sum(int(np.sum(2 * self._shells[n][0] + 1)) for n in numbers if n in self._shells)
         if unknown or count != expected:
@@ -101,9 +90,20 @@ class Densities:
                 f"no functions for atomic number {unknown[0]}" if unknown else f"{count} coefficients, not {expected}"
             )
             raise DataError(
-                f"{path}: density {density} does not fit structure {structure} of the data set ({reason}); give the "
-                "data set that was packed with this file"
+                f"{path}: density {density} does not fit structure {self.structures[density]} of the data set "
+                f"({reason}); {REMEDY}"
             )
+
+
+def nuclei_of(molecules: FlatMolecules, chosen: Int[np.ndarray, " chosen"]) -> Nuclei:
+    """The nuclei of some molecules, float64."""
+    rows = molecules.atoms_of(chosen)
+    return Nuclei(
+        torch.from_numpy(molecules.atomic_numbers[rows].astype(np.int64)),
+        torch.from_numpy(molecules.positions[rows].astype(np.float64)),
+        torch.from_numpy(np.repeat(np.arange(len(chosen)), molecules.n_atoms[chosen])),
+        len(chosen),
+    )
 
 
 def _shells(file: ArrayFile) -> dict[int, tuple[Array, Array]]:

@@ -1,16 +1,16 @@
 """Reference densities at points of space, as many for every structure, which densities are trained on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from neural_polarization.data.densities import Densities
+from neural_polarization.data.densities import Densities, nuclei_of
+from neural_polarization.data.density_structures import check_electrons, molecules_of, open_densities
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.npz import ArrayFile
-from neural_polarization.density.density import Nuclei
 from neural_polarization.density.free_atoms import free_atom_density
 from neural_polarization.errors import DataError
 from neural_polarization.molecules import Molecules
@@ -66,8 +66,7 @@ class DensityPoints:
         """Those of a part of the data set, with structures that count the part: row k is structure part[k]."""
         here = self.of_structures(part)
         order = np.argsort(part)
-        rows = order[np.searchsorted(part, here.structures, sorter=order)]
-        return DensityPoints(rows, here.points, here.weights, here.deformation, here.electrons, here.anchors)
+        return replace(here, structures=order[np.searchsorted(part, here.structures, sorter=order)])
 
     def in_frame_of(self, molecules: Molecules) -> Float[np.ndarray, "densities points 3"]:
         """The points where these molecules are: density k is that of molecule k."""
@@ -91,13 +90,11 @@ class DensityPoints:
             raise ValueError(f"number of points: expected 1 to {available}, got {number}")
         columns = generator.permuted(np.tile(np.arange(available), (density, 1)), axis=1)[:, :number]
         rows = np.arange(density)[:, None]
-        return DensityPoints(
-            self.structures,
-            self.points[rows, columns],
-            self.weights[rows, columns] * np.float32(available / number),
-            self.deformation[rows, columns],
-            self.electrons,
-            self.anchors,
+        return replace(
+            self,
+            points=self.points[rows, columns],
+            weights=self.weights[rows, columns] * np.float32(available / number),
+            deformation=self.deformation[rows, columns],
         )
 
 
@@ -109,18 +106,21 @@ def read_density_points(path: str | Path, molecules: FlatMolecules, number: int 
 
     Args:
         path: the file.
-        molecules: of the packed data set that it belongs to.
+        molecules: of the packed data set that it belongs to, all of them or some.
         number: of points of each density, where they are drawn.
         seed: of the points that are drawn.
 
     Raises:
         FileNotFoundError: where there is no file.
-        DataError: for a file of another layout, or one that does not belong to these molecules.
+        DataError: for a file of another layout, one that does not belong to these molecules, or one without densities.
     """
-    file = ArrayFile(path, "densities beside a packed data set")
-    if "coefficients" in file:
-        return _points_of_expansions(Densities(path, molecules), molecules, number, seed)
-    return _samples(file, molecules)
+    file = open_densities(path)
+    if "coefficients" not in file:
+        return _samples(file, molecules)
+    densities = Densities(path, molecules)
+    if not len(densities):
+        raise DataError(f"{path}: holds no densities; label structures with --quantities density, and pack them again")
+    return _points_of_expansions(densities, molecules, number, seed)
 
 
 def draw_points(
@@ -183,22 +183,21 @@ def _points_of_expansions(densities: Densities, molecules: FlatMolecules, number
 
 def _samples(file: ArrayFile, molecules: FlatMolecules) -> DensityPoints:
     """The points that a file holds."""
-    path = file.path
-    structures = file.numbers("density_structure", (None,)).astype(np.int64)
-    counts = file.numbers("n_points", (len(structures),)).astype(np.int64)
+    found = molecules_of(file, molecules)
+    counts = file.numbers("n_points", (len(found),)).astype(np.int64)
     if len(np.unique(counts)) != 1:
-        raise DataError(f"{path}: densities have {counts.min()} to {counts.max()} points; one number for all is read")
-    if structures.min() < 0 or structures.max() >= len(molecules):
         raise DataError(
-            f"{path}: a density is of structure {structures.max()}, but the data set has {len(molecules)}; give the "
-            "data set that was packed with this file"
+            f"{file.path}: densities have {counts.min(initial=0)} to {counts.max(initial=0)} points; one number for "
+            "all is read"
         )
     total, number = int(counts.sum()), int(counts[0])
-    points = file.numbers("points", (total, 3)).reshape(-1, number, 3)
-    weights = file.numbers("weights", (total,)).reshape(-1, number)
-    density = file.numbers("density", (total,)).reshape(-1, number)
+    here = found >= 0
+    structures = found[here]
+    points = file.numbers("points", (total, 3)).reshape(-1, number, 3)[here]
+    weights = file.numbers("weights", (total,)).reshape(-1, number)[here]
+    density = file.numbers("density", (total,)).reshape(-1, number)[here]
     electrons = (weights.astype(np.float64) * density).sum(1)
-    _check_electrons(str(path), electrons, structures, molecules)
+    check_electrons(file.path, electrons, structures, molecules)
     deformation = density - np.stack(
         [_of_free_atoms(molecules, int(row), points[k]) for k, row in enumerate(structures)]
     )
@@ -209,26 +208,5 @@ def _samples(file: ArrayFile, molecules: FlatMolecules) -> DensityPoints:
 def _of_free_atoms(
     molecules: FlatMolecules, structure: int, points: Float[np.ndarray, "points 3"]
 ) -> Float[np.ndarray, " points"]:
-    density = free_atom_density(_nuclei(molecules, structure))
+    density = free_atom_density(nuclei_of(molecules, np.array([structure])))
     return density.evaluate(torch.from_numpy(points.astype(np.float64)), threshold=0.0).numpy()
-
-
-def _nuclei(molecules: FlatMolecules, structure: int) -> Nuclei:
-    rows = molecules.atoms_of(np.array([structure]))
-    numbers = torch.from_numpy(molecules.atomic_numbers[rows])
-    return Nuclei(numbers, torch.from_numpy(molecules.positions[rows]), torch.zeros_like(numbers), 1)
-
-
-def _check_electrons(
-    path: str, electrons: Float[np.ndarray, " densities"], structures: Int[np.ndarray, " densities"], of: FlatMolecules
-) -> None:
-    """The electrons of a density are those of its structure, or the file is of another data set."""
-    nuclear = np.add.reduceat(of.atomic_numbers.astype(np.float64), of.starts)
-    charges = 0.0 if of.charges is None else of.charges
-    wrong = np.abs(electrons - (nuclear - charges)[structures]) > 0.01
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        raise DataError(
-            f"{path}: density {first} has {electrons[first]:.3f} electrons, but structure {structures[first]} of the "
-            f"data set has {(nuclear - charges)[structures[first]]:g}; give the data set that was packed with this file"
-        )

@@ -49,6 +49,8 @@ class FlatMolecules:
         cells: lattice vectors in rows, Angstrom, NaN for what is not periodic; None where nothing is.
         spins: numbers of unpaired electrons, NaN where one is not known; None where none is.
         pbc: along which lattice vectors each molecule repeats; None where everything that has a cell repeats along all.
+        file_rows: place of each molecule in the file that they were read from, which other files refer to; -1 where
+            the molecule is not from that file. None where these are all molecules of the file, in its order.
     """
 
     n_atoms: Int[np.ndarray, " molecules"]
@@ -58,6 +60,7 @@ class FlatMolecules:
     cells: Float[np.ndarray, "molecules 3 3"] | None = None
     spins: Float[np.ndarray, " molecules"] | None = None
     pbc: Bool[np.ndarray, "molecules 3"] | None = None
+    file_rows: Int[np.ndarray, " molecules"] | None = None
 
     def __len__(self) -> int:
         return len(self.n_atoms)
@@ -95,7 +98,7 @@ class FlatMolecules:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of everything that is held here: equal for equal molecules in equal order."""
+        """SHA-256 of the molecules, wherever they were read from: equal for equal ones in equal order."""
         digest = hashlib.sha256()
         for array in (self.n_atoms, self.atomic_numbers, self.positions, self.charges, self.cells):
             digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes() + b"|")
@@ -120,7 +123,21 @@ class FlatMolecules:
             cells=None if self.cells is None else self.cells[indices],
             spins=None if self.spins is None else self.spins[indices],
             pbc=None if self.pbc is None else self.pbc[indices],
+            file_rows=indices if self.file_rows is None else self.file_rows[indices],
         )
+
+    def at_file_rows(self, rows: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
+        """The molecule at each of some places in the file that they were read from; -1 where it is not among these.
+
+        Example:
+            >>> atoms = FlatMolecules.checked("doc", np.array([1, 1, 1]), np.array([1, 2, 3]), np.eye(3))
+            >>> atoms.subset(np.array([2, 0])).at_file_rows(np.array([0, 1, 2])).tolist()
+            [1, -1, 0]
+        """
+        own = np.arange(len(self)) if self.file_rows is None else self.file_rows
+        order = np.argsort(own, kind="stable")
+        found = order[np.searchsorted(own, rows, sorter=order).clip(max=len(own) - 1)]
+        return np.where((own[found] == rows) & (rows >= 0), found, -1)
 
     def chunks(self, pairs: int = PAIRS_AT_A_TIME) -> Iterator[slice]:
         """Consecutive ranges of molecules with at most `pairs` pairs of atoms each (or one molecule)."""

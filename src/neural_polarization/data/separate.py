@@ -34,7 +34,8 @@ def open_files(config: DataConfig, open_one: Callable[[DataConfig], Dataset]) ->
     files = {part: path for part, path in named.items() if path is not None}
     parts: dict[str, Dataset] = {}
     for part, path in files.items():
-        parts[part] = open_one(replace(config, path=path, validation=None, test=None))
+        densities = config.densities if part == "train" else None  # their file belongs to the first one
+        parts[part] = open_one(replace(config, path=path, validation=None, test=None, densities=densities))
     whole = joined(list(parts.values()))
     ends = np.cumsum([len(part) for part in parts.values()])
     rows = dict(zip(parts, np.split(np.arange(len(whole)), ends[:-1]), strict=True))
@@ -57,7 +58,8 @@ def open_files(config: DataConfig, open_one: Callable[[DataConfig], Dataset]) ->
 def joined(datasets: list[Dataset]) -> Dataset:
     """Several data sets as one, with the properties of the first; labels that another one lacks are missing there.
 
-    Groups of different data sets are different groups.
+    Groups of different data sets are different groups. Rows of a file (`FlatMolecules.file_rows`) are those of the
+    first.
 
     Raises:
         DataError: for a property that is another kind of quantity in a later data set.
@@ -68,6 +70,7 @@ def joined(datasets: list[Dataset]) -> Dataset:
     cells = [np.full((len(of), 3, 3), np.nan) if of.cells is None else of.cells for of in molecules]
     pbc = [np.repeat(of.periodic[:, None], 3, axis=1) if of.pbc is None else of.pbc for of in molecules]
     spins = [np.full(len(of), np.nan) if of.spins is None else of.spins for of in molecules]
+    rows = np.arange(len(first)) if first.molecules.file_rows is None else first.molecules.file_rows
     first_group = np.cumsum([0, *(int(dataset.groups.max()) + 1 for dataset in datasets[:-1])])
     groups = [dataset.groups + int(start) for dataset, start in zip(datasets, first_group, strict=True)]
     return Dataset(
@@ -80,6 +83,7 @@ def joined(datasets: list[Dataset]) -> Dataset:
             cells=None if all(of.cells is None for of in molecules) else np.concatenate(cells),
             pbc=None if all(of.pbc is None for of in molecules) else np.concatenate(pbc),
             spins=None if all(of.spins is None for of in molecules) else np.concatenate(spins),
+            file_rows=np.concatenate([rows, np.full(sum(map(len, molecules[1:])), -1)]),
         ),
         properties=first.properties,
         labels={

@@ -13,6 +13,7 @@ from neural_polarization.data.cache import default_cache_directory
 from neural_polarization.data.columns import KNOWN, PropertyConfig, check_units
 from neural_polarization.data.config import DataConfig, SplitConfig
 from neural_polarization.data.dataset import Dataset, check_leakage
+from neural_polarization.data.density_structures import molecules_of, open_densities
 from neural_polarization.data.identity import merged_groups
 from neural_polarization.data.md17 import published_name, read_md17
 from neural_polarization.data.packed import read_packed
@@ -95,7 +96,8 @@ FORMATS: Mapping[str, Callable[[DataConfig], Dataset]] = MappingProxyType(
 def open_dataset(config: DataConfig) -> Dataset:
     """Reads the data set that a configuration names.
 
-    Molecules without a label of any chosen property are left out; others are used for the labels they have. Where parts
+    Molecules without a label of any chosen property and without a density are left out; others are used for the labels
+    they have. Where parts
     stand in files of their own, the data set holds the structures of all files, and its split "files" says which are
     which.
 
@@ -117,6 +119,7 @@ def open_dataset(config: DataConfig) -> Dataset:
         ("label_source", config.label_source, ("qm9",)),
         ("exclude", config.exclude, ("qm9",)),
         ("group", config.group, ("extxyz", "ase")),
+        ("densities", config.densities, ("packed",)),
     ):
         if value is not None and config.format not in formats:
             raise DataError(f"data.{option}: is only for {' and '.join(formats)}, not {config.format}; leave it out")
@@ -133,6 +136,9 @@ def open_dataset(config: DataConfig) -> Dataset:
     if not dataset.properties:
         raise DataError(f"{config.path}: no property is chosen; name at least one under data.properties, with its unit")
     labelled = dataset.labelled()
+    if config.densities is not None and len(labelled) < len(dataset):
+        of_densities = molecules_of(open_densities(config.densities), dataset.molecules)
+        labelled = np.union1d(labelled, of_densities[of_densities >= 0])
     if len(labelled) == 0:
         raise DataError(f"{config.path}: no molecule has a label of {', '.join(dataset.properties)}")
     if len(labelled) == len(dataset):

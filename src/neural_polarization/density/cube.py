@@ -93,8 +93,7 @@ def write_grid(
         ValueError: where values and grid do not fit, for several molecules, or as `check_output`.
         FileExistsError, OSError: as `check_output`.
     """
-    if nuclei.num_molecules != 1:
-        raise ValueError(f"nuclei: they are of {nuclei.num_molecules} molecules; a file holds one (`of_molecule`)")
+    nuclei.require_one()
     if len(values) != grid.num_points:
         raise ValueError(f"values: {len(values)} numbers, but the grid has {grid.num_points} points")
     check_output(path, overwrite)
@@ -160,4 +159,5 @@ def _write_cube(
 
 
 def _row(number: int, values: list[float]) -> str:
-    return f"{number:5d}" + "".join(f"{value:14.8f}" for value in values)
+    # The space stays where a number is wider: programs read words, not columns.
+    return f"{number:5d}" + "".join(f" {value:13.8f}" for value in values)

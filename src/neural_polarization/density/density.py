@@ -12,14 +12,17 @@ from neural_polarization.density.expansion import Gaussians
 from neural_polarization.density.flat import FlatShells, grouped
 from neural_polarization.density.moments import Moments, moments
 from neural_polarization.density.overlap import overlap
-from neural_polarization.density.potential import integral_over_distance
-from neural_polarization.geometry import centre_of_charge, safe_norm
+from neural_polarization.density.potential import integral_over_distance, inverse_distance
+from neural_polarization.geometry import centre_of_charge
 from neural_polarization.layers import sum_by_index
 from neural_polarization.molecules import Molecules
 from neural_polarization.units import BOHR, HARTREE
 
 COULOMB = HARTREE * BOHR
 """Potential (V) of one elementary charge at a distance of one Angstrom."""
+
+_SAME_PLACE = 1e-3
+"""Largest distance between a nucleus of a density and that of its molecule, Angstrom."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,45 @@ class Nuclei:
             self.positions.to(device=device, dtype=dtype),
             self.molecule_index.to(device),
             self.num_molecules,
+        )
+
+    def require_one(self) -> None:
+        """Makes sure that they are of one molecule.
+
+        Raises:
+            ValueError: for several molecules.
+        """
+        if self.num_molecules != 1:
+            raise ValueError(f"nuclei: they are of {self.num_molecules} molecules; take those of one by `of_molecule`")
+
+    def check_same(self, atomic_numbers: Int[Tensor, " given"], positions: Float[Tensor, "given 3"], of: str) -> None:
+        """Makes sure that these are the nuclei of one molecule, the given one.
+
+        Args:
+            atomic_numbers: of the given atoms.
+            positions: of the given atoms, Angstrom.
+            of: what errors call the given molecule.
+
+        Raises:
+            ValueError: for several molecules, other atoms, another order of them, or other positions.
+        """
+        self.require_one()
+        if self.atomic_numbers.tolist() != atomic_numbers.tolist():
+            raise ValueError(f"density: its atoms are not those of {of}, or not in the same order")
+        apart = self.positions.detach().cpu().double() - positions.detach().cpu().double()
+        distances = apart.norm(dim=-1)
+        if float(distances.max()) < _SAME_PLACE:
+            return
+        moved = float((apart - apart.mean(0)).norm(dim=-1).max()) < _SAME_PLACE
+        raise ValueError(
+            f"density: atom {int(distances.argmax())} is {float(distances.max()):.3f} Angstrom away from its place in "
+            f"{of}; "
+            + (
+                "all atoms are moved alike, as in a batch in single precision, which is about its own centre: take the "
+                "density that `interfaces.electrons.predict_density` gives"
+                if moved
+                else "give the density of these positions"
+            )
         )
 
     @property
@@ -213,9 +255,11 @@ class Density:
     def potential(self, points: Float[Tensor, "points 3"], molecule: int = 0) -> Float[Tensor, " points"]:
         """Electrostatic potential of nuclei and electrons of one molecule, V.
 
+        That of a point charge is infinite on it. Here each nucleus is an evenly charged ball of 0.01 Angstrom
+        (`potential.NUCLEUS`): on it the potential is finite, at most 2160 V per proton, and outside it is exact.
+
         Args:
-            points: Angstrom, not on a nucleus, where it is infinite; float64 is advised, as nuclei and electrons
-                cancel far away.
+            points: Angstrom; float64 is advised, as nuclei and electrons cancel far away.
             molecule: number of the molecule.
 
         Raises:
@@ -224,7 +268,7 @@ class Density:
         nuclei = self.nuclei.of_molecule(molecule).to(points.device, points.dtype)
         total = -integral_over_distance(self._parts_of(molecule), points)
         for number, position in zip(nuclei.atomic_numbers, nuclei.positions, strict=True):
-            total = total + number / safe_norm(points - position)
+            total = total + number * inverse_distance(points - position)
         return COULOMB * total
 
     def field(self, points: Float[Tensor, "points 3"], molecule: int = 0) -> Float[Tensor, "points 3"]:

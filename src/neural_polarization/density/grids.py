@@ -86,10 +86,7 @@ def grid_around(
     Raises:
         ValueError: for several molecules, a margin that is negative, or what `Grid` refuses.
     """
-    if density.nuclei.num_molecules != 1:
-        raise ValueError(
-            f"density: it is of {density.nuclei.num_molecules} molecules; take one of them by `of_molecule`"
-        )
+    density.nuclei.require_one()
     if margin is not None and not 0.0 <= margin < math.inf:
         raise ValueError(f"margin: it must be a length in Angstrom, not {margin}")
     positions = density.nuclei.positions.detach().double().cpu()

@@ -13,9 +13,6 @@ from neural_polarization.units import BOHR
 _BLOCK = 10000
 """Points of the grid at a time."""
 
-_SAME_PLACE = 1e-3
-"""Largest distance between an atom of the density and that of the calculation, Angstrom."""
-
 
 def initial_guess(density: Density, molecule: Any, level: int = 1) -> Float[np.ndarray, "..."]:
     """Density matrix of the orbitals in the Kohn-Sham potential of a density, for `kernel(dm0=...)`.
@@ -39,8 +36,7 @@ def initial_guess(density: Density, molecule: Any, level: int = 1) -> Float[np.n
     Example:
         mol = gto.M(atom="O 0 0 0; H 0.96 0 0; H -0.24 0.93 0", basis="def2-svp")
         atoms = ase.Atoms(mol.elements, mol.atom_coords(unit="Angstrom"))
-        density = model.density(Molecules.from_ase([atoms], model.cutoff))
-        dft.RKS(mol, xc="pbe").kernel(dm0=initial_guess(density, mol))
+        dft.RKS(mol, xc="pbe").kernel(dm0=initial_guess(predict_density(model, atoms), mol))
     """
     from pyscf.dft import gen_grid
 
@@ -80,17 +76,8 @@ def _occupied(fock: Float[np.ndarray, "n n"], molecule: Any) -> Float[np.ndarray
 
 def _check(density: Density, molecule: Any) -> None:
     """Raises where density and calculation are not of the same molecule."""
-    nuclei = density.nuclei
-    if nuclei.num_molecules != 1:
-        raise ValueError(f"density: it is of {nuclei.num_molecules} molecules; take one with `of_molecule`")
-    if nuclei.atomic_numbers.tolist() != molecule.atom_charges().tolist():
-        raise ValueError("density: its atoms are not those of PySCF's molecule, or not in the same order")
-    distances = np.linalg.norm(nuclei.positions.detach().cpu().numpy() - molecule.atom_coords() * BOHR, axis=1)
-    if distances.max() > _SAME_PLACE:
-        raise ValueError(
-            f"density: atom {int(distances.argmax())} is {distances.max():.3f} Angstrom away from its place in PySCF's "
-            "molecule; give the density of these positions"
-        )
+    positions = torch.from_numpy(molecule.atom_coords() * BOHR)
+    density.nuclei.check_same(torch.from_numpy(molecule.atom_charges()), positions, "PySCF's molecule")
     if abs(density.electrons.item() - molecule.nelectron) > 0.01:
         raise ValueError(
             f"density: it has {density.electrons.item():.3f} electrons, but PySCF's molecule has {molecule.nelectron}"

@@ -146,8 +146,7 @@ class _Place:
             ValueError: for several molecules, or points that do not integrate the density.
         """
         nuclei = density.nuclei
-        if nuclei.num_molecules != 1:
-            raise ValueError(f"density: it is of {nuclei.num_molecules} molecules; take one of them by `of_molecule`")
+        nuclei.require_one()
         density = density.detach().to("cpu", torch.float64)
         quadrature = quadrature or quadrature_around(density.nuclei)
         values = quadrature.weights * density.evaluate(quadrature.points)

@@ -6,7 +6,7 @@ The electrons of one function make the potential
 
 since phi is a derivative of the spherical function, S_lm(nabla) exp(-a r^2) = (-2 a)^l S_lm(r) exp(-a r^2), as is its
 potential of F_0(a r^2) (E. W. Hobson's theorem; T. Helgaker, P. Jørgensen, J. Olsen, "Molecular Electronic-Structure
-Theory", Wiley 2000, chapter 9).
+Theory", Wiley 2000, chapter 9). A nucleus is a ball of charge: its potential is finite everywhere, and exact outside.
 """
 
 import math
@@ -21,6 +21,27 @@ from neural_polarization.density.expansion import Gaussians
 from neural_polarization.density.gaussians import normalization, solid_harmonics
 
 _ELEMENTS_OF_BLOCK = 2**20
+
+NUCLEUS = 0.01
+"""Radius of the ball over which the charge of a nucleus is spread evenly, Angstrom."""
+
+
+def inverse_distance(offsets: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:
+    """Potential of an evenly charged ball of radius `NUCLEUS` and charge one at points around its centre, 1/Angstrom.
+
+    Outside it is 1 / r; inside (3 - r^2 / R^2) / (2 R), so that a point of a grid may be on a nucleus.
+
+    Args:
+        offsets: from the centre, Angstrom.
+
+    Example:
+        >>> inverse_distance(torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 2.0]])).tolist()
+        [150.0, 0.5]
+    """
+    squared = offsets.square().sum(-1)
+    inside = squared < NUCLEUS**2
+    outer = torch.where(inside, NUCLEUS**2, squared).rsqrt()  # the inner choice keeps gradients finite
+    return torch.where(inside, (1.5 - 0.5 * squared / NUCLEUS**2) / NUCLEUS, outer)
 
 
 def integral_over_distance(parts: Sequence[Gaussians], points: Float[Tensor, "points 3"]) -> Float[Tensor, " points"]:

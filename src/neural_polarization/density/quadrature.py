@@ -45,8 +45,7 @@ def quadrature_around(nuclei: Nuclei, radial: int = 60, degree: int = 25) -> Qua
     Raises:
         ValueError: for several molecules, or a number below 1.
     """
-    if nuclei.num_molecules != 1:
-        raise ValueError(f"nuclei: they are of {nuclei.num_molecules} molecules; take those of one with `of_molecule`")
+    nuclei.require_one()
     if radial < 1 or degree < 1:
         raise ValueError(f"quadrature: radial={radial} and degree={degree} must be 1 or more")
     positions = nuclei.positions.detach().double().cpu()

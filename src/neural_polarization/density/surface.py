@@ -49,8 +49,7 @@ def surface_points(
         >>> round(surface_points(helium, (2.0,)).norm(dim=-1).max().item(), 9)
         2.8
     """
-    if nuclei.num_molecules != 1:
-        raise ValueError(f"nuclei: they are of {nuclei.num_molecules} molecules; take those of one with `of_molecule`")
+    nuclei.require_one()
     if not scales or not all(0.0 < scale < math.inf for scale in scales):
         raise ValueError(f"scales: {tuple(scales)} must be one positive number or more, such as {MERZ_KOLLMAN}")
     if not 0.0 < points_per_area < math.inf:

@@ -132,7 +132,8 @@ def open_configured(config: DataConfig) -> Dataset:
     try:
         return open_dataset(config)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}; say where the data are now with --data.path FILE") from None
+        also = " --data.densities FILE" if config.densities is not None else ""
+        raise FileNotFoundError(f"{error}; say where the data are now with --data.path FILE{also}") from None
 
 
 def _densities(model: Model, config: DataConfig, dataset: Dataset) -> DensityPoints | None:

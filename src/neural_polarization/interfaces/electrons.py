@@ -152,7 +152,8 @@ def predict_density(model: Predictor, structure: ase.Atoms, watch: Watch | None 
         watch: says what lies outside of the training, such as a larger molecule; nothing is said without one.
 
     Raises:
-        ValueError: for a model without a density, an element that it does not know, or a periodic system.
+        ValueError: for a model without a density, an element that it does not know, a periodic system, or a structure
+            in a field (`info["external_field"]`).
     """
     model = require_density(model)
     check_elements(model, [structure])

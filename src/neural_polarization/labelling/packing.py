@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
+from ..data.density_structures import structure_arrays
 from ..data.splits import PARTS
 from ..files import refuse_existing, write_arrays
 from ..properties import DEFINITIONS, Property
@@ -222,6 +223,7 @@ def _density_arrays(records: Sequence[Record], with_density: Sequence[int], leve
     localized = [index for index, record in enumerate(records) if "centroid_positions" in record.labels]
     arrays: dict[str, np.ndarray] = {
         "density_structure": np.array(with_density, np.int32),
+        **structure_arrays([record.atoms.numbers for record in chosen], [record.atoms.positions for record in chosen]),
         **fitted,
         "centroid_structure": np.array(localized, np.int32),
         "n_centroids": np.array([len(records[index].labels["centroid_positions"]) for index in localized], np.int32),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..density.density import Density
+from ..density.free_atoms import known_elements
 from ..density.grids import grid_around
 from ..interfaces.electrons import KINDS, predict_density
 from ..interfaces.outputs import in_unit
@@ -47,27 +48,32 @@ def scene_of_density(atoms: ase.Atoms, density: Density, spacing: float = 0.15) 
 
     Args:
         atoms: the molecule; `atoms.info` may hold "charge", and "name" or "smiles" for the title.
-        density: of this one molecule.
+        density: of this one molecule, with its nuclei where the atoms are. There is no deformation density of
+            elements without a free atom (`free_atoms.known_elements`).
         spacing: of the grids, Angstrom.
 
     Raises:
-        ValueError: for a grid of too many points.
+        ValueError: for a density of other nuclei, or a grid of too many points.
     """
+    density.nuclei.check_same(torch.from_numpy(atoms.numbers), torch.from_numpy(atoms.positions), "the structure")
     around = grid_around(density, spacing)
     points = around.points()
+    kinds = ["total", "potential"]
+    if set(atoms.symbols) <= set(known_elements()):
+        kinds.append("deformation")
     grids = {
         kind: Grid(
             np.array(around.origin),
             around.spacing * np.eye(3),
             KINDS[kind].values(density, points).numpy().astype(np.float64).reshape(around.shape),
         )
-        for kind in ("total", "deformation", "potential")
+        for kind in kinds
     }
     return replace(
         _bare(atoms),
         dipole=density.dipole[0].numpy(),
         density=grids["total"],
-        deformation=grids["deformation"],
+        deformation=grids.get("deformation"),
         potential=grids["potential"],
     )
 
