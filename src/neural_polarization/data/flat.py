@@ -10,6 +10,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int
 
+from neural_polarization.charges import check_spin, possible_spins
 from neural_polarization.errors import DataError
 from neural_polarization.plausibility import FARTHEST, check_cell, lattice, volume_of
 
@@ -212,15 +213,24 @@ class FlatMolecules:
                 f"{source}: {molecules.place_of(atom)} has position {molecules.positions[atom].tolist()}; no molecule "
                 "is a millimetre away: are positions in Angstrom?"
             )
-        if molecules.charges is not None:
-            protons = np.add.reduceat(molecules.atomic_numbers, molecules.starts)
-            if (strange := np.abs(molecules.charges) > protons).any():
-                k = int(np.argmax(strange))
-                raise DataError(
-                    f"{source}: molecule {k} has charge {molecules.charges[k]:+g} for {protons[k]} protons; expected a "
-                    "total charge in units of e"
-                )
+        molecules._check_states(source)
         return molecules
+
+    def _check_states(self, source: str) -> None:
+        """Charges that the nuclei allow, and spins that the electrons allow."""
+        protons = np.add.reduceat(self.atomic_numbers, self.starts)
+        charges = np.zeros(len(self)) if self.charges is None else self.charges
+        if (strange := np.abs(charges) > protons).any():
+            k = int(np.argmax(strange))
+            raise DataError(
+                f"{source}: molecule {k} has charge {charges[k]:+g} for {protons[k]} protons; expected a total charge "
+                "in units of e"
+            )
+        if self.spins is None or (possible := possible_spins(self.spins, protons - charges, self.periodic)).all():
+            return
+        k = int(np.argmin(possible))
+        numbers = self.atomic_numbers[self.atoms_of(np.array([k]))]
+        check_spin(int(self.spins[k]), numbers, int(charges[k]), f"{source}: molecule {k}", bool(self.periodic[k]))
 
     def place_of(self, atom: int) -> str:
         """How errors name a row of the flat arrays: "molecule 3, atom 0" (both counted from 0)."""

@@ -205,12 +205,11 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     )
     if request.gpu:
         gpu.check(request.level)
+    given = {"charge": arguments.charge, "spin": arguments.spin}
+    assumed = {name: value for name, value in given.items() if value is not None}
     structures: list[Any] = []
     for name in arguments.structures:
-        for index, atoms in enumerate(read_structures(name, arguments.seed)):
-            for key, value in (("charge", arguments.charge), ("spin", arguments.spin)):
-                if value is not None:
-                    atoms.info.setdefault(key, value)
+        for index, atoms in enumerate(read_structures(name, arguments.seed, assumed)):
             check_isolated(atoms, f"{name}: structure {index}")
             check_electrons(atoms, f"{name}: structure {index}")
             structures.append(atoms)
