@@ -169,7 +169,7 @@ def test_the_spin_of_a_cell_is_not_bound_to_pairs() -> None:
     iron.info["spin"] = 5  # per cell, as of a magnetic metal
     assert unpaired_electrons(iron) == 5
     iron.pbc = False
-    with pytest.raises(DataError, match="Fe2 with .* 52 electrons, which cannot have 5 unpaired"):
+    with pytest.raises(DataError, match=r"Fe2 with .* 52 electrons, which cannot have 5 unpaired"):
         unpaired_electrons(iron)
 
 

@@ -263,4 +263,3 @@ _READERS: Mapping[str, Callable[[Path, int], Places]] = MappingProxyType(
         ".json": _read_database,
     }
 )
-
