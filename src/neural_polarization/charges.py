@@ -106,7 +106,7 @@ def unpaired_electrons(atoms: ase.Atoms, where: str = "structure") -> int | None
 
 
 def possible_spins(
-    spins: np.ndarray | int, electrons: np.ndarray | int, periodic: np.ndarray | bool = False
+    spins: np.ndarray | int | float, electrons: np.ndarray | int, periodic: np.ndarray | bool = False
 ) -> np.ndarray | np.bool_:
     """Whether so many of the electrons can be unpaired: no more than there are, and the others are in pairs.
 
@@ -125,7 +125,7 @@ def possible_spins(
     return np.isnan(spins) | (np.less_equal(spins, electrons) & paired)
 
 
-def check_spin(spin: int, numbers: np.ndarray, charge: int, where: str, periodic: bool = False) -> None:
+def check_spin(spin: int | float, numbers: np.ndarray, charge: int, where: str, periodic: bool = False) -> None:
     """Raises where a structure cannot have so many unpaired electrons.
 
     Args:
@@ -142,10 +142,10 @@ def check_spin(spin: int, numbers: np.ndarray, charge: int, where: str, periodic
     if possible_spins(spin, electrons, periodic):
         return
     lowest = electrons % 2
-    multiplicity = f", multiplicity={spin} if it is one" if spin and possible_spins(spin - 1, electrons) else ""
+    multiplicity = f", multiplicity={spin:g} if it is one" if spin and possible_spins(spin - 1, electrons) else ""
     raise DataError(
         f"{where}: {ase.Atoms(numbers).get_chemical_formula()} with charge {charge:+d} has "
-        f"{counted(electrons, 'electron')}, which cannot have {spin} unpaired; give spin={lowest} (or another number "
+        f"{counted(electrons, 'electron')}, which cannot have {spin:g} unpaired; give spin={lowest} (or another number "
         f"that is {'odd' if lowest else 'even'}){multiplicity}, or another charge"
     )
 
