@@ -57,8 +57,8 @@ def write_spectrum(
 
     Raises:
         ValueError: for a model without forces or without both dipole and polarizability, a periodic system,
-            constraints, an ion that a field accelerates, a relaxation that does not end, or a dynamics that is too short
-            for the width, or whose energy is not conserved.
+            constraints, an ion that a field accelerates, a relaxation that does not end, or a dynamics that is too
+            short for the width, or whose energy is not conserved.
         FileExistsError: if a file is there and `overwrite` is not set.
     """
     if width <= 0.0:
