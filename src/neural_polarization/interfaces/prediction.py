@@ -181,7 +181,7 @@ def from_smiles(smiles: str) -> ase.Atoms:
         from rdkit import rdBase
 
         rdBase.DisableLog("rdApp.*")  # what it reports becomes the one line of our error
-    atoms = molecule_atoms(embedded_molecule(smiles, "--smiles"))
+    atoms = molecule_atoms(embedded_molecule(smiles, "--smiles"), "--smiles")
     check_structure(atoms, f"--smiles {smiles}")
     atoms.info["smiles"] = smiles
     return atoms

@@ -202,7 +202,7 @@ def _read_smiles(path: Path, seed: int) -> Places:
         if not words or line.startswith("#"):
             continue
         where = f"{path}: line {number}"
-        atoms = molecule_atoms(embedded_molecule(words[0], where, seed))
+        atoms = molecule_atoms(embedded_molecule(words[0], where, seed), where)
         atoms.info["smiles"] = words[0]
         if len(words) > 1:
             atoms.info["name"] = words[1].strip()
