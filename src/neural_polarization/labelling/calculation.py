@@ -127,6 +127,8 @@ def compute(
 ) -> Labels:
     """Labels of one structure; their units and definitions are in `properties.DEFINITIONS`.
 
+    What the basis does not have is left out: the lowest empty orbital where it leaves none empty.
+
     Args:
         atoms: positions in Angstrom; `atoms.info` may hold "charge" (e), "spin" (unpaired electrons) and
             "external_field" (V/Angstrom).
@@ -138,7 +140,8 @@ def compute(
 
     Raises:
         NotConvergedError: where no self-consistent field was found, or another state than that of the stored labels.
-        ValueError: where level and structure do not fit, and for a periodic structure.
+        ValueError: where level and structure do not fit, for a periodic structure, and for the polarizability in a basis
+            that leaves no orbital empty.
     """
     check_isolated(atoms, atoms.get_chemical_formula())
     stored = stored or {}
@@ -162,9 +165,7 @@ def compute(
         "dipole": charge_moments.dipole,
         "quadrupole": charge_moments.quadrupole,
         "spatial_extent": np.array(charge_moments.spatial_extent),
-        "homo": np.array(orbital_energies.homo),
-        "lumo": np.array(orbital_energies.lumo),
-        "gap": np.array(orbital_energies.gap),
+        **{name: np.array(value) for name, value in vars(orbital_energies).items() if value is not None},
     }
     if "external_field" in atoms.info:
         labels["external_field"] = external
