@@ -305,6 +305,22 @@ def test_what_a_basis_does_not_have_is_a_missing_label(tmp_path: Path, capsys: p
     assert hydrogen["lumo"] > hydrogen["homo"], "of the other spin"
 
 
+def test_a_quantity_that_cannot_be_added_leaves_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "helium.xyz").write_text("1\n\nHe 0 0 0\n")
+    (tmp_path / "both.xyz").write_text("1\n\nHe 0 0 0\n2\n\nH 0 0 0\nH 0 0 0.75\n")
+    words = ["--level", "HF/STO-3G", "-o", str(tmp_path / "x.h5"), "--quantities"]
+    assert npol("label", str(tmp_path / "both.xyz"), *words, "forces") == 0
+    for again in ((), ("--retry-failed",)):
+        assert npol("label", str(tmp_path / "helium.xyz"), *words, "polarizability", *again) == 1
+        assert "none of these structures has all quantities in" in capsys.readouterr().err
+    helium = next(record for record in read_labels(tmp_path / "x.h5") if len(record.atoms) == 1)
+    assert "leaves no orbital empty" in helium.not_added["polarizability"] and "forces" in helium.labels
+    assert npol("label", str(tmp_path / "both.xyz"), *words, "polarizability") == 0
+    assert "of 2 labelled structures 1 have not all quantities in" in capsys.readouterr().err
+    assert npol("label", str(tmp_path / "both.xyz"), *words, "forces") == 0
+    assert "quantities" not in capsys.readouterr().err
+
+
 def test_periodic_structures_have_no_labels() -> None:
     with pytest.raises(ValueError, match="H2: is periodic along 1 of 3 directions"):
         compute(ase.Atoms(HYDROGEN, cell=[9.0, 9.0, 9.0], pbc=[True, False, False]), REQUEST)
