@@ -101,8 +101,10 @@ def nequip(options: argparse.Namespace) -> Calculator:
     from nequip.ase import NequIPCalculator
     from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
     from nequip.model import NequIPGNNModel
+    from nequip.utils.global_state import set_global_state
 
     default = torch.get_default_dtype()
+    set_global_state()
     model = NequIPGNNModel(
         seed=0,
         model_dtype="float32",
@@ -141,10 +143,46 @@ def schnetpack(options: argparse.Namespace) -> Calculator:
     return OfModel(model.eval(), MatScipyNeighborList(CUTOFF), energy_unit="eV")
 
 
+def torchmd(options: argparse.Namespace) -> Calculator:
+    """TorchMD-NET's equivariant transformer, not compiled."""
+    from torchmdnet.calculators import TMDNETCalculator
+    from torchmdnet.models.model import create_model
+
+    arguments = {
+        "model": "equivariant-transformer",
+        "embedding_dimension": options.channels,
+        "num_layers": options.layers,
+        "num_rbf": 20,
+        "rbf_type": "expnorm",
+        "trainable_rbf": False,
+        "activation": "silu",
+        "attn_activation": "silu",
+        "num_heads": 8,
+        "distance_influence": "both",
+        "neighbor_embedding": True,
+        "vector_cutoff": True,
+        "cutoff_lower": 0.0,
+        "cutoff_upper": CUTOFF,
+        "max_z": 20,
+        "max_num_neighbors": 128,
+        "precision": 32,
+        "derivative": False,
+        "output_model": "Scalar",
+        "reduce_op": "sum",
+        "prior_model": None,
+        "atom_filter": -1,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.ckpt"  # the package's calculator reads a file
+        torch.save({"hyper_parameters": arguments, "state_dict": create_model(arguments).state_dict()}, file)
+        return TMDNETCalculator(str(file), max_num_neighbors=128)
+
+
 PEERS: dict[str, Callable[[argparse.Namespace], Calculator]] = {
     "mace": mace,
     "nequip": nequip,
     "schnetpack": schnetpack,
+    "torchmd": torchmd,
 }
 """Other packages' calculators, by the name of the extra that installs the package."""
 
@@ -221,6 +259,7 @@ def main() -> None:
 
 def row(name: str, atoms: ase.Atoms, model: Model, forms: dict[str, Calculator], rounds: int) -> None:
     """Times one system and prints its row."""
+    atoms.info["charge"] = 0  # which TorchMD-NET's calculator reads
     generator = np.random.default_rng(0)
     seconds: dict[str, list[float]] = {form: [] for form in (*forms, "energy")}
     molecules = Molecules.from_ase(atoms, model.cutoff)

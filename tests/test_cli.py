@@ -119,6 +119,8 @@ def test_failures_of_a_comparison_are_told_and_code_1(
         (["predict", "none.safetensors"], "no structure: give a file of structures"),
         (["predict", "none.safetensors", "a.xyz", "--output", "a.pdf"], "unknown kind of output"),
         (["predict", "none.safetensors", "a.xyz", "--colour"], "unknown argument '--colour'"),
+        (["label", "a.xyz", "-o", "x.h5", "--levels", "PBE/foo"], "unknown argument '--levels'"),
+        (["info", "none.safetensors", "other.safetensors"], "unknown argument 'other.safetensors'"),
         (["predict", "none.safetensors", "a.xyz", "--device", "tpu"], "device 'tpu' is not known"),
         (["evaluate", "none.safetensors", "--device", "tpu"], "device 'tpu' is not known"),
         (["predict", "none.safetensors", "a.xyz", "--batch-size", "-1"], "--batch-size: expected at least 1, got -1"),
@@ -164,7 +166,7 @@ def test_only_errors_on_purpose_are_the_users(
         torch.ones(2, 3) @ torch.ones(2, 3)
         return 0
 
-    monkeypatch.setattr("neural_polarization.cli._info", multiply)
+    monkeypatch.setattr("neural_polarization.interfaces.commands._info", multiply)
     assert main(["info", "model.safetensors"]) == 70
     error = capsys.readouterr().err
     assert error.startswith("npol: error: RuntimeError: mat1 and mat2 shapes cannot be multiplied")
@@ -173,12 +175,12 @@ def test_only_errors_on_purpose_are_the_users(
     assert main(["info", "model.safetensors", "--traceback"]) == 70
     error = capsys.readouterr().err
     assert "Traceback" in error and "in multiply" in error
-    monkeypatch.setattr("neural_polarization.cli._info", lambda *_: {}["key"])
+    monkeypatch.setattr("neural_polarization.interfaces.commands._info", lambda *_: {}["key"])
     assert main(["info", "model.safetensors"]) == 70
-    monkeypatch.setattr("neural_polarization.cli._info", lambda *_: int("seven"))
+    monkeypatch.setattr("neural_polarization.interfaces.commands._info", lambda *_: int("seven"))
     assert main(["info", "model.safetensors"]) == 70
     assert "ValueError: invalid literal" in capsys.readouterr().err
-    monkeypatch.setattr("neural_polarization.cli._info", lambda *_: open("/none/at/all"))  # noqa: PTH123, SIM115
+    monkeypatch.setattr("neural_polarization.interfaces.commands._info", lambda *_: open("/none/at/all"))  # noqa: PTH123, SIM115
     assert main(["info", "model.safetensors"]) == 2
 
 

@@ -2,14 +2,13 @@
 
 import argparse
 import dis
-import json
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import neural_polarization
 from neural_polarization.interfaces import commands as interfaces
@@ -44,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _check_surroundings()
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
+            _check_words(rest, getattr(known, "takes", None))
             return run(known, rest)
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; the same command goes on from the last checkpoint (training.checkpoint_seconds)\n")
@@ -108,7 +108,11 @@ def _check_surroundings() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+    """The parser of all commands.
+
+    Each command sets `run`, a function of the parsed arguments and of the words that the parser did not know, which
+    returns the exit code; and `takes`, what such words may be: "files" or "settings" (by default nothing).
+    """
     top = argparse.ArgumentParser(
         prog="npol",
         description=(neural_polarization.__doc__ or "").partition("\n")[0],
@@ -117,7 +121,25 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"npol {neural_polarization.__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
+    _add_train(commands)
+    _add_compare(commands)
+    _add_evaluate(commands)
+    _add_expressiveness(commands)
+    interfaces.add_parsers(commands)
+    spectra.add_parser(commands)
+    _add_view(commands)
+    labelling.add_parsers(commands)
+    return top
 
+
+def _check_words(words: Sequence[str], takes: str | None) -> None:
+    """Refuses what a command does not take. Settings are checked by the command, which knows them."""
+    unknown = [word for word in words if word.startswith("-")] if takes == "files" else words
+    if unknown and takes != "settings":
+        raise ValueError(f"unknown argument {unknown[0]!r}; `npol COMMAND --help` lists what there is")
+
+
+def _add_train(commands: Any) -> None:
     train = commands.add_parser("train", help="train a model as a YAML file says", allow_abbrev=False, add_help=False)
     train.add_argument("-h", "--help", action=_TrainHelp, nargs=0, help="show this message and all settings")
     train.add_argument("--defaults", action=_Defaults, nargs=0, help="print a YAML file with all settings, and exit")
@@ -125,71 +147,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--overwrite", action="store_true", help="delete a run that is in the same directory")
     train.add_argument("--quiet", action="store_true", help="show no progress")
     train.add_argument("--strict", action="store_true", help="refuse what is warned of before the training")
-    train.set_defaults(run=_train)
-
-    compare = commands.add_parser(
-        "compare", help="train variants over several seeds and compare their errors and costs", allow_abbrev=False
-    )
-    compare.add_argument("grid", metavar="GRID.yaml", help="base experiment, variants and seeds")
-    compare.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time, one thread each")
-    compare.add_argument("--only", nargs="+", metavar="VARIANT", help="train these; the table has all that is done")
-    compare.add_argument("--overwrite", action="store_true", help="delete trainings of another configuration")
-    compare.add_argument("--table", action="store_true", help="only show the table of what is finished")
-    compare.set_defaults(run=_compare)
-
-    evaluate = commands.add_parser(
-        "evaluate", help="errors of a model on its validation and test data", allow_abbrev=False
-    )
-    evaluate.add_argument("checkpoint", metavar="MODEL.safetensors")
-    interfaces.add_trust(evaluate)
-    evaluate.add_argument(
-        "-o", "--output", metavar="DIR", help="for evaluation.json and plots; default: beside the model"
-    )
-    evaluate.add_argument("--device", default="cpu", help="cpu or cuda")
-    evaluate.add_argument("--batch-size", type=int, default=256, metavar="N")
-    evaluate.add_argument("--overwrite", action="store_true", help="replace an evaluation that is there")
-    evaluate.add_argument("--strict", action="store_true", help="refuse what lies outside of the model's training")
-    evaluate.epilog = "--data.path FILE evaluates on other data; every setting under `data` can be changed like this."
-    evaluate.set_defaults(run=_evaluate)
-
-    predict = commands.add_parser(
-        "predict", help="properties of molecules, and where their electrons are", allow_abbrev=False
-    )
-    interfaces.add_choice(predict)
-    predict.add_argument(
-        "-o", "--output", metavar="FILE", help=".extxyz, .csv or .json; default: a table on the screen"
-    )
-    predict.add_argument("--batch-size", type=int, default=64, metavar="N")
-    predict.add_argument("--born-charges", action="store_true", help="also those, of a model with a response to fields")
-    predict.add_argument("--strict", action="store_true", help="refuse what lies outside of the model's training")
-    predict.set_defaults(run=_predict)
-
-    expressiveness = commands.add_parser(
-        "expressiveness", help="what networks tell apart with random weights, polarized and not", allow_abbrev=False
-    )
-    expressiveness.add_argument("--backbones", nargs="+", metavar="NAME", help="default: all")
-    expressiveness.add_argument("--seeds", type=int, default=10, metavar="N", help="draws of the weights")
-    expressiveness.add_argument("--max-layers", type=int, default=4, metavar="N")
-    expressiveness.add_argument("-o", "--output", default="runs/expressiveness", metavar="DIR")
-    expressiveness.set_defaults(run=_expressiveness)
-
-    info = commands.add_parser("info", help="what a checkpoint is", allow_abbrev=False)
-    info.add_argument("checkpoint", metavar="MODEL.safetensors")
-    interfaces.add_trust(info)
-    info.add_argument("--json", action="store_true", help="everything, for programs")
-    info.set_defaults(run=_info)
-    interfaces.add_parsers(commands)
-    spectra.add_parser(commands)
-    view = commands.add_parser(
-        "view", help="a page for the browser: molecules, moving points and electrons", allow_abbrev=False
-    )
-    interfaces.add_choice(view)
-    view.add_argument("-o", "--output", required=True, metavar="PAGE.html")
-    view.add_argument("--title", default="", help="of the page; default: the first structure's name")
-    view.add_argument("--spacing", type=float, default=0.15, metavar="ANGSTROM", help="of the grids; default 0.15")
-    view.set_defaults(run=_view)
-    labelling.add_parsers(commands)
-    return top
+    train.set_defaults(run=_train, takes="settings")
 
 
 class _TrainHelp(argparse.Action):
@@ -210,15 +168,6 @@ class _Defaults(argparse.Action):
 
         sys.stdout.write(defaults_yaml())
         parser.exit()
-
-
-def _trusted(known: argparse.Namespace) -> list[str]:
-    """Modules that a checkpoint may import; where there are any, the current directory is searched for them."""
-    from neural_polarization.user_networks import look_beside
-
-    if known.trust:
-        look_beside(Path())
-    return known.trust
 
 
 def _train(known: argparse.Namespace, rest: list[str]) -> int:
@@ -250,6 +199,18 @@ def _find_networks(file: str, configs: "Sequence[ExperimentConfig]") -> None:
         look_beside(Path(file).parent)
 
 
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare", help="train variants over several seeds and compare their errors and costs", allow_abbrev=False
+    )
+    compare.add_argument("grid", metavar="GRID.yaml", help="base experiment, variants and seeds")
+    compare.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time, one thread each")
+    compare.add_argument("--only", nargs="+", metavar="VARIANT", help="train these; the table has all that is done")
+    compare.add_argument("--overwrite", action="store_true", help="delete trainings of another configuration")
+    compare.add_argument("--table", action="store_true", help="only show the table of what is finished")
+    compare.set_defaults(run=_compare, takes="settings")
+
+
 def _compare(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.evaluation.comparison import compare, measure, tabulate
     from neural_polarization.evaluation.grid import read_grid
@@ -271,6 +232,23 @@ def _compare(known: argparse.Namespace, rest: list[str]) -> int:
     return 1 if failures else 0
 
 
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate", help="errors of a model on its validation and test data", allow_abbrev=False
+    )
+    evaluate.add_argument("checkpoint", metavar="MODEL.safetensors")
+    interfaces.add_trust(evaluate)
+    evaluate.add_argument(
+        "-o", "--output", metavar="DIR", help="for evaluation.json and plots; default: beside the model"
+    )
+    evaluate.add_argument("--device", default="cpu", help="cpu or cuda")
+    evaluate.add_argument("--batch-size", type=int, default=256, metavar="N")
+    evaluate.add_argument("--overwrite", action="store_true", help="replace an evaluation that is there")
+    evaluate.add_argument("--strict", action="store_true", help="refuse what lies outside of the model's training")
+    evaluate.epilog = "--data.path FILE evaluates on other data; every setting under `data` can be changed like this."
+    evaluate.set_defaults(run=_evaluate, takes="settings")
+
+
 def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.evaluation.evaluation import evaluate, write_evaluation
     from neural_polarization.evaluation.reports import errors_table
@@ -285,49 +263,30 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
     changed = {key.removeprefix("data."): value for key, value in overrides.items()}
     checkpoint = Path(known.checkpoint)
     directory = Path(known.output) if known.output else checkpoint if checkpoint.is_dir() else checkpoint.parent
-    _check_batch_size(known.batch_size)
+    interfaces.check_batch_size(known.batch_size)
     warnings.simplefilter("always", OutsideTrainingWarning)
-    device, trust, watch = checked_device(known.device), _trusted(known), Watch(known.strict)
+    device, trust, watch = checked_device(known.device), interfaces.trusted(known), Watch(known.strict)
     evaluation = evaluate(known.checkpoint, changed, known.batch_size, device, trust, watch)
     files = write_evaluation(evaluation, directory, known.overwrite)
     sys.stdout.write(f"{errors_table(evaluation.plain())}\nwritten: {', '.join(str(file) for file in files)}\n")
     return 0
 
 
-def _predict(known: argparse.Namespace, rest: list[str]) -> int:
-    from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
-    from neural_polarization.interfaces.outputs import check_output, table, write_predictions
-    from neural_polarization.interfaces.prediction import check_elements, predict, undefined_moments
-    from neural_polarization.knowledge import OutsideTrainingWarning, Watch
-    from neural_polarization.text import counted
-
-    # Files after an option are not recognized as such by argparse; they are in `rest`.
-    checkpoint, files = checkpoint_and_files(known, rest)
-    _check_batch_size(known.batch_size)
-    if known.output:
-        check_output(known.output, known.overwrite)
-    model, stored = chosen_model(known, checkpoint)
-    structures, names = chosen_structures(known, files)
-    check_elements(model, structures, names)
-    undefined = undefined_moments(model, structures)
-    if undefined:
-        sys.stderr.write(f"npol: warning: {undefined}\n")
-    warnings.simplefilter("always", OutsideTrainingWarning)
-    predictions = predict(
-        model, structures, known.batch_size, watch=Watch(known.strict), with_born_charges=known.born_charges
+def _add_view(commands: Any) -> None:
+    view = commands.add_parser(
+        "view", help="a page for the browser: molecules, moving points and electrons", allow_abbrev=False
     )
-    units = stored.units
-    if known.output:
-        write_predictions(predictions, units, known.output, known.overwrite)
-        sys.stdout.write(f"written: {known.output} ({counted(len(predictions), 'structure')})\n")
-    else:
-        sys.stdout.write(table(predictions, units) + "\n")
-    return 0
+    interfaces.add_choice(view)
+    view.add_argument("-o", "--output", required=True, metavar="PAGE.html")
+    view.add_argument("--title", default="", help="of the page; default: the first structure's name")
+    view.add_argument("--spacing", type=float, default=0.15, metavar="ANGSTROM", help="of the grids; default 0.15")
+    view.set_defaults(run=_view, takes="files")
 
 
 def _view(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
     from neural_polarization.interfaces.prediction import check_elements
+    from neural_polarization.text import counted
     from neural_polarization.view.page import check_page, write_page
     from neural_polarization.view.prediction import scenes_of
 
@@ -338,15 +297,25 @@ def _view(known: argparse.Namespace, rest: list[str]) -> int:
     check_elements(model, structures, names)
     scenes = scenes_of(model, structures, stored.units, known.spacing)
     write_page(scenes, known.output, known.title, known.overwrite)
-    sys.stdout.write(f"written: {known.output} ({len(scenes)} structure{'' if len(scenes) == 1 else 's'})\n")
+    sys.stdout.write(f"written: {known.output} ({counted(len(scenes), 'structure')})\n")
     return 0
+
+
+def _add_expressiveness(commands: Any) -> None:
+    expressiveness = commands.add_parser(
+        "expressiveness", help="what networks tell apart with random weights, polarized and not", allow_abbrev=False
+    )
+    expressiveness.add_argument("--backbones", nargs="+", metavar="NAME", help="default: all")
+    expressiveness.add_argument("--seeds", type=int, default=10, metavar="N", help="draws of the weights")
+    expressiveness.add_argument("--max-layers", type=int, default=4, metavar="N")
+    expressiveness.add_argument("-o", "--output", default="runs/expressiveness", metavar="DIR")
+    expressiveness.set_defaults(run=_expressiveness)
 
 
 def _expressiveness(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.evaluation.expressiveness.report import table, violations, write_report
     from neural_polarization.evaluation.expressiveness.suite import Settings, measure
 
-    _no_more(rest)
     chosen = {"backbones": tuple(known.backbones)} if known.backbones else {}
     settings = Settings(seeds=known.seeds, max_layers=known.max_layers, **chosen)
     directory = Path(known.output)
@@ -357,25 +326,6 @@ def _expressiveness(known: argparse.Namespace, rest: list[str]) -> int:
     for violation in broken:
         sys.stderr.write(f"npol: against theory: {violation}\n")
     return 1 if broken else 0
-
-
-def _info(known: argparse.Namespace, rest: list[str]) -> int:
-    from neural_polarization.interfaces.description import describe, info
-
-    _no_more(rest)
-    values = info(known.checkpoint, _trusted(known))
-    sys.stdout.write((json.dumps(values, indent=2) if known.json else describe(values)) + "\n")
-    return 0
-
-
-def _check_batch_size(size: int) -> None:
-    if size < 1:
-        raise ValueError(f"--batch-size: expected at least 1, got {size}")
-
-
-def _no_more(rest: list[str]) -> None:
-    if rest:
-        raise ValueError(f"unknown argument {rest[0]!r}; `npol COMMAND --help` lists what there is")
 
 
 if __name__ == "__main__":

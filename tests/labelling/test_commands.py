@@ -152,7 +152,6 @@ def test_relaxation_finds_the_minimum() -> None:
         (["label", "{folder}/water.xyz", "-o", "x.h5", "--fraction", "density"], "expected NAME=SHARE"),
         (["label", "{folder}/water.xyz", "-o", "x.h5", "--workers", "0"], "workers: expected at least 1"),
         (["label", "{folder}/water.xyz", "-o", "x.h5", "--gpu"], "Cartesian d functions"),
-        (["label", "{folder}/water.xyz", "-o", "x.h5", "--levels", "PBE/foo"], "unknown argument '--levels'"),
         (["enumerate", "0", "-o", "{folder}/x.extxyz"], "heavy_atoms: expected at least 1"),
         (["enumerate", "1", "-o", "{folder}/x.xyz"], "expected the ending .extxyz"),
         (["sample", "O", "-o", "{folder}/x.xyz"], "expected the ending .extxyz"),

@@ -161,20 +161,7 @@ class FlatMolecules:
                 outside 1..118 or a position that is not finite. Two atoms at one place are found when
                 neighbours or fingerprints are made, since that takes all distances.
         """
-        if n_atoms.ndim != 1 or n_atoms.dtype.kind not in "iu":
-            raise DataError(
-                f"{source}: n_atoms has shape {n_atoms.shape} and type {n_atoms.dtype}; expected one whole "
-                "number per molecule"
-            )
-        counts = n_atoms.astype(np.int64)
-        if len(counts) == 0:
-            raise DataError(f"{source}: holds no molecules; expected at least one")
-        if (counts > _LARGEST_MOLECULE).any():
-            raise DataError(
-                f"{source}: molecule {int(np.argmax(counts))} claims {counts.max():,} atoms; is n_atoms right?"
-            )
-        if (counts < 1).any():
-            raise DataError(f"{source}: molecule {int(np.argmin(counts))} has no atoms; leave empty molecules out")
+        counts = _checked_counts(source, n_atoms)
         total = int(counts.sum())
         if positions.shape != (total, 3) or atomic_numbers.shape != (total,):
             raise DataError(
@@ -192,32 +179,36 @@ class FlatMolecules:
             spins=None if spins is None else _whole_numbers(source, "spin", spins, len(counts), np.nan),
             **_checked_cells(source, cells, pbc, len(counts)),
         )
-        unreal = (molecules.atomic_numbers < 1) | (molecules.atomic_numbers >= len(chemical_symbols))
-        if unreal.any():
-            atom = int(np.argmax(unreal))
-            raise DataError(
-                f"{source}: {molecules.place_of(atom)} has atomic number {int(molecules.atomic_numbers[atom])}; "
-                f"elements are 1 to {len(chemical_symbols) - 1}: correct the element"
-            )
-        broken = ~np.isfinite(molecules.positions).all(1)
-        if broken.any():
-            atom = int(np.argmax(broken))
-            raise DataError(
-                f"{source}: {molecules.place_of(atom)} has position {molecules.positions[atom].tolist()}; every "
-                "coordinate must be a finite number of Angstrom: repair or leave out the molecule"
-            )
-        far = np.abs(molecules.positions).max(1) > FARTHEST
-        if far.any():
-            atom = int(np.argmax(far))
-            raise DataError(
-                f"{source}: {molecules.place_of(atom)} has position {molecules.positions[atom].tolist()}; no molecule "
-                "is a millimetre away: are positions in Angstrom?"
-            )
+        molecules._check_atoms(source)
         molecules._check_states(source)
         return molecules
 
+    def _check_atoms(self, source: str) -> None:
+        """Refuses elements that do not exist and positions that no atom has."""
+        unreal = (self.atomic_numbers < 1) | (self.atomic_numbers >= len(chemical_symbols))
+        if unreal.any():
+            atom = int(np.argmax(unreal))
+            raise DataError(
+                f"{source}: {self.place_of(atom)} has atomic number {int(self.atomic_numbers[atom])}; "
+                f"elements are 1 to {len(chemical_symbols) - 1}: correct the element"
+            )
+        broken = ~np.isfinite(self.positions).all(1)
+        if broken.any():
+            atom = int(np.argmax(broken))
+            raise DataError(
+                f"{source}: {self.place_of(atom)} has position {self.positions[atom].tolist()}; every "
+                "coordinate must be a finite number of Angstrom: repair or leave out the molecule"
+            )
+        far = np.abs(self.positions).max(1) > FARTHEST
+        if far.any():
+            atom = int(np.argmax(far))
+            raise DataError(
+                f"{source}: {self.place_of(atom)} has position {self.positions[atom].tolist()}; no molecule "
+                "is a millimetre away: are positions in Angstrom?"
+            )
+
     def _check_states(self, source: str) -> None:
-        """Charges that the nuclei allow, and spins that the electrons allow."""
+        """Refuses charges larger than the number of protons, and spins that the electrons cannot have."""
         protons = np.add.reduceat(self.atomic_numbers, self.starts)
         charges = np.zeros(len(self)) if self.charges is None else self.charges
         if (strange := np.abs(charges) > protons).any():
@@ -236,6 +227,25 @@ class FlatMolecules:
         """How errors name a row of the flat arrays: "molecule 3, atom 0" (both counted from 0)."""
         molecule = int(np.searchsorted(self.starts, atom, side="right")) - 1
         return f"molecule {molecule}, atom {atom - int(self.starts[molecule])}"
+
+
+def _checked_counts(
+    source: str, n_atoms: np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+) -> Int[np.ndarray, " molecules"]:
+    """Numbers of atoms: at least one molecule, each of at least one atom."""
+    if n_atoms.ndim != 1 or n_atoms.dtype.kind not in "iu":
+        raise DataError(
+            f"{source}: n_atoms has shape {n_atoms.shape} and type {n_atoms.dtype}; expected one whole "
+            "number per molecule"
+        )
+    counts = n_atoms.astype(np.int64)
+    if len(counts) == 0:
+        raise DataError(f"{source}: holds no molecules; expected at least one")
+    if (counts > _LARGEST_MOLECULE).any():
+        raise DataError(f"{source}: molecule {int(np.argmax(counts))} claims {counts.max():,} atoms; is n_atoms right?")
+    if (counts < 1).any():
+        raise DataError(f"{source}: molecule {int(np.argmin(counts))} has no atoms; leave empty molecules out")
+    return counts
 
 
 def _whole_numbers(

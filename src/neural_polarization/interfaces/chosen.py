@@ -1,4 +1,4 @@
-"""Which model and which structures a command is about: options that `npol density` and `npol view` share."""
+"""Which model and which structures a command is about: options that commands share."""
 
 import argparse
 from collections.abc import Sequence
@@ -20,14 +20,11 @@ def checkpoint_and_files(known: argparse.Namespace, rest: Sequence[str]) -> tupl
 
     Args:
         known: with `checkpoint`, `structures`, `smiles` and `pretrained`.
-        rest: words that the parser did not know; those that are no options are files.
+        rest: words after an option, which argparse does not count with the others.
 
     Raises:
-        ValueError: for an unknown option, no model, or no structure.
+        ValueError: for no model, or no structure.
     """
-    options = [word for word in rest if word.startswith("-")]
-    if options:
-        raise ValueError(f"unknown argument {options[0]!r}; `npol COMMAND --help` lists what there is")
     words = [str(word) for word in (known.checkpoint, *known.structures, *rest) if word is not None]
     checkpoint = None
     if known.pretrained is None:

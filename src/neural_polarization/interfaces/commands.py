@@ -1,55 +1,19 @@
-"""The commands `npol density` and `npol export`, and the choice of model and structures; light until one runs."""
+"""What `npol` does with a trained model, and options that commands share. Nothing heavy is imported before one runs."""
 
 import argparse
+import json
 import sys
+import warnings
+from pathlib import Path
 from typing import Any
 
 
 def add_parsers(subparsers: Any) -> None:
-    """Registers the commands.
-
-    Args:
-        subparsers: what `ArgumentParser.add_subparsers` returns. The command sets `run`, a function of the parsed
-            arguments and of the words that the parser did not know, which returns the exit code.
-    """
-    density = subparsers.add_parser(
-        "density", help="electron density, potential or atomic charges of molecules, as files", allow_abbrev=False
-    )
-    add_choice(density)
-    density.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        metavar="FILE",
-        help=".cube or .npz, of tables .csv or .npz; numbered for several",
-    )
-    density.add_argument(
-        "--kind",
-        choices=("total", "deformation", "valence", "potential", "charges", "surface"),
-        default="total",
-        help="on a grid: all electrons, less those of free atoms, less the cores, or the electrostatic potential; as a "
-        "table: Hirshfeld and MBIS charges and dipoles of atoms, or the potential on surfaces around the molecule",
-    )
-    density.add_argument("--spacing", type=float, metavar="ANGSTROM", help="of the grid; default 0.1")
-    density.add_argument(
-        "--margin", type=float, metavar="ANGSTROM", help="around the nuclei; default: 0.002 e/bohr^3 is inside"
-    )
-    density.set_defaults(run=_density)
-    export = subparsers.add_parser(
-        "export", help="one compiled file for the ASE calculator, about three times faster", allow_abbrev=False
-    )
-    export.add_argument("checkpoint", metavar="MODEL.safetensors")
-    export.add_argument("-o", "--output", required=True, metavar="FILE.pt2", help="FILE.pt for metatomic")
-    export.add_argument(
-        "--to",
-        choices=("ase", "metatomic"),
-        default="ase",
-        help="ase: compiled, for the calculator of this library; metatomic: for engines with metatomic",
-    )
-    export.add_argument("--double", action="store_true", help="in double precision")
-    export.add_argument("--overwrite", action="store_true", help="replace a file that is there")
-    add_trust(export)
-    export.set_defaults(run=_export)
+    """Registers the commands, as `cli.parser` describes them."""
+    _add_predict(subparsers)
+    _add_info(subparsers)
+    _add_density(subparsers)
+    _add_export(subparsers)
 
 
 def add_choice(command: argparse.ArgumentParser) -> None:
@@ -72,6 +36,108 @@ def add_trust(command: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help="import this module for a network of your own; the current directory is searched too. May be repeated",
     )
+
+
+def check_batch_size(size: int) -> None:
+    """Refuses batches of nothing."""
+    if size < 1:
+        raise ValueError(f"--batch-size: expected at least 1, got {size}")
+
+
+def trusted(known: argparse.Namespace) -> list[str]:
+    """Modules that a checkpoint may import; where there are any, the current directory is searched for them."""
+    from neural_polarization.user_networks import look_beside
+
+    if known.trust:
+        look_beside(Path())
+    return known.trust
+
+
+def _add_predict(subparsers: Any) -> None:
+    predict = subparsers.add_parser(
+        "predict", help="properties of molecules, and where their electrons are", allow_abbrev=False
+    )
+    add_choice(predict)
+    predict.add_argument(
+        "-o", "--output", metavar="FILE", help=".extxyz, .csv or .json; default: a table on the screen"
+    )
+    predict.add_argument("--batch-size", type=int, default=64, metavar="N")
+    predict.add_argument("--born-charges", action="store_true", help="also those, of a model with a response to fields")
+    predict.add_argument("--strict", action="store_true", help="refuse what lies outside of the model's training")
+    predict.set_defaults(run=_predict, takes="files")
+
+
+def _predict(known: argparse.Namespace, rest: list[str]) -> int:
+    from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
+    from neural_polarization.interfaces.outputs import check_output, table, write_predictions
+    from neural_polarization.interfaces.prediction import check_elements, predict, undefined_moments
+    from neural_polarization.knowledge import OutsideTrainingWarning, Watch
+    from neural_polarization.text import counted
+
+    # Files after an option are not recognized as such by argparse; they are in `rest`.
+    checkpoint, files = checkpoint_and_files(known, rest)
+    check_batch_size(known.batch_size)
+    if known.output:
+        check_output(known.output, known.overwrite)
+    model, stored = chosen_model(known, checkpoint)
+    structures, names = chosen_structures(known, files)
+    check_elements(model, structures, names)
+    undefined = undefined_moments(model, structures)
+    if undefined:
+        sys.stderr.write(f"npol: warning: {undefined}\n")
+    warnings.simplefilter("always", OutsideTrainingWarning)
+    predictions = predict(
+        model, structures, known.batch_size, watch=Watch(known.strict), with_born_charges=known.born_charges
+    )
+    units = stored.units
+    if known.output:
+        write_predictions(predictions, units, known.output, known.overwrite)
+        sys.stdout.write(f"written: {known.output} ({counted(len(predictions), 'structure')})\n")
+    else:
+        sys.stdout.write(table(predictions, units) + "\n")
+    return 0
+
+
+def _add_info(subparsers: Any) -> None:
+    info = subparsers.add_parser("info", help="what a checkpoint is", allow_abbrev=False)
+    info.add_argument("checkpoint", metavar="MODEL.safetensors")
+    add_trust(info)
+    info.add_argument("--json", action="store_true", help="everything, for programs")
+    info.set_defaults(run=_info)
+
+
+def _info(known: argparse.Namespace, rest: list[str]) -> int:
+    from neural_polarization.interfaces.description import describe, info
+
+    values = info(known.checkpoint, trusted(known))
+    sys.stdout.write((json.dumps(values, indent=2) if known.json else describe(values)) + "\n")
+    return 0
+
+
+def _add_density(subparsers: Any) -> None:
+    density = subparsers.add_parser(
+        "density", help="electron density, potential or atomic charges of molecules, as files", allow_abbrev=False
+    )
+    add_choice(density)
+    density.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=".cube or .npz, of tables .csv or .npz; numbered for several",
+    )
+    density.add_argument(
+        "--kind",
+        choices=("total", "deformation", "valence", "potential", "charges", "surface"),
+        default="total",
+        help="on a grid: all electrons, less those of free atoms, less the cores, or the electrostatic potential; as a "
+        "table: Hirshfeld and MBIS charges and dipoles of atoms, or the potential on surfaces around the molecule",
+    )
+    density.add_argument("--spacing", type=float, metavar="ANGSTROM", help="of the grid; default 0.1")
+    density.add_argument(
+        "--margin", type=float, metavar="ANGSTROM", help="around the nuclei; default: 0.002 e/bohr^3 is inside"
+    )
+    density.set_defaults(run=_density, takes="files")
 
 
 def _density(known: argparse.Namespace, rest: list[str]) -> int:
@@ -103,9 +169,25 @@ def _density(known: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
+def _add_export(subparsers: Any) -> None:
+    export = subparsers.add_parser(
+        "export", help="one compiled file for the ASE calculator, about three times faster", allow_abbrev=False
+    )
+    export.add_argument("checkpoint", metavar="MODEL.safetensors")
+    export.add_argument("-o", "--output", required=True, metavar="FILE.pt2", help="FILE.pt for metatomic")
+    export.add_argument(
+        "--to",
+        choices=("ase", "metatomic"),
+        default="ase",
+        help="ase: compiled, for the calculator of this library; metatomic: for engines with metatomic",
+    )
+    export.add_argument("--double", action="store_true", help="in double precision")
+    export.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    add_trust(export)
+    export.set_defaults(run=_export)
+
+
 def _export(known: argparse.Namespace, rest: list[str]) -> int:
-    if rest:
-        raise ValueError(f"unknown argument {rest[0]!r}; `npol export --help` lists what there is")
     if known.to == "metatomic":
         return _export_metatomic(known)
     from neural_polarization.interfaces.export import export

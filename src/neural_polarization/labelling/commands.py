@@ -12,12 +12,7 @@ from ..text import counted
 
 
 def add_parsers(subparsers: Any) -> None:
-    """Register the commands of this room.
-
-    Args:
-        subparsers: what `ArgumentParser.add_subparsers` returns. Each command sets `run`, a function of the parsed
-            arguments and of the words that the parser did not know, which returns the exit code.
-    """
+    """Registers the commands, as `cli.parser` describes them."""
     _add_enumerate(subparsers)
     _add_sample(subparsers)
     _add_label(subparsers)
@@ -149,7 +144,6 @@ def _run_enumerate(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> i
     from .mean_field import FAST
     from .relaxation import relax
 
-    _no_more(rest)
     output = _new_structures(arguments)
     smiles = choose(
         enumerate_smiles(arguments.heavy_atoms, arguments.strained),
@@ -174,7 +168,6 @@ def _run_sample(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
 
     from .dynamics import Dynamics, sample
 
-    _no_more(rest)
     output = _new_structures(arguments)
     dynamics = Dynamics(arguments.frames, arguments.temperature, arguments.interval, seed=arguments.seed)
     made = sample(arguments.smiles, dynamics)
@@ -193,7 +186,6 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     from .level import Level
     from .mean_field import EXACT, FAST, Accuracy
 
-    _no_more(rest)
     accuracy = {"fast": FAST, "standard": Accuracy(), "exact": EXACT}[arguments.accuracy]
     if arguments.max_cycles is not None:
         accuracy = replace(accuracy, max_cycles=arguments.max_cycles)
@@ -256,7 +248,6 @@ def _said_of_failures(summary: Any, output: Path) -> int:
 def _run_pack(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     from .packing import check_output, pack
 
-    _no_more(rest)
     target = Path(arguments.output)
     if not any(_is_hdf5(name) for name in arguments.labels):
         if len(arguments.labels) != 1 or arguments.densities:
@@ -336,8 +327,3 @@ def _shares(words: Sequence[str]) -> dict[str, float]:
         if not equals:
             raise ValueError(f"--fraction {word!r}: expected NAME=SHARE such as polarizability=0.3")
     return shares
-
-
-def _no_more(rest: Sequence[str]) -> None:
-    if rest:
-        raise ValueError(f"unknown argument {rest[0]!r}; `npol COMMAND --help` lists what there is")

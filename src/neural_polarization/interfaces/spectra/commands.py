@@ -9,12 +9,7 @@ from neural_polarization.interfaces.commands import add_choice
 
 
 def add_parser(subparsers: Any) -> None:
-    """Registers the command.
-
-    Args:
-        subparsers: What `ArgumentParser.add_subparsers` returns. The command sets `run`, a function of the parsed
-            arguments and of the words that the parser did not know, which returns the exit code.
-    """
+    """Registers the command, as `cli.parser` describes it."""
     spectrum = subparsers.add_parser(
         "spectrum", help="infrared and Raman spectrum of a molecule, harmonic or from dynamics", allow_abbrev=False
     )
@@ -35,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
         "--equilibration", type=float, default=2.0, metavar="PS", help="with a thermostat before; default 2"
     )
     spectrum.add_argument("--seed", type=int, default=0, help="of the velocities")
-    spectrum.set_defaults(run=_spectrum)
+    spectrum.set_defaults(run=_spectrum, takes="files")
 
 
 def _spectrum(known: argparse.Namespace, rest: list[str]) -> int:
