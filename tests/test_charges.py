@@ -143,6 +143,47 @@ def test_spin_in_a_data_set(tmp_path: Path) -> None:
     assert data.structure(0).info == {"spin": 2}
 
 
+@pytest.mark.parametrize(
+    ("comment", "message"),
+    [
+        ("spin=1", r"O2 with charge \+0 has 16 electrons, which cannot have 1 unpaired; give spin=0 \(or .* even\), "
+         r"multiplicity=1 if it is one, or another charge"),
+        ("spin=2 charge=1", r"O2 with charge \+1 has 15 electrons, .* give spin=1 \(or .* odd\), multiplicity=2"),
+        ("multiplicity=2", r".* 16 electrons, which cannot have 1 unpaired"),
+        ("spin=18", r".* 16 electrons, which cannot have 18 unpaired; give spin=0 \(or .* even\), or another charge"),
+    ],
+)  # fmt: skip
+def test_a_spin_that_the_electrons_cannot_have(tmp_path: Path, comment: str, message: str) -> None:
+    path = one_frame(tmp_path / "o2.xyz", f"{COLUMNS} energy=-1.0 {comment}")
+    with pytest.raises(DataError, match=rf"o2\.xyz: structure 0 \(line 1\): {message}"):
+        read_structures(path)
+    with pytest.raises(DataError, match=rf"o2\.xyz: structure 0 \(line 1\): {message}"):
+        open_dataset(DataConfig("extxyz", str(path), cache=False))
+    info = {word.split("=")[0]: int(word.split("=")[1]) for word in comment.split()}
+    with pytest.raises(DataError, match=f"structure 1: {message}"):
+        Molecules.from_ase([molecule("O2"), ase.Atoms("OO", [[0, 0, 0], [0, 0, 1.21]], info=info)], 5.0)
+
+
+def test_the_spin_of_a_cell_is_not_bound_to_pairs() -> None:
+    iron = bulk("Fe", cubic=True)
+    iron.info["spin"] = 5  # per cell, as of a magnetic metal
+    assert unpaired_electrons(iron) == 5
+    iron.pbc = False
+    with pytest.raises(DataError, match=r"Fe2 with .* 52 electrons, which cannot have 5 unpaired"):
+        unpaired_electrons(iron)
+
+
+def test_assumed_states_are_for_structures_that_say_nothing(tmp_path: Path) -> None:
+    said = one_frame(tmp_path / "said.xyz", "charge=0 spin=2")
+    half = one_frame(tmp_path / "half.xyz", "spin=1")
+    silent = one_frame(tmp_path / "silent.xyz", "")
+    cation = {"charge": 1, "spin": 3}
+    states = [read_structures(path, assumed=cation)[0].info for path in (said, half, silent)]
+    assert states == [{"charge": 0, "spin": 2}, {"spin": 1, "charge": 1}, cation]
+    with pytest.raises(DataError, match="15 electrons, which cannot have 2 unpaired"):
+        read_structures(silent, assumed={"charge": 1, "spin": 2})
+
+
 @pytest.mark.parametrize("value", [1, 1.0, np.int64(1), np.float32(1.0), np.array(1), np.array([1]), "1", "+1"])
 def test_kinds_of_numbers(value: Any) -> None:
     assert total_charge(ase.Atoms("Li", info={"charge": value})) == 1

@@ -2,9 +2,11 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import ase
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neural_polarization.geometry import MANY_ATOMS
-from neural_polarization.molecules import CLASH, Molecules
+from neural_polarization.molecules import Molecules
+from neural_polarization.tensors import CLASH
 
 WATER = torch.tensor([8, 1, 1])
 WATER_POSITIONS = torch.tensor([[0.0, 0.0, 0.12], [0.0, 0.76, -0.48], [0.0, -0.76, -0.48]])
@@ -137,6 +140,48 @@ def test_large_molecules_come_from_cell_lists() -> None:
 def test_sizes_have_to_add_up() -> None:
     with pytest.raises(ValueError, match="sizes: the molecules have 4 atoms together, but atomic_numbers has 3"):
         Molecules.from_arrays(WATER, WATER_POSITIONS, 5.0, sizes=[3, 1])
+
+
+@pytest.fixture
+def without_shape_checks() -> Iterator[None]:
+    """As users run the library: tests check shapes and types of every call before the library does."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"charge": torch.ones(1)}, r"charge: has shape \(1,\); expected \(2,\), one number for each of the 2"),
+        ({"charge": torch.tensor(1.0)}, r"charge: has shape \(\); expected \(2,\)"),
+        ({"charge": 1}, r"charge: is of type int; expected a tensor of floating-point numbers"),
+        ({"spin": torch.zeros(2, 1)}, r"spin: has shape \(2, 1\); expected \(2,\)"),
+        ({"external_field": torch.zeros(3)}, r"external_field: has shape \(3,\); expected \(2, 3\), the field along x"),
+        ({"positions": torch.zeros(3, 6)}, r"positions: has shape \(3, 6\); expected \(6, 3\), x, y, z for each"),
+        ({"positions": torch.zeros(6, 3).long()}, r"positions: has type torch\.int64; expected floating-point numbers"),
+        ({"positions": np.zeros((6, 3))}, r"positions: is of type ndarray; expected a tensor .*torch\.as_tensor"),
+        ({"atomic_numbers": torch.ones(2, 3).long()}, r"atomic_numbers: has shape \(2, 3\); expected \(atoms,\)"),
+        ({"atomic_numbers": torch.ones(6)}, r"atomic_numbers: has type torch\.float32; expected whole numbers"),
+        ({"sizes": [7, -1]}, r"molecule 1 has no atoms"),
+        ({"spin": torch.tensor([0.0, 1.0])}, r"molecule 1: H2O with charge \+0 has 10 electrons, which cannot have 1"),
+        ({"spin": torch.tensor([0.0, 2.0]), "charge": torch.ones(2)}, r"molecule 0: H2O with charge \+1 .* spin=1"),
+    ],
+)  # fmt: skip
+def test_tensors_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
+    right: dict[str, Any] = {
+        "atomic_numbers": WATER.repeat(2), "positions": WATER_POSITIONS.repeat(2, 1), "cutoff": 5.0, "sizes": [3, 3]
+    }  # fmt: skip
+    Molecules.from_arrays(**right, spin=torch.tensor([2.0, float("nan")]), charge=torch.tensor([0.0, 1.0]))
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Molecules.from_arrays(**{**right, **changes})
+
+
+def test_short_whole_numbers_are_atomic_numbers() -> None:
+    """Eight bits would pick atoms as a mask does."""
+    molecules = Molecules.from_arrays(WATER.to(torch.int8), WATER_POSITIONS, 5.0)
+    assert molecules.atomic_numbers.dtype == torch.long
 
 
 def test_empty_molecule() -> None:

@@ -74,6 +74,23 @@ def test_a_crystal_without_dipole_has_none(response: Response) -> None:
     torch.testing.assert_close(found["polarizability"][0], found["polarizability"][0, 0, 0] * unit)
 
 
+@pytest.mark.parametrize("response", [Response.NONE, Response.QUADRATIC])
+def test_what_is_said_of_charges_in_a_batch_with_crystals(response: Response) -> None:
+    """An ion beside a crystal is no charged cell; a charged cell is one, whatever is beside it."""
+    model, crystal, ion = make_model(response), rocksalt(), ase.Atoms("CO", [[0, 0, 0], [0, 0, 1.1]])
+    ion.info["charge"] = 1
+    with pytest.raises(ValueError, match=r"system 1 has a charge and is in one batch .* batches of their own"):
+        model(Molecules.from_ase([crystal, ion], 4.0, torch.float64))
+    for alone in (ion, crystal):
+        model(Molecules.from_ase(alone, 4.0, torch.float64))
+    charged = crystal.copy()
+    charged.info["charge"] = 2
+    for frames, number in (([charged], 0), ([ion.copy(), charged], 1)):
+        frames[0].info["charge"] = 2 * (number == 0)
+        with pytest.raises(ValueError, match=rf"polarization of a charged cell \(system {number}\)"):
+            model(Molecules.from_ase(frames, 4.0, torch.float64))
+
+
 def energy(model: Model, batch: Molecules) -> float:
     return float(model(batch, properties=["energy"])["energy"].detach())
 

@@ -20,6 +20,7 @@ ROOMS = [
     "geometry",
     "plausibility",
     "charges",
+    "tensors",
     "molecules",
     "structures",
     "layers",

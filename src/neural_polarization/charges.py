@@ -7,6 +7,7 @@ magnetic moments of the atoms, which its calculators add up too, decide.
 import difflib
 import warnings
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import ase
@@ -14,6 +15,7 @@ import numpy as np
 
 from neural_polarization.errors import DataError
 from neural_polarization.properties import AMBIGUOUS, STATES, normalized
+from neural_polarization.text import counted
 
 _ROUNDING = 1e-3
 _PARTIAL = 0.05
@@ -22,6 +24,7 @@ _PARTIAL = 0.05
 _LARGEST = 1e6
 _WORDS = ("charge", "spin", "multiplicity", "unpaired")
 _KNOWN = {normalized(name): state for state, names in STATES.items() for name in names}
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 def total_charge(atoms: ase.Atoms, where: str = "structure") -> int:
@@ -62,8 +65,8 @@ def unpaired_electrons(atoms: ase.Atoms, where: str = "structure") -> int | None
         where: what the error begins with.
 
     Raises:
-        DataError: for a number that is not whole, is negative or more than there are electrons, a multiplicity below
-            1, the two of them where they disagree, or a name that is used for either.
+        DataError: for a number that is not whole, is negative or that the electrons cannot have (`check_spin`), a
+            multiplicity below 1, the two of them where they disagree, or a name that is used for either.
 
     Example:
         >>> unpaired_electrons(ase.Atoms("O2", info={"multiplicity": 3}))
@@ -88,33 +91,86 @@ def unpaired_electrons(atoms: ase.Atoms, where: str = "structure") -> int | None
         found[name] = number - less
     if len(set(found.values())) > 1:
         raise DataError(f"{where}: {' and '.join(found)} disagree; multiplicity is the unpaired electrons plus one")
+    periodic = bool(atoms.pbc.any())
     if found:
-        name, spin = next(iter(found.items()))
-        electrons = int(np.sum(atoms.numbers)) - total_charge(atoms, where)
-        if spin > electrons:
-            raise DataError(
-                f"{where}: {name} means {spin} unpaired electrons of {electrons}; expected as many or fewer"
-            )
+        spin = next(iter(found.values()))
+        check_spin(spin, atoms.numbers, total_charge(atoms, where), where, periodic)
         return spin
-    if "initial_magmoms" not in atoms.arrays or atoms.pbc.any() or atoms.arrays["initial_magmoms"].ndim != 1:
+    if "initial_magmoms" not in atoms.arrays or periodic or atoms.arrays["initial_magmoms"].ndim != 1:
         return None
     moment = abs(float(np.sum(atoms.get_initial_magnetic_moments())))
     # ase.build.molecule gives an ion the moments of the neutral molecule, whose sum may be impossible for it.
     electrons = int(np.sum(atoms.numbers)) - total_charge(atoms, where)
-    possible = abs(moment - round(moment)) < _ROUNDING and (electrons - round(moment)) % 2 == 0
+    possible = abs(moment - round(moment)) < _ROUNDING and bool(possible_spins(round(moment), electrons))
     return round(moment) if possible else None
 
 
-def settle_states(atoms: ase.Atoms, where: str) -> None:
+def possible_spins(
+    spins: np.ndarray | int | float, electrons: np.ndarray | int, periodic: np.ndarray | bool = False
+) -> np.ndarray | np.bool_:
+    """Whether so many of the electrons can be unpaired: no more than there are, and the others are in pairs.
+
+    The moment of a cell that repeats is bound to no pairs.
+
+    Args:
+        spins: numbers of unpaired electrons; one that is not known, NaN, is possible.
+        electrons: numbers of electrons.
+        periodic: whether each structure repeats.
+
+    Example:
+        >>> possible_spins(np.array([1, 2, 11]), 9).tolist()
+        [True, False, False]
+    """
+    paired = (np.subtract(electrons, spins) % 2 == 0) | periodic
+    return np.isnan(spins) | (np.less_equal(spins, electrons) & paired)
+
+
+def check_spin(spin: int | float, numbers: np.ndarray, charge: int, where: str, periodic: bool = False) -> None:
+    """Raises where a structure cannot have so many unpaired electrons.
+
+    Args:
+        spin: number of unpaired electrons.
+        numbers: atomic numbers.
+        charge: total charge, e.
+        where: what the error begins with.
+        periodic: whether the structure repeats (`possible_spins`).
+
+    Raises:
+        DataError: with the formula, the charge, the electrons and what to give instead.
+    """
+    electrons = int(np.sum(numbers)) - charge
+    if possible_spins(spin, electrons, periodic):
+        return
+    lowest = electrons % 2
+    multiplicity = f", multiplicity={spin:g} if it is one" if spin and possible_spins(spin - 1, electrons) else ""
+    raise DataError(
+        f"{where}: {ase.Atoms(numbers).get_chemical_formula()} with charge {charge:+d} has "
+        f"{counted(electrons, 'electron')}, which cannot have {spin:g} unpaired; give spin={lowest} (or another number "
+        f"that is {'odd' if lowest else 'even'}){multiplicity}, or another charge"
+    )
+
+
+def settle_states(atoms: ase.Atoms, where: str, assumed: Mapping[str, int] = _NOTHING) -> None:
     """Writes `info["charge"]` and `info["spin"]` as plain whole numbers where the structure says anything of them.
+
+    Args:
+        atoms: the structure.
+        where: what errors begin with.
+        assumed: "charge" and "spin" of a structure that says nothing about them.
 
     Raises:
         DataError: as `total_charge` and `unpaired_electrons`, and for columns of the atoms with their names.
     """
-    charge, spin = total_charge(atoms, where), unpaired_electrons(atoms, where)
+    charge = total_charge(atoms, where)
     # Partial charges that add up to zero are no statement about an ion.
     if charge or _given(atoms.info, ("charge",), where) is not None:
         atoms.info["charge"] = charge
+    elif "charge" in assumed:
+        atoms.info["charge"] = assumed["charge"]
+    spin = unpaired_electrons(atoms, where)
+    if spin is None and "spin" in assumed:
+        atoms.info["spin"] = assumed["spin"]
+        spin = unpaired_electrons(atoms, where)
     if spin is not None:
         atoms.info["spin"] = spin
 

@@ -17,10 +17,15 @@ from torch import Tensor
 from neural_polarization.charges import frame_field, total_charge, unpaired_electrons
 from neural_polarization.errors import DataError
 from neural_polarization.geometry import MANY_ATOMS, all_pairs, centred, neighbours
-from neural_polarization.plausibility import CLOSEST, check_positions, close_pair, crowded, periodic_cell, volume_of
-
-CLASH = 1e-3
-"""Distance (Angstrom) below which two nuclei count as being at one place, which is an error in the input."""
+from neural_polarization.plausibility import CLOSEST, check_positions, crowded, periodic_cell, volume_of
+from neural_polarization.tensors import (
+    check_atoms,
+    check_cutoff,
+    check_shapes,
+    check_sizes,
+    check_states,
+    check_values,
+)
 
 
 @dataclass(frozen=True)
@@ -130,8 +135,9 @@ class Molecules:
             spin: Number of unpaired electrons of each molecule; NaN where it is not known.
 
         Raises:
-            ValueError: for an empty molecule, a position that is not finite, an atomic number outside 1..118,
-                two atoms at one place, sizes that do not add up, or a cutoff that is not positive.
+            ValueError: for an empty molecule, a position that is not finite, an atomic number outside 1..118, two atoms
+                at one place, sizes that do not add up, another argument whose shape does not fit, unpaired electrons
+                that a molecule cannot have, or a cutoff that is not positive.
 
         Example:
             >>> water = Molecules.from_arrays(
@@ -142,18 +148,17 @@ class Molecules:
             >>> water.edge_index.tolist()
             [[1, 2, 0, 2, 0, 1], [0, 0, 1, 1, 2, 2]]
         """
-        _check_cutoff(cutoff)
+        check_cutoff(cutoff)
+        check_shapes(atomic_numbers, positions, sizes, charge, external_field, spin)
         counts = [len(atomic_numbers)] if sizes is None else list(sizes)
-        if sum(counts) != len(atomic_numbers):
-            raise ValueError(
-                f"sizes: the molecules have {sum(counts)} atoms together, but atomic_numbers has "
-                f"{len(atomic_numbers)}; give one size per molecule"
-            )
         sizes_tensor = torch.tensor(counts, dtype=torch.long, device=positions.device)
+        check_sizes(sizes_tensor)
         molecule_index = torch.repeat_interleave(sizes_tensor)
-        _check(atomic_numbers, positions, sizes_tensor, molecule_index)
+        check_atoms(atomic_numbers, positions, sizes_tensor, molecule_index)
+        if spin is not None:
+            check_states(atomic_numbers, counts, charge, spin)
         return cls(
-            atomic_numbers=atomic_numbers,
+            atomic_numbers=atomic_numbers.long(),
             positions=positions,
             molecule_index=molecule_index,
             edge_index=_edges(positions, molecule_index, counts, cutoff),
@@ -186,7 +191,7 @@ class Molecules:
         frames = [structures] if isinstance(structures, ase.Atoms) else list(structures)
         if not frames:
             raise ValueError("structures: the list is empty; give at least one ase.Atoms")
-        _check_cutoff(cutoff)
+        check_cutoff(cutoff)
         dtype = dtype or torch.get_default_dtype()
         parts = [_from_frame(frame, cutoff, k) for k, frame in enumerate(frames)]
         offsets = np.cumsum([0] + [len(frame) for frame in frames])
@@ -315,8 +320,8 @@ def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:
     numbers = torch.as_tensor(frame.numbers, dtype=torch.long)
     positions = torch.as_tensor(frame.positions, dtype=torch.float64)
     try:
-        _check_sizes(torch.tensor([len(numbers)]))
-        _check_values(numbers, positions)
+        check_sizes(torch.tensor([len(numbers)]))
+        check_values(numbers, positions)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     check_positions(positions.numpy(), where, cell)
@@ -347,54 +352,3 @@ def _edges(positions: Tensor, molecule_index: Tensor, counts: Sequence[int], cut
     starts = np.cumsum([0, *counts[:-1]]).tolist()
     parts = positions.detach().split(list(counts))
     return torch.cat([neighbours(part, None, cutoff)[0] + s for part, s in zip(parts, starts, strict=True)], dim=1)
-
-
-def _check(atomic_numbers: Tensor, positions: Tensor, sizes: Tensor, molecule_index: Tensor) -> None:
-    _check_sizes(sizes)
-    _check_values(atomic_numbers, positions)
-    if int(sizes.max()) >= MANY_ATOMS:
-        # All pairs of many atoms are more than a machine holds.
-        for number, points in enumerate(positions.detach().cpu().double().split(sizes.tolist())):
-            found = close_pair(points.numpy(), limit=CLASH)
-            if found is not None:
-                raise ValueError(f"molecule {number}: {_clash(*found[:2])}")
-        return
-    clashing = all_pairs(positions.detach(), molecule_index, CLASH)
-    if clashing.numel():
-        receiver, sender = int(clashing[1, 0]), int(clashing[0, 0])
-        raise ValueError(_clash(receiver, sender))
-
-
-def _check_sizes(sizes: Tensor) -> None:
-    empty = (sizes == 0).nonzero().flatten().tolist()
-    if empty or len(sizes) == 0:
-        raise ValueError(f"molecule {empty[0] if empty else 0} has no atoms; leave empty molecules out")
-
-
-def _check_cutoff(cutoff: float) -> None:
-    if not cutoff > 0.0:
-        raise ValueError(f"cutoff must be a positive length in Angstrom, not {cutoff}")
-
-
-def _check_values(atomic_numbers: Tensor, positions: Tensor) -> None:
-    unreal = ((atomic_numbers < 1) | (atomic_numbers >= len(chemical_symbols))).nonzero().flatten()
-    if len(unreal):
-        atom = int(unreal[0])
-        raise ValueError(
-            f"atom {atom} has atomic number {int(atomic_numbers[atom])}; elements are 1 to "
-            f"{len(chemical_symbols) - 1}: correct the element"
-        )
-    broken = (~positions.isfinite().all(-1)).nonzero().flatten()
-    if len(broken):
-        atom = int(broken[0])
-        raise ValueError(
-            f"atom {atom} has position {positions[atom].tolist()}; every coordinate must be a finite number of "
-            "Angstrom: repair or leave out the structure"
-        )
-
-
-def _clash(one: int, other: int) -> str:
-    return (
-        f"atoms {min(one, other)} and {max(one, other)} are at one place (closer than {CLASH} Angstrom); "
-        "remove one of them"
-    )

@@ -199,6 +199,18 @@ def test_bad_files(tmp_path: Path, text: str, wanted: dict[str, PropertyConfig] 
         read_extxyz(tmp_path / "set.xyz", wanted)
 
 
+def test_two_spellings_of_a_smiles_are_one_group(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit")
+    frames: list[ase.Atoms] = []
+    for number, spelling in enumerate(("CCO", "COC", "OCC", "[H]OCC")):
+        frames.append(molecule("CH3OCH3" if spelling == "COC" else "CH3CH2OH"))
+        frames[-1].info |= {"smiles": spelling, "energy": -1.0, "mol": spelling}
+        frames[-1].rattle(0.05, seed=number)
+    ase.io.write(tmp_path / "set.xyz", frames, format="extxyz")
+    assert read_extxyz(tmp_path / "set.xyz", ENERGY, group="smiles").groups.tolist() == [0, 1, 0, 0]
+    assert len(set(read_extxyz(tmp_path / "set.xyz", ENERGY, group="mol").groups.tolist())) == 4
+
+
 def test_a_group_that_is_missing(tmp_path: Path) -> None:
     (tmp_path / "set.xyz").write_text(GOOD.replace("energy", "mol=a energy") + GOOD)
     with pytest.raises(DataError, match="molecule 1 has no 'mol', by which structures are grouped"):

@@ -187,6 +187,8 @@ def test_fault_2_arrays_that_claim_too_much(tmp_path: Path, name: str, content: 
         ({"total_charge": np.array([0, 99])}, r"molecule 1 has charge \+99 for 10 protons"),
         ({"charge": np.zeros(2), "net_charge": np.zeros(2)}, "charge and net_charge mean the same"),
         ({"spin": np.array([-1, 0])}, "spin of molecule 0 is -1"),
+        ({"spin": np.array([0, 1])}, r"molecule 1: H3N with charge \+0 has 10 electrons, which cannot have 1 unpaired"),
+        ({"spin": np.array([0, 2]), "charge": np.array([0, 1])}, r"H3N with charge \+1 has 9 electrons, .*spin=1"),
         ({"multiplicity": np.array([3, 1]), "spin": np.array([1, 0])}, "spin and multiplicity disagree"),
         ({"energy": np.array([True, False])}, "array 'energy' has type bool; expected real numbers"),
         ({"energy": np.array([1j, 0])}, "array 'energy' has type complex128; expected real numbers"),

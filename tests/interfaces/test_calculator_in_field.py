@@ -1,5 +1,6 @@
 """The calculator in an electric field, and ASE's own infrared spectrum with it."""
 
+import copy
 from pathlib import Path
 
 import ase
@@ -12,6 +13,7 @@ from ase.calculators.calculator import Calculator
 from ase.md.verlet import VelocityVerlet
 from ase.vibrations import Infrared
 
+import neural_polarization as npol
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.electronic import ElectronicInput
 from neural_polarization.field_derivatives import born_charges
@@ -87,10 +89,20 @@ def test_what_has_no_response_refuses_a_field() -> None:
         atoms.get_potential_energy()
 
 
-def test_ions_in_a_field_need_double_precision() -> None:
-    atoms = water(NeuralPolarizationCalculator(make_model().float(), external_field=FIELD), charge=1)
-    with pytest.raises(ValueError, match=r"external_field: .*double=True"):
-        atoms.get_potential_energy()
+@pytest.mark.filterwarnings("ignore:structures with a charge")
+def test_single_precision_keeps_the_origin_of_an_ion() -> None:
+    """Its energy refers to the origin of the coordinates in either precision, in the calculator and in `predict`."""
+    model = make_model()
+    ions = [water(Calculator(), charge=charge, external_field=FIELD) for charge in (1, -2, 0)]
+    for number, ion in enumerate(ions):
+        ion.positions += [3.0 * number, -40.0, 500.0]
+    exact = [found["energy"] for found in npol.predict(model, ions)]
+    single = [found["energy"] for found in npol.predict(copy.deepcopy(model).float(), ions)]
+    np.testing.assert_allclose(single, exact, atol=1e-4)
+    assert exact[0] == pytest.approx(-np.dot(FIELD, [0.0, -40.0, 500.0]), abs=5.0)  # not the energy about its centre
+    for ion, expected in zip(ions, exact, strict=True):
+        ion.calc = NeuralPolarizationCalculator(copy.deepcopy(model).float())
+        assert ion.get_potential_energy() == pytest.approx(expected, abs=1e-4)
 
 
 def test_infrared_intensities_are_those_of_born_charges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,19 @@
 
 import dataclasses
 import json
+import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import ase
 import numpy as np
 import pytest
 import torch
@@ -172,6 +176,29 @@ def test_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "--overwrite" in capsys.readouterr().err
 
 
+def test_a_pickled_calculator_loads_its_file_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From another directory too; the program itself stands in no pickle."""
+    file, program, loaded = file_of(tmp_path / "model.pt2"), as_it_is(model_of())._run, list[str]()
+
+    def load(path: str) -> Callable[..., list[torch.Tensor]]:
+        loaded.append(path)
+        return lambda *tensors: program(*tensors)
+
+    monkeypatch.setattr("torch._inductor.aoti_load_package", load)
+    monkeypatch.chdir(tmp_path)
+    water = molecule("H2O", calculator=NeuralPolarizationCalculator("model.pt2"))
+    energy = water.get_potential_energy()
+    pickled = pickle.dumps(water)
+    monkeypatch.chdir("/")
+    again = pickle.loads(pickled)
+    assert loaded == ["model.pt2", str(file)] and not again.calc.model.training
+    again.calc.reset()
+    assert again.get_potential_energy() == energy
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match="there is no such exported model"):
+        pickle.loads(pickled)
+
+
 @pytest.mark.skipif(find_spec("metatomic") is not None, reason="metatomic is installed: make test-adapters tests it")
 def test_metatomic_is_an_extra(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_model(model_of(), tmp_path / "model.safetensors")
@@ -214,3 +241,12 @@ def test_a_compiled_file_is_the_model(tmp_path: Path) -> None:
     expected = npol.predict(model, crystal)
     np.testing.assert_allclose(crystal.get_forces(), expected["forces"], atol=1e-5)
     np.testing.assert_allclose(crystal.get_stress(), expected["stress"], atol=1e-6)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        elsewhere = pool.submit(_energy, crystal).result()
+    assert elsewhere == crystal.get_potential_energy()
+
+
+def _energy(atoms: ase.Atoms) -> float:
+    """In another process, by a calculator without results."""
+    atoms.calc.reset()
+    return float(atoms.get_potential_energy())

@@ -1,6 +1,7 @@
 """Labels against derivatives, sum rules and the calculation's own failures."""
 
 from dataclasses import replace
+from typing import Any
 
 import ase
 import numpy as np
@@ -11,7 +12,7 @@ from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import FAST, LEAN, Accuracy, build_grid, build_molecule
 from neural_polarization.labelling.properties import response
 from neural_polarization.labelling.properties.charges import _free_atom_density
-from neural_polarization.labelling.properties.density import evaluate_density
+from neural_polarization.labelling.properties.density import evaluate_density, unpack_matrix
 from neural_polarization.labelling.properties.moments import moments
 from neural_polarization.properties import DEFINITIONS
 from neural_polarization.units import BOHR, DEBYE
@@ -225,6 +226,29 @@ def test_ions_and_radicals(quick: Request) -> None:
     assert anion["mulliken_charges"].sum() == pytest.approx(-1, abs=1e-6)
     proton = ase.Atoms("H", [[0, 0, 0]], info={"spin": 1})
     assert compute(proton, replace(quick, quantities=("centroids",)))["centroid_positions"].shape == (1, 3)
+
+
+def test_added_quantities_of_open_shells_start_from_the_stored_density(
+    quick: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Natural orbitals of the sum of both spins are nearly the orbitals of each."""
+    guesses: list[np.ndarray] = []
+
+    def solve(scf: Any, coarse: Any, guess: np.ndarray) -> None:
+        guesses.append(guess)
+        scf.kernel(dm0=guess)
+        guesses.append(scf.make_rdm1())
+
+    methylene = ase.Atoms("CHH", [[0, 0, 0], [0.8, 0.5, 0.1], [-0.8, 0.6, 0]], info={"spin": 2})
+    stored = compute(methylene, replace(quick, quantities=("density",)))
+    monkeypatch.setattr("neural_polarization.labelling.two_grids.solve_on_two_grids", solve)
+    added = compute(methylene, replace(quick, quantities=("forces",)), stored=stored)
+    assert set(added) == set(stored) | {"forces"}
+    guess, found = guesses
+    np.testing.assert_allclose(guess, found, atol=0.03)
+    np.testing.assert_allclose(guess.sum(0), unpack_matrix(stored["density_matrix"]), atol=0.02)
+    overlap = build_molecule(methylene, quick.level, quick.accuracy).intor_symmetric("int1e_ovlp")
+    np.testing.assert_allclose(np.einsum("sij,ji->s", guess, overlap), [5.0, 3.0], atol=1e-9)
 
 
 def test_no_convergence_is_an_error_with_its_reason(water: ase.Atoms, quick: Request) -> None:

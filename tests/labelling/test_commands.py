@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -286,6 +287,41 @@ def test_nothing_labelled_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFix
     words[-1] = str(tmp_path / "y.h5")
     assert npol("label", str(tmp_path / "hydrogen.xyz"), *words) == 0
     assert npol("label", str(tmp_path / "hydrogen.xyz"), *words) == 0, "all were there already"
+
+
+def test_what_a_basis_does_not_have_is_a_missing_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Helium fills the one orbital of a minimal basis: it has no lowest empty one, and nothing that could respond."""
+    (tmp_path / "both.xyz").write_text("1\n\nHe 0 0 0\n2\n\nH 0 0 0\nH 0 0 0.75\n")
+    words = ["label", str(tmp_path / "both.xyz"), "--level", "HF/STO-3G", "-o"]
+    assert npol(*words, str(tmp_path / "x.h5"), "--quantities", "forces") == 0
+    assert npol("pack", str(tmp_path / "x.h5"), "-o", str(tmp_path / "set.npz")) == 0
+    data = read_packed(tmp_path / "set.npz")
+    for name in ("lumo", "gap"):
+        assert np.isnan(data.labels[name]).tolist() == [True, False]
+    assert np.isfinite(data.labels["homo"]).all()
+    assert npol(*words, str(tmp_path / "y.h5"), "--quantities", "polarizability") == 0
+    assert "He 0.0 s FAILED: ValueError: polarizability: the basis leaves no orbital empty" in re.sub(
+        r"\d+\.\d s", "0.0 s", capsys.readouterr().err
+    )
+    assert [len(record.reason) > 0 for record in read_labels(tmp_path / "y.h5")] == [True, False]
+    hydrogen = compute(ase.Atoms("H", info={"spin": 1}), replace(REQUEST, level=Level.parse("HF/STO-3G")))
+    assert hydrogen["lumo"] > hydrogen["homo"], "of the other spin"
+
+
+def test_a_quantity_that_cannot_be_added_leaves_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "helium.xyz").write_text("1\n\nHe 0 0 0\n")
+    (tmp_path / "both.xyz").write_text("1\n\nHe 0 0 0\n2\n\nH 0 0 0\nH 0 0 0.75\n")
+    words = ["--level", "HF/STO-3G", "-o", str(tmp_path / "x.h5"), "--quantities"]
+    assert npol("label", str(tmp_path / "both.xyz"), *words, "forces") == 0
+    for again in ((), ("--retry-failed",)):
+        assert npol("label", str(tmp_path / "helium.xyz"), *words, "polarizability", *again) == 1
+        assert "none of these structures has all quantities in" in capsys.readouterr().err
+    helium = next(record for record in read_labels(tmp_path / "x.h5") if len(record.atoms) == 1)
+    assert "leaves no orbital empty" in helium.not_added["polarizability"] and "forces" in helium.labels
+    assert npol("label", str(tmp_path / "both.xyz"), *words, "polarizability") == 0
+    assert "of 2 labelled structures 1 have not all quantities in" in capsys.readouterr().err
+    assert npol("label", str(tmp_path / "both.xyz"), *words, "forces") == 0
+    assert "quantities" not in capsys.readouterr().err
 
 
 def test_periodic_structures_have_no_labels() -> None:

@@ -64,15 +64,23 @@ def test_a_quantity_that_is_added_leaves_the_others_as_they_are(tmp_path: Path) 
 
     summary = run(structures, REQUEST, path, fails, report=lambda _: None)
     assert (summary.failed, summary.labelled) == (2, 2)
-    assert not any(record.reason for record in read_labels(path))
-    summary = run(structures[::-1], REQUEST, path, serial, report=lambda _: None)
-    assert (summary.done, summary.skipped) == (2, 0)
+    failed = list(read_labels(path))
+    assert [(record.reason, record.not_added) for record in failed] == [("", {"forces": "NotConvergedError: no"})] * 2
+    summary = run(structures, REQUEST, path, serial, report=lambda _: None)
+    assert (summary.done, summary.skipped, summary.lacking) == (0, 2, 2), "they failed before"
+    other = replace(REQUEST, quantities=("forces", "polarizability"))
+    summary = run(structures, other, path, serial, report=lambda _: None)
+    assert (summary.done, summary.lacking) == (2, 2), "what did not fail before is added"
+    assert all({"polarizability"} < set(record.labels) and record.not_added for record in read_labels(path))
+    summary = run(structures[::-1], REQUEST, path, serial, retry_failed=True, report=lambda _: None)
+    assert (summary.done, summary.skipped, summary.lacking) == (2, 0, 0)
+    assert not any(record.not_added for record in read_labels(path))
     after = {record.key: record.labels for record in read_labels(path)}
     alone = run(structures, REQUEST, tmp_path / "alone.h5", serial, report=lambda _: None)
     assert alone.done == 2
     for record in read_labels(tmp_path / "alone.h5"):
         both = after[record.key]
-        assert set(both) == set(before[record.key]) | {"forces"}
+        assert set(both) == set(before[record.key]) | {"forces", "polarizability"}
         for name in ("hirshfeld_charges", "mulliken_charges", "density_matrix"):
             np.testing.assert_array_equal(both[name], before[record.key][name])
         np.testing.assert_allclose(both["forces"], record.labels["forces"], atol=1e-4)

@@ -1,5 +1,6 @@
 """Files of structures: what is read equals what ASE and RDKit wrote, and what is wrong is named with its place."""
 
+import sys
 from pathlib import Path
 
 import ase
@@ -10,7 +11,7 @@ import pytest
 
 from neural_polarization.errors import DataError
 from neural_polarization.structures import check_electrons, check_isolated, check_structure, read_structures
-from neural_polarization.structures.smiles import embedded_molecule, force_field
+from neural_polarization.structures.smiles import canonical_smiles, embedded_molecule, force_field
 
 WATER = """3
 water, with a comment in plain words
@@ -139,6 +140,38 @@ def test_unpaired_electrons_of_smiles(tmp_path: Path) -> None:
     pytest.importorskip("rdkit")
     (tmp_path / "radicals.smi").write_text("[CH3]\nC\n[CH2]\n")
     assert [atoms.info.get("spin") for atoms in read_structures(tmp_path / "radicals.smi")] == [1, None, 2]
+
+
+def test_isotopes_of_smiles_and_sdf_are_masses(tmp_path: Path) -> None:
+    """Energies do not depend on them; vibrations and dynamics do. Atoms without an isotope keep ASE's masses."""
+    chem = pytest.importorskip("rdkit.Chem")
+    (tmp_path / "heavy.smi").write_text("[2H]O[2H]\n[13CH4]\nO\n")
+    heavy, methane, plain = read_structures(tmp_path / "heavy.smi")
+    oxygen, deuterium = plain.get_masses()[0], 2.014101778
+    assert sorted(heavy.get_masses()) == pytest.approx([deuterium, deuterium, oxygen], abs=1e-6)
+    assert methane.get_masses()[0] == pytest.approx(13.00335484) and methane.get_masses()[1] == plain.get_masses()[1]
+    assert "masses" not in plain.arrays
+    ase.io.write(tmp_path / "heavy.extxyz", heavy)
+    np.testing.assert_allclose(read_structures(tmp_path / "heavy.extxyz")[0].get_masses(), heavy.get_masses())
+    block = chem.MolToMolBlock(embedded_molecule("[2H]O[2H]", "here"))
+    (tmp_path / "heavy.sdf").write_text(f"{block}$$$$\n")
+    np.testing.assert_allclose(read_structures(tmp_path / "heavy.sdf")[0].get_masses(), heavy.get_masses())
+    (tmp_path / "wrong.smi").write_text("O\n[999CH4]\n")
+    with pytest.raises(DataError, match=r"wrong\.smi: line 2: \[999C\] is no known isotope"):
+        read_structures(tmp_path / "wrong.smi")
+
+
+def test_one_molecule_has_one_canonical_smiles() -> None:
+    pytest.importorskip("rdkit")
+    for spellings in (("CCO", "OCC", "C(O)C", "[H]OCC", "[2H]OC[13CH3]"), ("[O-]C=O", "O=C[O-]"), ("F[C@H](Cl)Br",)):
+        assert len({canonical_smiles(spelling) for spelling in spellings}) == 1
+    assert canonical_smiles("F[C@H](Cl)Br") != canonical_smiles("F[C@@H](Cl)Br")
+    assert canonical_smiles("no SMILES") == "no SMILES"
+
+
+def test_a_smiles_without_rdkit_is_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    assert canonical_smiles.__wrapped__("OCC") == "OCC"
 
 
 @pytest.mark.parametrize("smiles", ["CCO", "CC(=O)Oc1ccccc1C(=O)O"])

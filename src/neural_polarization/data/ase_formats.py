@@ -20,6 +20,7 @@ from neural_polarization.plausibility import periodic_cell, volume_of
 from neural_polarization.predictor import STRESS
 from neural_polarization.properties import DEFINITIONS, VIRIALS, VOIGT, Property, label_of, looks_like
 from neural_polarization.structures import iterate_structures
+from neural_polarization.structures.smiles import canonical_smiles
 from neural_polarization.text import counted
 from neural_polarization.units import factor
 
@@ -61,7 +62,7 @@ def read_extxyz(
         properties: which labels and in which units; energy (eV), forces (eV/Angstrom) and dipole (e*Angstrom), as
             far as there are any, if left out.
         group: the key that says which structures are geometries of one molecule; structures with equal formulas
-            are taken as such if left out.
+            are taken as such if left out. Under "smiles" all spellings of a SMILES are one molecule.
         cache_directory: see `Dataset`.
 
     Raises:
@@ -165,7 +166,8 @@ def _groups(path: Path, records: Sequence[_Record], key: str | None) -> Array:
         if key is None:
             names.append(record.atoms.get_chemical_formula())
         elif key in record.per_molecule:
-            names.append(str(record.per_molecule[key]))
+            name = str(record.per_molecule[key])
+            names.append(canonical_smiles(name) if key.lower() == "smiles" else name)
         else:
             raise DataError(
                 f"{path}: molecule {k} has no {key!r}, by which structures are grouped; "

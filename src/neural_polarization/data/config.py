@@ -50,7 +50,8 @@ class DataConfig:
             are kept. Left out: all molecules.
         exclude: For QM9 only: file with the published list of molecules to leave out (uncharacterized.txt).
         group: For extended XYZ files and ASE databases only: key that is equal for geometries of one molecule. Left
-            out: structures with equal formulas count as one molecule.
+            out: structures with equal formulas count as one molecule. Under `smiles`, all spellings of a molecule's
+            SMILES are one (with RDKit).
         split: Which molecules train, validate and test.
         cache: Whether neighbour lists of large data sets are kept on disk between runs.
         cache_directory: Directory of the kept neighbour lists. Left out: the user's cache directory.

@@ -10,6 +10,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int
 
+from neural_polarization.charges import check_spin, possible_spins
 from neural_polarization.errors import DataError
 from neural_polarization.plausibility import FARTHEST, check_cell, lattice, volume_of
 
@@ -196,7 +197,7 @@ class FlatMolecules:
             **_checked_cells(source, cells, pbc, len(counts)),
         )
         molecules._check_atoms(source)
-        molecules._check_charges(source)
+        molecules._check_states(source)
         return molecules
 
     def _check_atoms(self, source: str) -> None:
@@ -223,17 +224,21 @@ class FlatMolecules:
                 "is a millimetre away: are positions in Angstrom?"
             )
 
-    def _check_charges(self, source: str) -> None:
-        """Refuses charges larger than the number of protons."""
-        if self.charges is None:
-            return
+    def _check_states(self, source: str) -> None:
+        """Refuses charges larger than the number of protons, and spins that the electrons cannot have."""
         protons = np.add.reduceat(self.atomic_numbers, self.starts)
-        if (strange := np.abs(self.charges) > protons).any():
+        charges = np.zeros(len(self)) if self.charges is None else self.charges
+        if (strange := np.abs(charges) > protons).any():
             k = int(np.argmax(strange))
             raise DataError(
-                f"{source}: molecule {k} has charge {self.charges[k]:+g} for {protons[k]} protons; expected a "
-                "total charge in units of e"
+                f"{source}: molecule {k} has charge {charges[k]:+g} for {protons[k]} protons; expected a total charge "
+                "in units of e"
             )
+        if self.spins is None or (possible := possible_spins(self.spins, protons - charges, self.periodic)).all():
+            return
+        k = int(np.argmin(possible))
+        numbers = self.atomic_numbers[self.atoms_of(np.array([k]))]
+        check_spin(int(self.spins[k]), numbers, int(charges[k]), f"{source}: molecule {k}", bool(self.periodic[k]))
 
     def place_of(self, atom: int) -> str:
         """How errors name a row of the flat arrays: "molecule 3, atom 0" (both counted from 0)."""

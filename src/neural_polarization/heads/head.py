@@ -151,16 +151,28 @@ def centre_of_nuclear_charge(molecules: Molecules) -> Float[Tensor, "molecules 3
 
 
 def check_neutral_cells(molecules: Molecules) -> None:
-    """Makes sure that periodic systems are neutral, as where a charged cell begins decides about its polarization.
+    """Makes sure that no system is charged in a batch that repeats.
+
+    Where a charged cell begins decides about its polarization. Dipoles of ions have another origin than those of cells.
 
     Raises:
-        ValueError: for a periodic system with a charge.
+        ValueError: for a periodic system with a charge, or a molecule with a charge beside periodic systems.
     """
-    if molecules.charge is not None and bool((molecules.charge != 0.0).any()):
-        raise ValueError(
-            "molecules: the polarization of a charged cell, and its energy in a field, depend on where the cell begins "
-            "and are not defined; give a neutral cell, or set `pbc` to none for a molecule"
-        )
+    if molecules.charge is None or not bool((molecules.charge != 0.0).any()):
+        return
+    charged = int(molecules.charge.nonzero()[0, 0])
+    if molecules.shifts is not None:
+        own = molecules.molecule_index[molecules.edge_index[1]] == charged
+        if bool(molecules.shifts[~own].any()) and not bool(molecules.shifts[own].any()):
+            raise ValueError(
+                f"molecules: system {charged} has a charge and is in one batch with periodic systems, whose dipoles "
+                "have another origin; put molecules with a charge and periodic systems into batches of their own (as "
+                "`npol.predict` does), or leave one kind out"
+            )
+    raise ValueError(
+        f"molecules: the polarization of a charged cell (system {charged}), and its energy in a field, depend on where "
+        "the cell begins and are not defined; give a neutral cell, or set `pbc` to none for a molecule"
+    )
 
 
 def shares_in_molecule(raw: Float[Tensor, "atoms 1"], molecules: Molecules) -> Float[Tensor, "atoms 1"]:

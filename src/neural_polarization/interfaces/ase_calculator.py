@@ -76,7 +76,7 @@ class NeuralPolarizationCalculator(Calculator):
         self._watch = Watch(strict)
         self._surroundings: dict[str, Any] | None = None
         self.model = for_simulation(model, checked_device(device), double, trust, save_memory)
-        self.external_field, self.double = external_field, double
+        self.external_field = external_field
         if external_field is not None and not self.model.sees_field:
             raise ValueError(
                 "external_field: this model has no response to a field; leave it out, or train a model with `response: "
@@ -167,12 +167,6 @@ class NeuralPolarizationCalculator(Calculator):
         if self.external_field is not None and "external_field" not in atoms.info:
             atoms = atoms.copy()
             atoms.info["external_field"] = self.external_field
-        if "external_field" in atoms.info and total_charge(atoms) and not self.double:
-            # In single precision positions are about a centre of their own, and with it the energy of an ion.
-            raise ValueError(
-                "external_field: the energy of an ion in a field depends on the origin, which single precision does "
-                "not keep; make the calculator with double=True"
-            )
         return atoms
 
     def _names(self, atoms: ase.Atoms, properties: Collection[str]) -> list[str] | None:

@@ -224,6 +224,10 @@ class Exported(Predictor):
         """The same object: nothing in it changes."""
         return self
 
+    def __reduce__(self) -> tuple[Callable[[Path], Predictor], tuple[Path]]:
+        """A pickle holds where the file is, not the program: another process loads it from there."""
+        return load_predictor, (self.path.resolve(),)
+
     def _check(self, molecules: Molecules) -> None:
         if molecules.external_field is not None:
             raise ValueError(f"external_field: {self.path} was exported without fields; use the .safetensors file")

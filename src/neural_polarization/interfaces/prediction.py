@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from neural_polarization.charges import total_charge
+from neural_polarization.charges import frame_field, total_charge
 from neural_polarization.field_derivatives import BORN_CHARGES, born_charges, responding
 from neural_polarization.knowledge import Departure, Outside, Watch
 from neural_polarization.models import FORCES, STRESS, Predictor
@@ -115,6 +115,7 @@ def _predict(
     charges = born_charges(responding(model), molecules) if with_born_charges else None
     volumes = None if STRESS not in values else molecules.volume
     outside = model.knowledge.outside(molecules, values) if model.knowledge is not None else {}
+    values = _about_origin(model, values, frames, like.dtype)
     offsets = np.cumsum([0] + [len(frame) for frame in frames])
     of_molecules = [name for name in values if name in model.predictions and not model.predictions[name].per_atom]
     of_atoms = [name for name in values if name in model.predictions and model.predictions[name].per_atom]
@@ -134,6 +135,23 @@ def _predict(
         _check_finite(prediction)
         predictions.append(prediction)
     return predictions, list(outside.values())
+
+
+def _about_origin(
+    model: Predictor, values: Mapping[str, torch.Tensor], frames: Sequence[ase.Atoms], dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """Predictions with the energies of ions in fields about the origin of the coordinates of the structures.
+
+    In single precision each structure is about its own centre c, and the energy of an ion lacks -Q F.c.
+    """
+    found = dict(values)
+    if not model.sees_field or dtype == torch.float64:
+        return found
+    lacking = [-total_charge(frame) * (frame_field(frame, "structure") @ frame.positions.mean(0)) for frame in frames]
+    for name in found:
+        if name in model.predictions and model.predictions[name].forces:
+            found[name] = found[name].double() + torch.tensor(lacking, dtype=torch.float64, device=found[name].device)
+    return found
 
 
 def _check_finite(prediction: Prediction) -> None:
@@ -163,7 +181,7 @@ def from_smiles(smiles: str) -> ase.Atoms:
         from rdkit import rdBase
 
         rdBase.DisableLog("rdApp.*")  # what it reports becomes the one line of our error
-    atoms = molecule_atoms(embedded_molecule(smiles, "--smiles"))
+    atoms = molecule_atoms(embedded_molecule(smiles, "--smiles"), "--smiles")
     check_structure(atoms, f"--smiles {smiles}")
     atoms.info["smiles"] = smiles
     return atoms

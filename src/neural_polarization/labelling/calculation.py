@@ -18,7 +18,7 @@ from .level import Level
 from .mean_field import TINY, Accuracy, build_grid, build_molecule, gradient, mean_field
 from .properties.born_charges import born_charges
 from .properties.charges import hirshfeld_charges, mulliken_charges
-from .properties.density import density_on_points, pack_matrix, unpack_matrix
+from .properties.density import density_guess, density_on_points, pack_matrix, unpack_matrix
 from .properties.moments import moments
 from .properties.orbitals import centroids, frontier
 from .properties.response import polarizability
@@ -127,6 +127,8 @@ def compute(
 ) -> Labels:
     """Labels of one structure; their units and definitions are in `properties.DEFINITIONS`.
 
+    What the basis does not have is left out: the lowest empty orbital where it leaves none empty.
+
     Args:
         atoms: positions in Angstrom; `atoms.info` may hold "charge" (e), "spin" (unpaired electrons) and
             "external_field" (V/Angstrom).
@@ -138,14 +140,15 @@ def compute(
 
     Raises:
         NotConvergedError: where no self-consistent field was found, or another state than that of the stored labels.
-        ValueError: where level and structure do not fit, and for a periodic structure.
+        ValueError: where level and structure do not fit, for a periodic structure, and for the polarizability in a
+            basis that leaves no orbital empty.
     """
     check_isolated(atoms, atoms.get_chemical_formula())
     stored = stored or {}
     request = request.at(atoms).without(stored)
     external = np.asarray(request.field)
     molecule = build_molecule(atoms, request.level, request.accuracy)
-    known = unpack_matrix(stored["density_matrix"]) if "density_matrix" in stored and molecule.spin == 0 else None
+    known = density_guess(molecule, unpack_matrix(stored["density_matrix"])) if "density_matrix" in stored else None
     scf = converge(molecule, request, _identity(atoms), warm, known)
     energy = scf.e_tot * HARTREE + _to_centre(atoms, external)
     if "energy" in stored and abs(energy - float(stored["energy"])) > SAME_STATE:
@@ -162,9 +165,7 @@ def compute(
         "dipole": charge_moments.dipole,
         "quadrupole": charge_moments.quadrupole,
         "spatial_extent": np.array(charge_moments.spatial_extent),
-        "homo": np.array(orbital_energies.homo),
-        "lumo": np.array(orbital_energies.lumo),
-        "gap": np.array(orbital_energies.gap),
+        **{name: np.array(value) for name, value in vars(orbital_energies).items() if value is not None},
     }
     if "external_field" in atoms.info:
         labels["external_field"] = external
@@ -202,12 +203,13 @@ def converge(
     request: Request,
     identity: tuple[Any, ...] = (),
     warm: WarmStart | None = None,
-    guess: Float[np.ndarray, "functions functions"] | None = None,
+    guess: Float[np.ndarray, "*spins functions functions"] | None = None,
 ) -> Any:
     """A converged Kohn-Sham object.
 
-    The search starts from the density matrix `guess`, or from the orbitals of an earlier frame. Nearly all iterations
-    run on a coarse grid (`solve_on_two_grids`). Where they end unconverged, the second-order solver goes on.
+    The search starts from the density matrix `guess` (one for each spin of an open shell), or from the orbitals of an
+    earlier frame. Nearly all iterations run on a coarse grid (`solve_on_two_grids`). Where they end unconverged, the
+    second-order solver goes on.
 
     Raises:
         NotConvergedError: with the number of iterations.

@@ -107,7 +107,9 @@ def _add_label(subparsers: Any) -> None:
     command.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, or 'local' for one on this machine")
     command.add_argument("--gpu", action="store_true", help="energy and forces on a graphics processor (gpu4pyscf)")
     command.add_argument("--seed", type=int, default=0, help="of the embedding of SMILES and of random fields")
-    command.add_argument("--retry-failed", action="store_true", help="try structures again that failed before")
+    command.add_argument(
+        "--retry-failed", action="store_true", help="try structures again that failed before, and quantities that did"
+    )
     command.set_defaults(run=_run_label)
 
 
@@ -197,12 +199,11 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     )
     if request.gpu:
         gpu.check(request.level)
+    given = {"charge": arguments.charge, "spin": arguments.spin}
+    assumed = {name: value for name, value in given.items() if value is not None}
     structures: list[Any] = []
     for name in arguments.structures:
-        for index, atoms in enumerate(read_structures(name, arguments.seed)):
-            for key, value in (("charge", arguments.charge), ("spin", arguments.spin)):
-                if value is not None:
-                    atoms.info.setdefault(key, value)
+        for index, atoms in enumerate(read_structures(name, arguments.seed, assumed)):
             check_isolated(atoms, f"{name}: structure {index}")
             check_electrons(atoms, f"{name}: structure {index}")
             structures.append(atoms)
@@ -226,13 +227,22 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
             "labels that are computed after an interruption start from another guess than in one run, and may differ "
             "from its labels by a few meV/Angstrom\n"
         )
-    if summary.labelled:
+    return _said_of_failures(summary, output)
+
+
+def _said_of_failures(summary: Any, output: Path) -> int:
+    """Says what is not there of what was asked for; the exit code is 1 where no structure has all of it."""
+    complete = summary.labelled > summary.lacking
+    if complete and not summary.lacking:
         return 0
-    sys.stderr.write(
-        f"npol: none of these structures has labels in {output}, which holds the reason of each; --retry-failed tries "
-        "them again\n"
-    )
-    return 1
+    if complete:
+        what = f"of {counted(summary.labelled, 'labelled structure')} {summary.lacking} have not all quantities"
+    elif summary.labelled:
+        what = "none of these structures has all quantities"
+    else:
+        what = "none of these structures has labels"
+    sys.stderr.write(f"npol: {what} in {output}, which holds the reason of each; --retry-failed tries them again\n")
+    return 0 if complete else 1
 
 
 def _run_pack(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -50,12 +50,14 @@ class Summary:
         failed: Number of structures that got no labels in this run.
         skipped: Number of structures that occurred twice or were in the file already, with labels or as failed.
         labelled: Number of structures with labels in the file now, from this run or an earlier one.
+        lacking: Number of those that lack a quantity that was asked for, which could not be computed.
     """
 
     done: int
     failed: int
     skipped: int
     labelled: int
+    lacking: int = 0
 
 
 _warm = WarmStart()
@@ -86,14 +88,14 @@ def run(
     """Labels structures and writes the labels to a file, without computing again what is in the file already.
 
     A structure that lacks a quantity gets this quantity: its density matrix, where the file has it, is the first guess,
-    and its other labels stay. They stay too if the calculation fails.
+    and its other labels stay. They stay too if the calculation fails; the file then keeps the reason.
 
     Args:
         structures: Structures in the order in which they should be computed.
         request: Level, accuracy and quantities to compute.
         path: HDF5 file, which is made or continued.
         engine: Engine that performs the jobs: `processes(...)`, `dask_cluster(...)` or `serial`.
-        retry_failed: Whether structures that are recorded as failed are tried again.
+        retry_failed: Whether structures and quantities that are recorded as failed are tried again.
         report: Function that is called with one line per structure. By default it prints to standard error.
     """
     tell = report or _to_stderr
@@ -111,12 +113,15 @@ def run(
         if skipped:
             tell(f"left out {skipped} of {counted(len(structures), 'structure')}: in {path} already, or there twice")
         start = time.monotonic()
-        for outcome in engine(Job(key, atoms, request, store.labels(key)) for key, atoms in missing):
+        jobs = (
+            Job(key, atoms, replace(request, quantities=store.to_compute(key, retry_failed)), store.labels(key))
+            for key, atoms in missing
+        )
+        for outcome in engine(jobs):
             key, atoms = outcome.job.key, outcome.job.atoms
             if outcome.reason:
                 failed += 1
-                if not store.labelled(key):
-                    store.add_failure(key, atoms, outcome.reason, outcome.seconds)
+                store.add_failure(key, atoms, outcome.reason, outcome.seconds)
             else:
                 done += 1
                 store.add(key, atoms, outcome.labels, outcome.seconds)
@@ -128,7 +133,8 @@ def run(
                 + f", {duration(left)} left"
             )
         labelled = sum(store.labelled(key) for key in keys)
-    return Summary(done, failed, skipped, labelled)
+        lacking = sum(bool(store.lacking(key)) for key in keys)
+    return Summary(done, failed, skipped, labelled, lacking)
 
 
 def serial(jobs: Iterable[Job]) -> Iterator[Outcome]:

@@ -3,7 +3,8 @@
 Layout::
 
     /                       attributes: format, level, accuracy (JSON), field (JSON), labels (JSON: what each means)
-    /structures/KEY         attributes: order, formula, info (JSON), seconds, status (done, failed), reason
+    /structures/KEY         attributes: order, formula, info (JSON), seconds, status (done, failed), reason,
+                            not_added (JSON: quantities that were asked for later and failed, and why)
         numbers, positions  the structure
         energy, forces ...  the labels (`properties.DEFINITIONS`), each with its unit as attribute
 
@@ -14,9 +15,9 @@ of the large file, which then replaces it. So a kill at any moment cannot damage
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,42 +25,28 @@ from typing import Any
 import ase
 import numpy as np
 
-from ..errors import UNREADABLE, DataError
 from ..files import locked
-from ..properties import DEFINITIONS, LARGEST_LABEL
-from ..structures import check_structure
+from ..properties import DEFINITIONS
 from .calculation import Labels, Request
-from .integrity import ROOM, DamagedFileError, check_whole, copy_with_room, damaged, remedy, seal
+from .integrity import ROOM, DamagedFileError, check_whole, copy_with_room, damaged, seal
+from .records import (
+    FORMAT,
+    File,
+    Record,
+    check_description,
+    is_hdf5,
+    not_added_of,
+    open_labels,
+    parts_of,
+    read_description,
+    read_labels,
+    record_of,
+    structures_of,
+)
 
-try:
-    import h5py
-except ImportError:
-    raise ImportError("files of labels need h5py: pip install 'h5py>=3.11'") from None
+__all__ = ["DamagedFileError", "LabelStore", "Record", "read_description", "read_labels", "structure_key"]
 
-FORMAT = "neural-polarization labels 1"
 _MERGE_AT_LEAST = 100
-_STRUCTURE = frozenset({"numbers", "positions"})
-
-
-@dataclass(frozen=True)
-class Record:
-    """One structure of the file.
-
-    Attributes:
-        key: Hash of structure, level and field.
-        atoms: The structure, with `atoms.info` as it was given.
-        labels: Labels; empty if the calculation failed.
-        reason: Reason of a failure, or empty.
-        seconds: Processor time, seconds.
-        order: Place in the order in which structures were finished.
-    """
-
-    key: str
-    atoms: ase.Atoms
-    labels: Labels
-    reason: str
-    seconds: float
-    order: int
 
 
 def structure_key(atoms: ase.Atoms, request: Request) -> str:
@@ -90,7 +77,7 @@ class LabelStore:
         self.path = path
         self._request = request
         self._description = _description(request)
-        self._parts = _parts(path)
+        self._parts = parts_of(path)
         self._lock = ExitStack()
         try:
             self._lock.enter_context(locked(_lock_path(path)))
@@ -99,8 +86,10 @@ class LabelStore:
                 f"{path}: another process is writing labels to it; give another file with -o"
             ) from None
         self._closed = False
+        self._contents: dict[str, frozenset[str] | None] = {}
+        self._not_added: dict[str, Mapping[str, str]] = {}
         try:
-            self._contents = self._begin()
+            self._begin()
         except Exception:
             self._lock.close()
             raise
@@ -133,13 +122,21 @@ class LabelStore:
         """
         if key not in self._contents:
             return True
-        labels = self._contents[key]
-        if labels is None:
+        if not self.labelled(key):
             return retry_failed
-        return any(
-            kind.quantity and name not in labels and self._request.wanted(kind.quantity, key)
-            for name, kind in DEFINITIONS.items()
-        )
+        return not set(self.lacking(key)).isdisjoint(self.to_compute(key, retry_failed))
+
+    def lacking(self, key: str) -> tuple[str, ...]:
+        """The requested quantities of which this structure has not all labels; none if it has no labels at all."""
+        labels = self._contents.get(key)
+        if labels is None:
+            return ()
+        return tuple(name for name in self._request.without(labels).quantities if self._request.wanted(name, key))
+
+    def to_compute(self, key: str, retry_failed: bool = False) -> tuple[str, ...]:
+        """The requested quantities of this structure, less those that failed when they were to be added."""
+        failed = () if retry_failed else self._not_added.get(key, ())
+        return tuple(name for name in self._request.quantities if name not in failed)
 
     def labelled(self, key: str) -> bool:
         """Whether the file has labels of this structure."""
@@ -155,43 +152,51 @@ class LabelStore:
 
         A structure that has labels already keeps its place in the order and its `atoms.info`.
         """
+        record = Record(key, atoms, labels, "", seconds, len(self._contents))
         before = self._record(key)
         if before is not None:
-            atoms = before.atoms.copy()
-        self._write(key, atoms, labels, "", seconds, None if before is None else before.order)
+            missing = self._request.without(labels).quantities
+            left = {name: reason for name, reason in before.not_added.items() if name in missing}
+            record = replace(before, labels=labels, seconds=seconds, not_added=left)
+        self._write(record)
 
     def add_failure(self, key: str, atoms: ase.Atoms, reason: str, seconds: float) -> None:
-        """Stores the reason why a structure has no labels."""
-        self._write(key, atoms, {}, reason, seconds)
+        """Stores the reason why a structure has no labels, or why it has not got those that it lacks.
 
-    def _begin(self) -> dict[str, frozenset[str] | None]:
+        Labels that it has already stay.
+        """
+        before = self._record(key)
+        if before is None:
+            self._write(Record(key, atoms, {}, reason, seconds, len(self._contents)))
+        else:
+            self._write(replace(before, not_added={**before.not_added, **dict.fromkeys(self.lacking(key), reason)}))
+
+    def _begin(self) -> None:
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             temporary = _temporary(self.path)
-            with h5py.File(temporary, "w", userblock_size=ROOM) as file:
+            with File(temporary, "w", userblock_size=ROOM) as file:
                 file.attrs.update(self._description)
                 file.attrs["labels"] = json.dumps({name: kind.meaning for name, kind in DEFINITIONS.items()})
                 file.create_group("structures")
             _complete(temporary, self.path)
         self._parts.mkdir(exist_ok=True)
         parts = list(self._parts.glob("*.h5"))
-        for part in {*damaged(parts), *(part for part in parts if not h5py.is_hdf5(part))}:
+        for part in {*damaged(parts), *(part for part in parts if not is_hdf5(part))}:
             part.unlink()  # damaged by a power failure; it is computed again
         check_whole([self.path])
-        contents: dict[str, frozenset[str] | None] = {}
         for file in (self.path, *sorted(self._parts.glob("*.h5"))):
-            with _open(file, "r") as opened:
-                _check(file, opened, self._description)
+            with open_labels(file) as opened:
+                check_description(file, opened, self._description)
                 for key, group in opened["structures"].items():
-                    contents[key] = frozenset(group) if group.attrs["status"] == "done" else None
-        return contents
+                    self._contents[key] = frozenset(group) if group.attrs["status"] == "done" else None
+                    self._not_added[key] = not_added_of(group)
 
-    def _write(
-        self, key: str, atoms: ase.Atoms, labels: Labels, reason: str, seconds: float, order: int | None = None
-    ) -> None:
+    def _write(self, record: Record) -> None:
+        key, atoms, labels = record.key, record.atoms, record.labels
         part = self._part(key)
         temporary = _temporary(part)
-        with h5py.File(temporary, "w", userblock_size=ROOM) as file:
+        with File(temporary, "w", userblock_size=ROOM) as file:
             file.attrs.update(self._description)
             group = file.create_group(f"structures/{key}")
             group["numbers"] = np.asarray(atoms.numbers, dtype=np.uint8)
@@ -201,15 +206,17 @@ class LabelStore:
                 dataset = group.create_dataset(name, data=values, **packing)
                 dataset.attrs["unit"] = DEFINITIONS[name].unit
             group.attrs.update(
-                order=len(self._contents) if order is None else order,
+                order=record.order,
                 formula=atoms.get_chemical_formula(),
                 info=json.dumps(_plain(atoms.info)),
-                seconds=seconds,
-                reason=reason,
-                status="failed" if reason else "done",
+                seconds=record.seconds,
+                reason=record.reason,
+                status="failed" if record.reason else "done",
+                not_added=json.dumps(dict(record.not_added)),
             )
         _complete(temporary, part)
-        self._contents[key] = None if reason else frozenset(labels)
+        self._contents[key] = None if record.reason else frozenset(labels)
+        self._not_added[key] = record.not_added
         waiting = sum(1 for _ in self._parts.glob("*.h5"))
         if waiting >= max(_MERGE_AT_LEAST, len(self._contents) // 3):
             self._merge()
@@ -218,8 +225,8 @@ class LabelStore:
         if not self.labelled(key):
             return None
         part = self._part(key)
-        with _open(part if part.exists() else self.path, "r") as file:
-            return _read_record(key, _structures(file)[key])
+        with open_labels(part if part.exists() else self.path) as file:
+            return record_of(key, structures_of(file)[key])
 
     def _part(self, key: str) -> Path:
         return self._parts / f"{key}.h5"
@@ -229,118 +236,17 @@ class LabelStore:
         if parts:
             temporary = _temporary(self.path)
             copy_with_room(self.path, temporary)
-            with h5py.File(temporary, "r+") as file:
+            with File(temporary, "r+") as file:
                 structures: Any = file["structures"]
                 for part in parts:
-                    with h5py.File(part, "r") as opened:
-                        for key in list(_structures(opened)):
+                    with File(part, "r") as opened:
+                        for key in list(structures_of(opened)):
                             if key in structures:
                                 del structures[key]
                             opened.copy(f"structures/{key}", structures)
             _complete(temporary, self.path)
         for part in self._parts.iterdir():
             part.unlink()
-
-
-def read_labels(path: Path) -> Iterator[Record]:
-    """The structures of a file of labels, in the order in which they were finished.
-
-    A file that is still being written can be read; it has the finished structures.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        DamagedFileError: if it is not a readable file of labels.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file of labels; make it with 'npol label'")
-    records: dict[str, Record] = {}
-    # If parts are merged while they are read here, they are in the large file, which is read once more.
-    while True:
-        files = (path, *sorted(_parts(path).glob("*.h5")))
-        try:
-            check_whole(files)
-            for file in files:
-                records.update(_records(file))
-            break
-        except DamagedFileError:
-            if all(file.exists() for file in files):
-                raise
-    yield from sorted(records.values(), key=lambda record: record.order)
-
-
-def _records(path: Path) -> dict[str, Record]:
-    with _open(path, "r") as file:
-        _check(path, file, {"format": FORMAT})
-        try:
-            return {key: _record(path, key, group) for key, group in _structures(file).items()}
-        except DataError:
-            raise
-        except UNREADABLE as error:
-            raise DamagedFileError(remedy(path, error)) from error
-
-
-def read_description(path: Path) -> dict[str, str]:
-    """Format, level, accuracy and field of a file of labels.
-
-    Raises:
-        DamagedFileError: if it is not a readable file of labels.
-    """
-    check_whole([path])
-    with _open(path, "r") as file:
-        _check(path, file, {"format": FORMAT})
-        try:
-            description = {name: str(value) for name, value in file.attrs.items()}
-        except UNREADABLE as error:
-            raise DamagedFileError(remedy(path, error)) from error
-    for name in ("level", "accuracy", "field"):
-        if name not in description:
-            raise DamagedFileError(
-                f"{path}: says nothing about the {name} of its labels; label again, or restore a copy"
-            )
-    for name, kind in (("accuracy", dict), ("field", list)):
-        try:
-            wrong = not isinstance(json.loads(description[name]), kind)
-        except (ValueError, RecursionError):
-            wrong = True
-        if wrong:
-            raise DamagedFileError(f"{path}: its {name}, {description[name][:60]!r}, is not understood; restore a copy")
-    return description
-
-
-def _structures(file: Any) -> Any:
-    return file["structures"]
-
-
-def _record(path: Path, key: str, group: Any) -> Record:
-    record = _read_record(key, group)
-    where = f"{path}: structure {key}"
-    check_structure(record.atoms, where)
-    for name, values in record.labels.items():
-        definition = DEFINITIONS.get(name)
-        if definition is None or not definition.trainable:
-            continue
-        expected = (len(record.atoms), *definition.shape) if definition.per == "atom" else definition.shape
-        if values.shape != expected or values.dtype.kind not in "iuf" or not (np.abs(values) < LARGEST_LABEL).all():
-            raise DamagedFileError(
-                f"{where}: {name} has shape {values.shape} and type {values.dtype}; expected finite numbers of shape "
-                f"{expected}: label the structure again, or restore a copy"
-            )
-    return record
-
-
-def _read_record(key: str, group: Any) -> Record:
-    return Record(
-        key=key,
-        atoms=ase.Atoms(group["numbers"][()], group["positions"][()], info=json.loads(group.attrs["info"])),
-        labels={name: np.asarray(group[name][()]) for name in group if name not in _STRUCTURE},
-        reason=str(group.attrs["reason"]),
-        seconds=float(group.attrs["seconds"]),
-        order=int(group.attrs["order"]),
-    )
-
-
-def _parts(path: Path) -> Path:
-    return path.with_name(path.name + ".parts")
 
 
 def _temporary(path: Path) -> Path:
@@ -355,27 +261,6 @@ def _complete(temporary: Path, path: Path) -> None:
     """Seals what was written, and puts it where it belongs."""
     seal(temporary)
     temporary.replace(path)
-
-
-def _open(path: Path, mode: str) -> Any:
-    try:
-        return h5py.File(path, mode)
-    except OSError as error:
-        raise DamagedFileError(remedy(path, error)) from error
-
-
-def _check(path: Path, file: Any, expected: Mapping[str, str]) -> None:
-    try:
-        known = file.attrs.get("format") == FORMAT and "structures" in file
-    except UNREADABLE as error:
-        raise DamagedFileError(remedy(path, error)) from error
-    if not known:
-        raise DamagedFileError(f"{path}: an HDF5 file, but not '{FORMAT}'; give another path with -o, or move it away")
-    for name, value in expected.items():
-        if file.attrs.get(name) != value:
-            raise ValueError(
-                f"{path}: holds labels with {name} {file.attrs.get(name)}, asked for {value}; give another file with -o"
-            )
 
 
 def _description(request: Request) -> dict[str, str]:

@@ -17,7 +17,7 @@ import ase.io
 import numpy as np
 from ase.data import chemical_symbols
 
-from neural_polarization.charges import LookAlikes, check_columns, settle_states
+from neural_polarization.charges import LookAlikes, check_columns, check_spin, settle_states
 from neural_polarization.errors import UNREADABLE, DataError, reason
 from neural_polarization.plausibility import check_positions, periodic_cell
 from neural_polarization.structures.bounds import check_arrays, check_cif, check_counts
@@ -30,7 +30,9 @@ Places = Iterator[tuple[str, ase.Atoms]]
 """Structures, each with what errors about it begin with."""
 
 
-def read_structures(path: str | Path, seed: int = 0) -> list[ase.Atoms]:
+def read_structures(
+    path: str | Path, seed: int = 0, assumed: Mapping[str, int] = MappingProxyType({})
+) -> list[ase.Atoms]:
     """All structures of a file, checked.
 
     Args:
@@ -38,6 +40,7 @@ def read_structures(path: str | Path, seed: int = 0) -> list[ase.Atoms]:
             .sdf or .mol (three-dimensional, with all hydrogens) and .smi or .smiles (one SMILES per line, a name may
             follow; they are embedded and relaxed in a force field), which need RDKit; or anything that ASE reads.
         seed: of the embedding of SMILES.
+        assumed: "charge" (e) and "spin" (unpaired electrons) of structures that say nothing about them.
 
     Raises:
         FileNotFoundError: where there is no file.
@@ -45,7 +48,7 @@ def read_structures(path: str | Path, seed: int = 0) -> list[ase.Atoms]:
         ImportError: where RDKit is needed and missing.
     """
     structures: list[ase.Atoms] = []
-    for where, atoms in iterate_structures(path, seed):
+    for where, atoms in iterate_structures(path, seed, assumed=assumed):
         check_structure(atoms, where)
         structures.append(atoms)
     if not structures:
@@ -53,7 +56,12 @@ def read_structures(path: str | Path, seed: int = 0) -> list[ase.Atoms]:
     return structures
 
 
-def iterate_structures(path: str | Path, seed: int = 0, labels: frozenset[str] = frozenset()) -> Places:
+def iterate_structures(
+    path: str | Path,
+    seed: int = 0,
+    labels: frozenset[str] = frozenset(),
+    assumed: Mapping[str, int] = MappingProxyType({}),
+) -> Places:
     """The structures of a file one after the other, with charge and spin settled, but not checked otherwise.
 
     Results that stand in the file are in `atoms.calc`, other values in `atoms.info` and `atoms.arrays`; names that
@@ -63,6 +71,7 @@ def iterate_structures(path: str | Path, seed: int = 0, labels: frozenset[str] =
         path: see `read_structures`.
         seed: of the embedding of SMILES.
         labels: names of values and columns that are wanted as labels, whatever they are called.
+        assumed: as `read_structures`.
 
     Raises:
         FileNotFoundError: where there is no file.
@@ -76,7 +85,7 @@ def iterate_structures(path: str | Path, seed: int = 0, labels: frozenset[str] =
     for where, atoms in _reader_of(path)(path, seed):
         _check_numbers(atoms, where)
         check_columns(atoms, where, labels)
-        settle_states(atoms, where)
+        settle_states(atoms, where, assumed)
         look_alikes.see({name: value for name, value in atoms.info.items() if name not in labels}, where)
         for name in ("name", "smiles"):
             if name in atoms.info:
@@ -168,12 +177,7 @@ def check_electrons(atoms: ase.Atoms, where: str) -> None:
     electrons = int(np.sum(atoms.numbers)) - charge
     if electrons < 1:
         raise DataError(f"{where}: charge {charge:+d} leaves {counted(electrons, 'electron')}; expected at least 1")
-    if spin > electrons or (electrons - spin) % 2:
-        raise DataError(
-            f"{where}: {atoms.get_chemical_formula()} with charge {charge:+d} has {counted(electrons, 'electron')}, "
-            f"which cannot have {spin} unpaired; give spin={electrons % 2} (or another number that is "
-            f"{_parity(electrons)}) or another charge in the comment line"
-        )
+    check_spin(spin, atoms.numbers, charge, where)
 
 
 def _read_xyz(path: Path, seed: int) -> Places:
@@ -198,7 +202,7 @@ def _read_smiles(path: Path, seed: int) -> Places:
         if not words or line.startswith("#"):
             continue
         where = f"{path}: line {number}"
-        atoms = molecule_atoms(embedded_molecule(words[0], where, seed))
+        atoms = molecule_atoms(embedded_molecule(words[0], where, seed), where)
         atoms.info["smiles"] = words[0]
         if len(words) > 1:
             atoms.info["name"] = words[1].strip()
@@ -259,7 +263,3 @@ _READERS: Mapping[str, Callable[[Path, int], Places]] = MappingProxyType(
         ".json": _read_database,
     }
 )
-
-
-def _parity(number: int) -> str:
-    return "odd" if number % 2 else "even"

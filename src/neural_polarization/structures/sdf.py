@@ -34,7 +34,7 @@ def read_sdf(path: Path) -> Iterator[tuple[str, ase.Atoms]]:
             )
         if missing:
             raise DataError(f"{where}: lacks {missing} hydrogen atoms by its valences; add them with positions")
-        atoms = molecule_atoms(molecule)
+        atoms = molecule_atoms(molecule, where)
         if molecule.HasProp("_Name") and molecule.GetProp("_Name"):
             atoms.info["name"] = molecule.GetProp("_Name")
         _add_fields(atoms, block, where)

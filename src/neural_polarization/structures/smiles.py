@@ -1,5 +1,6 @@
 """Structures of SMILES: embedded and relaxed in a force field by RDKit."""
 
+from functools import lru_cache
 from typing import Any
 
 import ase
@@ -57,15 +58,59 @@ def force_field(molecule: Any) -> Any:
     return field
 
 
-def molecule_atoms(molecule: Any) -> ase.Atoms:
-    """The structure of an RDKit molecule, with its charge and its unpaired electrons."""
-    atoms = ase.Atoms(
-        [atom.GetAtomicNum() for atom in molecule.GetAtoms()], np.array(molecule.GetConformer().GetPositions())
-    )
-    charge = sum(atom.GetFormalCharge() for atom in molecule.GetAtoms())
-    spin = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+def molecule_atoms(molecule: Any, where: str = "molecule") -> ase.Atoms:
+    """The structure of an RDKit molecule: its charge, its unpaired electrons, and the masses of isotopes that it names.
+
+    Args:
+        molecule: with one conformer.
+        where: what the error begins with.
+
+    Raises:
+        DataError: for an isotope that there is not.
+    """
+    rdkit_atoms = list(molecule.GetAtoms())
+    atoms = ase.Atoms([atom.GetAtomicNum() for atom in rdkit_atoms], np.array(molecule.GetConformer().GetPositions()))
+    if any(atom.GetIsotope() for atom in rdkit_atoms):
+        atoms.set_masses([_mass(atom, where) if atom.GetIsotope() else None for atom in rdkit_atoms])
+    charge = sum(atom.GetFormalCharge() for atom in rdkit_atoms)
+    spin = sum(atom.GetNumRadicalElectrons() for atom in rdkit_atoms)
     atoms.info.update({name: value for name, value in (("charge", charge), ("spin", spin)) if value})
     return atoms
+
+
+def _mass(atom: Any, where: str) -> float:
+    """Mass of the isotope that an RDKit atom names, amu."""
+    chem, _ = rdkit()
+    mass = float(chem.GetPeriodicTable().GetMassForIsotope(atom.GetAtomicNum(), atom.GetIsotope()))
+    if not mass:
+        raise DataError(
+            f"{where}: [{atom.GetIsotope()}{atom.GetSymbol()}] is no known isotope; correct its number, or leave it out"
+        )
+    return mass
+
+
+@lru_cache(maxsize=200_000)
+def canonical_smiles(smiles: str) -> str:
+    """One spelling for all SMILES of a molecule, by which its structures are grouped; isotopes are one molecule.
+
+    Where RDKit is missing, or cannot read it, the SMILES is as it stands.
+
+    Example:
+        >>> canonical_smiles("OCC"), canonical_smiles("[2H]OC([H])C")
+        ('CCO', 'CCO')
+    """
+    try:
+        chem, _ = rdkit()
+        from rdkit import rdBase
+    except ImportError:
+        return smiles
+    with rdBase.BlockLogs():
+        molecule = chem.MolFromSmiles(smiles)
+        if molecule is None:
+            return smiles
+        for atom in molecule.GetAtoms():
+            atom.SetIsotope(0)
+        return str(chem.MolToSmiles(chem.RemoveHs(molecule)))
 
 
 def rdkit() -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import units
+from ase.build import molecule
 from springs import diatomic, springs
 from test_vibrations import make_model
 
@@ -13,6 +14,7 @@ from neural_polarization.checkpoints import save_model
 from neural_polarization.cli import main
 from neural_polarization.interfaces.spectra.dynamics import DynamicsConfig, check_conserved, run_dynamics
 from neural_polarization.interfaces.spectra.outputs import broadened
+from neural_polarization.interfaces.spectra.spectrum import write_spectrum
 from neural_polarization.interfaces.spectra.time_series import SPEED_OF_LIGHT, curve_of_dynamics
 from neural_polarization.interfaces.spectra.vibrations import INFRARED, vibrations
 from neural_polarization.response import Response
@@ -84,6 +86,18 @@ def test_series_that_give_no_spectrum(dipoles: np.ndarray | None, temperature: f
         curve_of_dynamics(dipoles, None, 0.5, temperature)
 
 
+def test_what_cannot_be_resolved_is_refused_before_the_dynamics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And before the relaxation."""
+    for name in ("relaxed", "vibrations", "run_dynamics"):
+        monkeypatch.setattr(f"neural_polarization.interfaces.spectra.spectrum.{name}", None)
+    with pytest.raises(ValueError, match=r"2000 steps of 1 fs resolve no 10 1/cm; give at least 4805 \(4\.8 ps\)"):
+        write_spectrum(make_model(), molecule("H2O"), tmp_path / "water.svg", dynamics=DynamicsConfig(picoseconds=2.0))
+    with pytest.raises(ValueError, match="expected an equilibration of zero or more, got -1"):
+        DynamicsConfig(equilibration=-1.0)
+
+
 def test_the_command_writes_a_figure_and_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = make_model(Response.QUADRATIC)
     model.head("energy").baseline.scale.fill_(1e-3)  # atoms that hardly feel each other keep their energy
@@ -105,6 +119,6 @@ def test_the_command_writes_a_figure_and_rows(tmp_path: Path, capsys: pytest.Cap
         points = list(csv.DictReader(file))
     assert list(points[0]) == ["wavenumber [1/cm]", "infrared [km/mol cm]", "raman [Angstrom^4/amu cm]"]
     assert main([*words, *dynamics, "--dynamics", "0.01"]) == 2
-    assert "resolve no 2000 1/cm" in capsys.readouterr().err
+    assert "10 steps of 1 fs resolve no 2000 1/cm; give at least 26 (0.026 ps)" in capsys.readouterr().err
     assert main([*words[:2], "--smiles", "O", "-o", str(tmp_path / "water.txt")]) == 2
     assert "ending must be one of" in capsys.readouterr().err

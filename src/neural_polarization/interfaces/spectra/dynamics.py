@@ -31,7 +31,7 @@ class DynamicsConfig:
         seed: Seed of velocities and random forces.
 
     Raises:
-        ValueError: for a length, temperature or step that is not positive.
+        ValueError: for a length, temperature or step that is not positive, or an equilibration below zero.
     """
 
     picoseconds: float = 20.0
@@ -47,6 +47,18 @@ class DynamicsConfig:
             value = float(vars(self)[name])
             if not value > 0.0:
                 raise ValueError(f"dynamics: expected {name} above zero, got {value:g}")
+        if not self.equilibration >= 0.0:
+            raise ValueError(f"dynamics: expected an equilibration of zero or more, got {self.equilibration:g}")
+
+    @property
+    def records(self) -> int:
+        """Number of records."""
+        return round(1000.0 * self.picoseconds / self.interval)
+
+    @property
+    def interval(self) -> float:
+        """Time between two records, fs."""
+        return self.every * self.timestep
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,6 @@ def run_dynamics(
     widths = np.sqrt(atoms.get_masses() * config.temperature * units.kB)
     atoms.set_momenta(rng.normal(size=(len(atoms), 3)) * widths[:, None])
     before = round(1000.0 * config.equilibration / config.timestep)
-    records = round(1000.0 * config.picoseconds / config.timestep / config.every)
     if before:
         thermostat = Langevin(
             atoms,
@@ -106,16 +117,16 @@ def run_dynamics(
     found: list[Values] = []
     energies: list[float] = []
     kinetic: list[float] = []
-    for record in range(records):
+    for record in range(config.records):
         free.run(config.every)
         found += surface([atoms])
         kinetic.append(float(atoms.get_kinetic_energy()))
         energies.append(found[-1].energy + kinetic[-1])
         if report is not None:
-            report(before + (record + 1) * config.every, before + records * config.every)
+            report(before + (record + 1) * config.every, before + config.records * config.every)
     moving = internal_displacements(atoms).shape[1]
     return Course(
-        interval=config.every * config.timestep,
+        interval=config.interval,
         temperature=2.0 * float(np.mean(kinetic)) / (moving * units.kB),
         energies=np.array(energies),
         dipoles=_series([values.dipole for values in found]),

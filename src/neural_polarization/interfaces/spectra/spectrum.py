@@ -19,7 +19,7 @@ from neural_polarization.interfaces.spectra.outputs import (
     write_vibrations,
 )
 from neural_polarization.interfaces.spectra.surface import Names, polar_tensors_of, surface_of
-from neural_polarization.interfaces.spectra.time_series import curve_of_dynamics
+from neural_polarization.interfaces.spectra.time_series import check_length, curve_of_dynamics
 from neural_polarization.interfaces.spectra.vibrations import Vibrations, check_vibrating, vibrations
 from neural_polarization.models import Predictor
 from neural_polarization.text import table
@@ -57,8 +57,8 @@ def write_spectrum(
 
     Raises:
         ValueError: for a model without forces or without both dipole and polarizability, a periodic system,
-            constraints, an ion that a field accelerates, a relaxation that does not end, or a dynamics whose energy is
-            not conserved.
+            constraints, an ion that a field accelerates, a relaxation that does not end, or a dynamics that is too
+            short for the width, or whose energy is not conserved.
         FileExistsError: if a file is there and `overwrite` is not set.
     """
     if width <= 0.0:
@@ -70,6 +70,8 @@ def write_spectrum(
             "place; leave out the field, or take the harmonic spectrum of the structure as it is with --keep-geometry"
         )
     rows = check_spectrum(path, overwrite)
+    if dynamics is not None:
+        check_length(dynamics.records, dynamics.interval, width)
     model = copy.deepcopy(model).double().eval()
     names = Names.of(model)
     surface = surface_of(model, names)

@@ -65,12 +65,7 @@ def curve_of_dynamics(
         raise ValueError("spectrum: neither dipoles nor polarizabilities are given")
     if not temperature > 0.0:
         raise ValueError(f"spectrum: expected a temperature above zero, got {temperature} K")
-    window = window_length(timestep, resolution)
-    if len(given[0]) < window + 1:
-        raise ValueError(
-            f"spectrum: {len(given[0])} steps of {timestep:g} fs resolve no {resolution:g} 1/cm; give at least "
-            f"{window + 1}, or a larger resolution"
-        )
+    window = check_length(len(given[0]), timestep, resolution)
     energy = temperature * units.kB
     infrared = raman = None
     if dipoles is not None:
@@ -88,6 +83,26 @@ def curve_of_dynamics(
 def window_length(timestep: float, resolution: float) -> int:
     """Number of steps of a window that resolves a wavenumber: a Hann window's line is 1.44 / length wide."""
     return int(np.ceil(1.44 / (resolution * SPEED_OF_LIGHT * timestep)))
+
+
+def check_length(steps: int, timestep: float, resolution: float) -> int:
+    """The window of a series (`window_length`), if the series is long enough for it.
+
+    Args:
+        steps: number of values of the series.
+        timestep: time between two of them, fs.
+        resolution: width of a sharp line, 1/cm.
+
+    Raises:
+        ValueError: for a series that is too short.
+    """
+    window = window_length(timestep, resolution)
+    if steps < window + 1:
+        raise ValueError(
+            f"spectrum: {steps} steps of {timestep:g} fs resolve no {resolution:g} 1/cm; give at least {window + 1} "
+            f"({1e-3 * timestep * (window + 1):.3g} ps), or a larger width"
+        )
+    return window
 
 
 def _power(

@@ -57,6 +57,34 @@ def evaluate_density(
     return density_on_points(molecule, unpack_matrix(packed), np.asarray(points) / BOHR) / BOHR**3
 
 
+def density_guess(
+    molecule: Any, density_matrix: Float[np.ndarray, "functions functions"]
+) -> Float[np.ndarray, "*spins functions functions"]:
+    """What a calculation starts from, given the density matrix that it had before, summed over both spins.
+
+    Of an open shell, the electrons of each spin are put into the natural orbitals that hold the most electrons.
+    Paired orbitals hold nearly two, those with an unpaired electron nearly one.
+
+    Args:
+        molecule: PySCF's molecule.
+        density_matrix: In its functions.
+
+    Returns:
+        The same matrix of a closed shell, or one matrix for each spin, (2, functions, functions).
+
+    References:
+        P.-O. Löwdin, Phys. Rev. 97, 1474 (1955), for natural orbitals.
+    """
+    if molecule.spin == 0:
+        return density_matrix
+    values, vectors = np.linalg.eigh(molecule.intor_symmetric("int1e_ovlp"))
+    root = np.sqrt(np.maximum(values, 1e-10))
+    to_orthogonal, back = vectors * root @ vectors.T, vectors / root @ vectors.T
+    _, natural = np.linalg.eigh(to_orthogonal @ density_matrix @ to_orthogonal)
+    orbitals = (back @ natural)[:, ::-1]  # the fullest first
+    return np.stack([orbitals[:, :count] @ orbitals[:, :count].T for count in molecule.nelec])
+
+
 def pack_matrix(matrix: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " triangle"]:
     """Lower triangle of a symmetric matrix, row by row."""
     return matrix[np.tril_indices(len(matrix))]

@@ -12,19 +12,25 @@ from .localization import localized
 
 @dataclass(frozen=True)
 class Frontier:
-    """Energies of the highest occupied and the lowest empty orbital of either spin, and their gap, eV."""
+    """Energies of the highest occupied and the lowest empty orbital of either spin, and their gap, eV.
+
+    A small basis may leave no orbital empty, as that of one function does for helium: then there is neither `lumo` nor
+    `gap`.
+    """
 
     homo: float
-    lumo: float
-    gap: float
+    lumo: float | None
+    gap: float | None
 
 
 def frontier(scf: Any) -> Frontier:
-    """Energies of the frontier orbitals; NaN if there is no such orbital."""
-    energies, occupation = np.ravel(scf.mo_energy), np.ravel(scf.mo_occ)
-    homo = float(max(energies[occupation > 0], default=np.nan)) * HARTREE
-    lumo = float(min(energies[occupation == 0], default=np.nan)) * HARTREE
-    return Frontier(homo, lumo, lumo - homo)
+    """Energies of the frontier orbitals."""
+    energies, occupation = np.ravel(scf.mo_energy) * HARTREE, np.ravel(scf.mo_occ)
+    homo = float(energies[occupation > 0].max())
+    empty = energies[occupation == 0]
+    if not len(empty):
+        return Frontier(homo, None, None)
+    return Frontier(homo, float(empty.min()), float(empty.min()) - homo)
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,21 @@ def polarizability(scf: Any, grid: Grid, tolerance: float = 1e-5) -> Float[np.nd
             energy.
         tolerance: Largest residual of the first-order orbitals.
 
+    Raises:
+        ValueError: if the basis leaves no empty orbital into which the electrons could go.
+
     References:
         J. Gerratt, I. M. Mills, J. Chem. Phys. 49, 1719 (1968).
     """
     from pyscf.scf import cphf, ucphf
 
     molecule = scf.mol
+    filled = np.atleast_2d(scf.mo_occ) > 0
+    if not (filled.any(axis=1) & ~filled.all(axis=1)).any():
+        raise ValueError(
+            "polarizability: the basis leaves no orbital empty into which an electron could go; take a larger one, or "
+            "other --quantities"
+        )
     response = scf.copy()
     response.grids = build_grid(molecule, grid)
     response.grids.build()
