@@ -24,6 +24,7 @@ help:
 	@echo "make docs   the documentation site, in site/"
 	@echo "make test   lint, types, documents and all tests"
 	@echo "make test-adapters  the adapters beside the packages they adapt; EXTRA=mace for one of them"
+	@echo "make test-compiler  compiled training steps and exported models of all networks: several minutes and more"
 	@echo "make test-response  the contract of responses to electric fields for all fifteen networks"
 	@echo "make test-gpu    what a graphics processor computes, against the CPU"
 	@echo "make test-page   the page of molecules in a headless Chromium (Debian: chromium)"

@@ -140,7 +140,9 @@ def _check_words(words: Sequence[str], takes: str | None) -> None:
 
 
 def _add_train(commands: Any) -> None:
-    train = commands.add_parser("train", help="train a model as a YAML file says", allow_abbrev=False, add_help=False)
+    train = commands.add_parser(
+        "train", help="train a model, as configured in a YAML file", allow_abbrev=False, add_help=False
+    )
     train.add_argument("-h", "--help", action=_TrainHelp, nargs=0, help="show this message and all settings")
     train.add_argument("--defaults", action=_Defaults, nargs=0, help="print a YAML file with all settings, and exit")
     train.add_argument("config", metavar="FILE.yaml", help="the experiment; see configs/ for examples")
@@ -303,7 +305,9 @@ def _view(known: argparse.Namespace, rest: list[str]) -> int:
 
 def _add_expressiveness(commands: Any) -> None:
     expressiveness = commands.add_parser(
-        "expressiveness", help="what networks tell apart with random weights, polarized and not", allow_abbrev=False
+        "expressiveness",
+        help="which structures networks with random weights can distinguish, polarized and not",
+        allow_abbrev=False,
     )
     expressiveness.add_argument("--backbones", nargs="+", metavar="NAME", help="default: all")
     expressiveness.add_argument("--seeds", type=int, default=10, metavar="N", help="draws of the weights")

@@ -22,7 +22,7 @@ from neural_polarization.molecules import Molecules
 
 
 class ElectronicInput(StrEnum):
-    """What a network is told of the electrons of a molecule, beside its nuclei.
+    """Inputs of a network about the electrons of a molecule, beside its nuclei.
 
     Attributes:
         NONE: Nothing: states of other charge or spin in one geometry get the same values.
@@ -114,7 +114,7 @@ class ElectronicState(nn.Module):
     """The inputs of a network that are not nuclei, as features of its points.
 
     Args:
-        inputs: What the network is told.
+        inputs: Which of charge and spin are inputs.
         channels: Number of scalar channels of the network.
     """
 
@@ -136,5 +136,5 @@ class ElectronicState(nn.Module):
 
 
 def make_state(inputs: ElectronicInput, channels: int) -> ElectronicState | None:
-    """The inputs of a network with so many scalar channels; None where it is told nothing."""
+    """The inputs of a network with so many scalar channels; None where neither is an input."""
     return None if inputs is ElectronicInput.NONE else ElectronicState(inputs, channels)

@@ -83,7 +83,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         lengths: What of the edges follows the moving points, a `Lengths` or its value. A backbone that sees only
             lengths (SchNet, CGCNN) needs "moving". With "nuclear" its edges do not change, and displacements act only
             through the coupling of the two points of an atom.
-        electronic: What the network is told of charge and spin, an `ElectronicInput` or its value.
+        electronic: The embedding of total charge and spin, an `ElectronicInput` or its value.
 
     Attributes:
         saves_memory: Whether arrays over edges are computed again for gradients, layer by layer, instead of kept: for
@@ -198,7 +198,7 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         return CONNECTIONS[self.lengths](molecules, self.backbone.cutoff)
 
     def _embed(self, species: Int[Tensor, " points"], molecules: Molecules) -> Features:
-        """Features before the first layer, with charge and spin in them where the network is told of these."""
+        """Features before the first layer, with charge and spin in them where the network has them as inputs."""
         features = self.backbone.embed(species)
         if self.state is None:
             return features

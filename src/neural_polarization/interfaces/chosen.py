@@ -29,7 +29,7 @@ def checkpoint_and_files(known: argparse.Namespace, rest: Sequence[str]) -> tupl
     checkpoint = None
     if known.pretrained is None:
         if not words:
-            raise ValueError("no model: give the .safetensors file of one, or --pretrained small")
+            raise ValueError("no model: give the .safetensors file of one, or --pretrained small (or small_bonds)")
         checkpoint, *words = words
     elif words and Path(words[0]).suffix == ".safetensors":
         raise ValueError(f"{words[0]} and --pretrained {known.pretrained} are two models; give one of them")

@@ -20,9 +20,11 @@ def add_choice(command: argparse.ArgumentParser) -> None:
     """Adds the model and the structures that a command is about, as `chosen` understands them."""
     command.add_argument("checkpoint", metavar="MODEL.safetensors", nargs="?")
     command.add_argument("structures", metavar="FILE", nargs="*", help=".xyz, .sdf, .smi, or what ASE reads")
-    command.add_argument("--pretrained", metavar="NAME", help="a model of the package instead of a file: small")
+    command.add_argument(
+        "--pretrained", metavar="NAME", help="a model of the package instead of a file: small, small_bonds"
+    )
     command.add_argument("--smiles", action="append", default=[], metavar="SMILES", help="a molecule; may be repeated")
-    command.add_argument("--device", default="cpu", help="cpu or cuda")
+    command.add_argument("--device", default="cpu", help="cpu or cuda (gpu)")
     command.add_argument("--overwrite", action="store_true", help="replace files that are there")
     add_trust(command)
 
@@ -99,7 +101,9 @@ def _predict(known: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _add_info(subparsers: Any) -> None:
-    info = subparsers.add_parser("info", help="what a checkpoint is", allow_abbrev=False)
+    info = subparsers.add_parser(
+        "info", help="describe a checkpoint: network, training data, units", allow_abbrev=False
+    )
     info.add_argument("checkpoint", metavar="MODEL.safetensors")
     add_trust(info)
     info.add_argument("--json", action="store_true", help="everything, for programs")

@@ -85,7 +85,10 @@ def _learned_from(knowledge: Mapping[str, Any] | None, properties: Mapping[str, 
         return units.get(name, "internal unit")
 
     if knowledge is None:
-        yield "learned from", "not known (written by release 0.1.0, or never trained): nothing warns outside of it"
+        yield (
+            "learned from",
+            "not known (written by release 0.1.0, or never trained): no warning outside of its training data",
+        )
         return
     atoms = ", ".join(f"{symbol} {count:,}" for symbol, count in knowledge["elements"].items())
     yield "learned from", f"{counted(knowledge['structures'], 'structure')}, atoms {atoms}"

@@ -1,4 +1,4 @@
-"""Devices that commands and the calculator are told to compute on."""
+"""Devices that commands and the calculator compute on."""
 
 import torch
 

@@ -71,7 +71,9 @@ def molecule_atoms(molecule: Any, where: str = "molecule") -> ase.Atoms:
     rdkit_atoms = list(molecule.GetAtoms())
     atoms = ase.Atoms([atom.GetAtomicNum() for atom in rdkit_atoms], np.array(molecule.GetConformer().GetPositions()))
     if any(atom.GetIsotope() for atom in rdkit_atoms):
-        atoms.set_masses([_mass(atom, where) if atom.GetIsotope() else None for atom in rdkit_atoms])
+        usual = zip(rdkit_atoms, atoms.get_masses(), strict=True)
+        masses = [_mass(atom, where) if atom.GetIsotope() else mass for atom, mass in usual]
+        atoms.set_array("masses", np.array(masses), float, ())
     charge = sum(atom.GetFormalCharge() for atom in rdkit_atoms)
     spin = sum(atom.GetNumRadicalElectrons() for atom in rdkit_atoms)
     atoms.info.update({name: value for name, value in (("charge", charge), ("spin", spin)) if value})

@@ -119,8 +119,8 @@ def _star_with_probe(fold: int) -> Case:
     ]
     return _star(
         f"{fold}-star-probe",
-        f"a probe along a leaf of a {fold}-fold star or between two, where only the centre listens: needs degree "
-        f"{fold}, or a point displaced towards the probe, whose distances to the leaves contain every degree",
+        f"a probe along a leaf of a {fold}-fold star or between two, where only the centre receives messages: needs "
+        f"degree {fold}, or a point displaced towards the probe, whose distances to the leaves contain every degree",
         [*centre_and_leaves, _on_circle(0.7, 6.0)],
         [*centre_and_leaves, _on_circle(0.7 + math.pi / fold, 6.0)],
         back=False,
