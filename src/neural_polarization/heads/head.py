@@ -111,6 +111,8 @@ class Head(nn.Module, ABC):
     """Whether the property is defined for a periodic system."""
     sees_charge: bool = False
     """Whether it reads the total charge; no network does."""
+    has_references: bool = False
+    """Whether training sets a reference value for every element."""
     of_atoms: bool = False
     """Whether these are values of free atoms, which a user may know, because the property is a sum over atoms."""
 

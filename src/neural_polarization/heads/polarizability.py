@@ -22,6 +22,7 @@ class PolarizabilityTensor(Head):
     """
 
     shape: tuple[int, ...] = (3, 3)
+    has_references: bool = True
 
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__(widths, elements, channels)

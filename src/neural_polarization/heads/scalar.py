@@ -15,6 +15,8 @@ from neural_polarization.polarization import Polarized
 class Atomwise(Head, ABC):
     """Contributions of atoms: a perceptron of the scalars of each atom, plus a reference value per element."""
 
+    has_references: bool = True
+
     def __init__(self, widths: Widths, elements: Sequence[str], channels: int) -> None:
         super().__init__(widths, elements, channels)
         self.readout = mlp([widths.scalars, channels, 1])
