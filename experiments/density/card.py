@@ -29,7 +29,7 @@ PLACES = {
 }
 """Where the functions sit, in words."""
 
-DYNAMICS = "- Dynamics and relaxation: its forces are as wrong as the table says, and learned from few molecules.\n"
+DYNAMICS = "- Dynamics and relaxation: its forces are as wrong as the table says.\n"
 
 BATCH = 16
 
