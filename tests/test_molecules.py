@@ -166,6 +166,7 @@ def without_shape_checks() -> Iterator[None]:
         ({"atomic_numbers": torch.ones(6)}, r"atomic_numbers: has type torch\.float32; expected whole numbers"),
         ({"sizes": [7, -1]}, r"molecule 1 has no atoms"),
         ({"spin": torch.tensor([0.0, 1.0])}, r"molecule 1: H2O with charge \+0 has 10 electrons, which cannot have 1"),
+        ({"spin": torch.tensor([-2.0, 0.0])}, r"molecule 0: H2O .* which cannot have -2 unpaired; give spin=0"),
         ({"spin": torch.tensor([0.0, 2.0]), "charge": torch.ones(2)}, r"molecule 0: H2O with charge \+1 .* spin=1"),
     ],
 )  # fmt: skip

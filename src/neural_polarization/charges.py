@@ -108,7 +108,7 @@ def unpaired_electrons(atoms: ase.Atoms, where: str = "structure") -> int | None
 def possible_spins(
     spins: np.ndarray | int | float, electrons: np.ndarray | int, periodic: np.ndarray | bool = False
 ) -> np.ndarray | np.bool_:
-    """Whether so many of the electrons can be unpaired: no more than there are, and the others are in pairs.
+    """Whether so many of the electrons can be unpaired: zero up to all of them, and the others are in pairs.
 
     The moment of a cell that repeats is bound to no pairs.
 
@@ -122,7 +122,7 @@ def possible_spins(
         [True, False, False]
     """
     paired = (np.subtract(electrons, spins) % 2 == 0) | periodic
-    return np.isnan(spins) | (np.less_equal(spins, electrons) & paired)
+    return np.isnan(spins) | (np.less_equal(0, spins) & np.less_equal(spins, electrons) & paired)
 
 
 def check_spin(spin: int | float, numbers: np.ndarray, charge: int, where: str, periodic: bool = False) -> None:
@@ -142,7 +142,7 @@ def check_spin(spin: int | float, numbers: np.ndarray, charge: int, where: str, 
     if possible_spins(spin, electrons, periodic):
         return
     lowest = electrons % 2
-    multiplicity = f", multiplicity={spin:g} if it is one" if spin and possible_spins(spin - 1, electrons) else ""
+    multiplicity = f", multiplicity={spin:g} if it is one" if possible_spins(spin - 1, electrons) else ""
     raise DataError(
         f"{where}: {ase.Atoms(numbers).get_chemical_formula()} with charge {charge:+d} has "
         f"{counted(electrons, 'electron')}, which cannot have {spin:g} unpaired; give spin={lowest} (or another number "

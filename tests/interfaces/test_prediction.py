@@ -223,7 +223,7 @@ def test_smiles() -> None:
 def test_structures_from_smiles_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("rdkit")
     collapsed = ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.3]])
-    monkeypatch.setattr("neural_polarization.interfaces.prediction.molecule_atoms", lambda _: collapsed)
+    monkeypatch.setattr("neural_polarization.interfaces.prediction.molecule_atoms", lambda *_: collapsed)
     with pytest.raises(ValueError, match=r"--smiles \[H\]\[H\]: atoms 0 and 1 are 0.300 Angstrom apart"):
         from_smiles("[H][H]")
 

@@ -245,8 +245,8 @@ def test_added_quantities_of_open_shells_start_from_the_stored_density(
     added = compute(methylene, replace(quick, quantities=("forces",)), stored=stored)
     assert set(added) == set(stored) | {"forces"}
     guess, found = guesses
-    np.testing.assert_allclose(guess, found, atol=0.03)
-    np.testing.assert_allclose(guess.sum(0), unpack_matrix(stored["density_matrix"]), atol=0.02)
+    assert np.linalg.norm(guess - found) < 0.1 * np.linalg.norm(found), "free atoms are off by half of it"
+    np.testing.assert_allclose(guess.sum(0), unpack_matrix(stored["density_matrix"]), atol=0.01)
     overlap = build_molecule(methylene, quick.level, quick.accuracy).intor_symmetric("int1e_ovlp")
     np.testing.assert_allclose(np.einsum("sij,ji->s", guess, overlap), [5.0, 3.0], atol=1e-9)
 

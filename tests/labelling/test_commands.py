@@ -112,6 +112,14 @@ def test_a_structure_may_name_its_part() -> None:
         packing._main_arrays(records, 0)
 
 
+def test_two_spellings_of_a_smiles_are_one_molecule() -> None:
+    atoms = [ase.Atoms("H", info={"smiles": smiles}) for smiles in ("OCC", "COC", "CCO", "[2H]OCC", "no SMILES")]
+    arrays = packing._main_arrays([Record("", one, {}, "", 0.0, 0) for one in atoms], 0)
+    assert arrays["molecule"].tolist() == [0, 1, 0, 0, 2]
+    assert arrays["smiles"].tolist() == ["CCO", "COC", "CCO", "CCO", "no SMILES"]
+    assert len(set(arrays["split"][[0, 2, 3]].tolist())) == 1
+
+
 def test_frames_of_a_molecule_stay_in_one_part() -> None:
     parts = [packing._part(f"C{k}", 0) for k in range(3000)]
     assert parts.count(0) == pytest.approx(2400, abs=90)

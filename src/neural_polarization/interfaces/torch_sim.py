@@ -126,7 +126,6 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
             )
         sizes = torch.bincount(state.system_idx).tolist()
         numbers, positions = state.atomic_numbers.long(), state.positions.detach()
-        charge, spin = _whole(state, "charge"), _whole(state, "spin")
         if periodic:
             cells = state.cell.mT.detach().cpu().numpy()  # torch-sim has lattice vectors in columns
             frames = [
@@ -134,9 +133,9 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
                 for number, place, cell in zip(numbers.split(sizes), positions.split(sizes), cells, strict=True)
             ]
             molecules = Molecules.from_ase(frames, self.model.cutoff, torch.float64)
-            molecules = dataclasses.replace(molecules, charge=charge, spin=spin)
         else:
-            molecules = Molecules.from_arrays(numbers, positions, self.model.cutoff, sizes, charge=charge, spin=spin)
+            molecules = Molecules.from_arrays(numbers, positions, self.model.cutoff, sizes)
+        molecules = dataclasses.replace(molecules, charge=_whole(state, "charge"), spin=_whole(state, "spin"))
         return molecules.to(self._device, next(self.model.parameters()).dtype)
 
 

@@ -14,6 +14,7 @@ from ..data.density_structures import structure_arrays
 from ..data.splits import PARTS
 from ..files import refuse_existing, write_arrays
 from ..properties import DEFINITIONS, Property
+from ..structures.smiles import canonical_smiles
 from ..units import BOHR
 from .expansion import fit_density, fit_error, fitting_shells, rounded
 from .level import Level
@@ -46,10 +47,10 @@ def pack(
 ) -> Packed:
     """Write the labels of one or more files as flat arrays; failed structures are left out.
 
-    Structures with the same SMILES (or, without one, the same formula) are frames of one molecule, and a molecule
-    is in one part of the split with all its frames: about a tenth in validation, a tenth in test, drawn from the
-    name so that it stays where it is when the set grows. A structure whose `atoms.info` has "split" is in the part that
-    this names: train, validation or test.
+    Structures with the same SMILES in any spelling (or, without one, the same formula) are frames of one molecule, and
+    a molecule is in one part of the split with all its frames: about a tenth in validation, a tenth in test, drawn from
+    the name so that it stays where it is when the set grows. A structure whose `atoms.info` has "split" is in the part
+    that this names: train, validation or test.
 
     Args:
         sources: files of `npol label`, of one level, accuracy and field.
@@ -134,7 +135,7 @@ def _made(description: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _main_arrays(records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
-    names = [str(record.atoms.info.get("smiles", record.atoms.get_chemical_formula())) for record in records]
+    names = [_name(record) for record in records]
     numbering = {name: number for number, name in enumerate(dict.fromkeys(names))}
     arrays: dict[str, np.ndarray] = {
         "n_atoms": np.array([len(record.atoms) for record in records], np.int32),
@@ -164,6 +165,12 @@ def _main_arrays(records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
         }
     arrays["properties"] = np.array(json.dumps(table))
     return arrays
+
+
+def _name(record: Record) -> str:
+    """The molecule that a structure is of, whatever the spelling of its SMILES."""
+    smiles = record.atoms.info.get("smiles")
+    return record.atoms.get_chemical_formula() if smiles is None else canonical_smiles(str(smiles))
 
 
 def _row(record: Record, kind: Property) -> np.ndarray:
