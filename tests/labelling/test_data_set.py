@@ -137,6 +137,19 @@ def test_densities(name: str) -> None:
         assert arrays["fit_error"].max() < 1.5e-3
 
 
+def test_ordinary_molecules_have_forces_and_some_polarizabilities() -> None:
+    with np.load(DATA / "ordinary_molecules.npz") as arrays:
+        forces, counts, tensors = arrays["forces"], arrays["n_atoms"], arrays["polarizability"]
+    assert np.isfinite(forces).all()
+    assert np.abs(np.add.reduceat(forces, np.cumsum(counts) - counts)).max() < 0.02
+    # Displaced as at 300 to 500 K, from the minima of a force field.
+    assert 0.5 < np.sqrt(np.mean(forces**2)) < 2.0
+    known = tensors[np.isfinite(tensors[:, 0, 0])]
+    assert len(known) == 200
+    np.testing.assert_allclose(known, known.transpose(0, 2, 1), atol=1e-4)
+    assert np.linalg.eigvalsh(known).min() > 1.0
+
+
 def test_ordinary_molecules_are_new(main: dict[str, np.ndarray]) -> None:
     with np.load(DATA / "ordinary_molecules.npz") as arrays:
         assert not set(arrays["smiles"].tolist()) & set(main["smiles"].tolist())
