@@ -354,7 +354,7 @@ def _clause(knowledge: TrainingKnowledge, kind: Departure, molecules: Sequence[O
         case Departure.CHARGE:
             seen = ", ".join(f"{charge:+g}" if charge else "0" for charge in knowledge.charges or ())
             new = ", ".join(one.subject(kind) for one in molecules)
-            same = f", and {', '.join(blind)} of a molecule and its ion get the same value" if blind else ""
+            same = f", and {', '.join(blind)} and displacements of a molecule and its ion are the same" if blind else ""
             return f"charge {new} ({formulas}): the training had {seen} only{same}"
         case Departure.SPIN:
             seen = ", ".join(f"{spin:g}" for spin in knowledge.spins or ())

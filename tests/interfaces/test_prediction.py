@@ -149,6 +149,15 @@ def test_tables_have_units(model: Model, tmp_path: Path) -> None:
     np.testing.assert_allclose(first["displacement"], predictions[0].displacement)
 
 
+def test_names_of_the_file_come_before_smiles(model: Model) -> None:
+    named, unnamed = molecule("H2O"), molecule("H2O")
+    named.info.update(name="water", smiles="O")
+    unnamed.info["smiles"] = "O"
+    first, second = table(predict(model, [named, unnamed]), UNITS).splitlines()[-2:]
+    assert "water" in first.split() and "O" not in first.split()
+    assert "O" in second.split()
+
+
 def test_values_are_written_in_the_units_that_stand_beside_them(tmp_path: Path) -> None:
     units = {**UNITS, "extent": "bohr^2", "heat": "meV", "hirshfeld_charges": "e"}
     tensor = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])

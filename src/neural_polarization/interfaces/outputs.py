@@ -75,7 +75,7 @@ def _rows(predictions: Sequence[Prediction], units: Mapping[str, str]) -> list[d
         atoms = prediction.atoms
         row: dict[str, Any] = {
             "structure": number,
-            "name": atoms.info.get("smiles") or atoms.info.get("name") or "",
+            "name": atoms.info.get("name") or atoms.info.get("smiles") or "",
             "formula": atoms.get_chemical_formula(),
         }
         for name, value in prediction.properties.items():
