@@ -110,7 +110,7 @@ def test_charges_and_spins_are_inputs() -> None:
     model = model_of(electronic=ElectronicInput.CHARGE_AND_SPIN)
     exported = as_it_is(model)
     assert exported.predictions["energy"].sees_charge and exported.predictions["energy"].sees_spin
-    for info in ({}, {"charge": 1}, {"charge": -1, "spin": 2}):
+    for info in ({}, {"charge": 1}, {"charge": -1, "spin": 3}):
         water = molecule("H2O")
         water.info |= info
         batch = Molecules.from_ase(water, model.cutoff)
