@@ -181,7 +181,7 @@ def test_each_thing_is_said_once() -> None:
 def test_what_is_said_of_ions() -> None:
     ion = molecule("CH3CH2OH")
     ion.info["charge"] = 1
-    with pytest.warns(OutsideTrainingWarning, match=r"charge \+1 \(C2H6O\): the training had 0 only, and energy of a"):
+    with pytest.warns(OutsideTrainingWarning, match=r"charge \+1 \(C2H6O\): the training had 0 only, and energy and d"):
         Watch().tell(ETHANOL, list(ETHANOL.outside(batch(ion)).values()), ["energy"])
 
 
