@@ -13,12 +13,10 @@ from jaxtyping import Float, Int
 from neural_polarization.data.cache import Array
 from neural_polarization.data.flat import FlatMolecules, ragged_rows, starts_of
 from neural_polarization.data.npz import ArrayFile
+from neural_polarization.density.density import SAME_PLACE
 from neural_polarization.errors import DataError
 
 REMEDY = "give the data set that was packed with this file"
-
-_SAME_PLACE = 1e-3
-"""Largest distance between an atom of a density and that of its molecule, Angstrom."""
 
 _AT_NUCLEUS = 0.01
 """Median distance of core orbitals from their nuclei, Angstrom, above which these are not their nuclei."""
@@ -37,15 +35,6 @@ def open_densities(path: str | Path) -> ArrayFile:
     return ArrayFile(path, "densities beside a packed data set")
 
 
-def file_rows(file: ArrayFile) -> Int[np.ndarray, " densities"]:
-    """Row of each density's structure in the packed data set, as the file says.
-
-    Raises:
-        DataError: where it does not say this.
-    """
-    return file.numbers("density_structure", (None,)).astype(np.int64)
-
-
 def molecules_of(file: ArrayFile, molecules: FlatMolecules) -> Int[np.ndarray, " densities"]:
     """The molecule of each density of a file; -1 where it is not among these molecules.
 
@@ -53,7 +42,7 @@ def molecules_of(file: ArrayFile, molecules: FlatMolecules) -> Int[np.ndarray, "
         DataError: for a row that the data set does not have, other atoms than those of the density, or no density of
             these molecules.
     """
-    rows = file_rows(file)
+    rows = file.numbers("density_structure", (None,)).astype(np.int64)
     found = molecules.at_file_rows(rows)
     whole = molecules.file_rows is None
     outside = (found < 0) if whole else (rows < 0)
@@ -129,7 +118,7 @@ def _check_atoms(file: ArrayFile, molecules: FlatMolecules, found: Int[np.ndarra
         _refuse(file, found, int(density[np.argmax(other)]), "other elements, or another order of atoms")
     # Both in the single precision of the file, so that atoms far from the origin agree with themselves.
     distances = np.linalg.norm(positions[mine] - molecules.positions[theirs].astype(np.float32), axis=1)
-    if (other := distances > _SAME_PLACE).any():
+    if (other := distances > SAME_PLACE).any():
         atom = int(np.argmax(other))
         _refuse(file, found, int(density[atom]), f"an atom is {distances[atom]:.3g} Angstrom away from its place there")
 

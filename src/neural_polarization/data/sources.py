@@ -97,9 +97,8 @@ def open_dataset(config: DataConfig) -> Dataset:
     """Reads the data set that a configuration names.
 
     Molecules without a label of any chosen property and without a density are left out; others are used for the labels
-    they have. Where parts
-    stand in files of their own, the data set holds the structures of all files, and its split "files" says which are
-    which.
+    they have. Where parts stand in files of their own, the data set holds the structures of all files, and its split
+    "files" says which are which.
 
     Raises:
         FileNotFoundError: where there is no file.

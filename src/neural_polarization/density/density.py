@@ -21,7 +21,7 @@ from neural_polarization.units import BOHR, HARTREE
 COULOMB = HARTREE * BOHR
 """Potential (V) of one elementary charge at a distance of one Angstrom."""
 
-_SAME_PLACE = 1e-3
+SAME_PLACE = 1e-3
 """Largest distance between a nucleus of a density and that of its molecule, Angstrom."""
 
 
@@ -101,9 +101,9 @@ class Nuclei:
             raise ValueError(f"density: its atoms are not those of {of}, or not in the same order")
         apart = self.positions.detach().cpu().double() - positions.detach().cpu().double()
         distances = apart.norm(dim=-1)
-        if float(distances.max()) < _SAME_PLACE:
+        if float(distances.max()) < SAME_PLACE:
             return
-        moved = float((apart - apart.mean(0)).norm(dim=-1).max()) < _SAME_PLACE
+        moved = float((apart - apart.mean(0)).norm(dim=-1).max()) < SAME_PLACE
         raise ValueError(
             f"density: atom {int(distances.argmax())} is {float(distances.max()):.3f} Angstrom away from its place in "
             f"{of}; "

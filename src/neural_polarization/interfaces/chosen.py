@@ -7,12 +7,12 @@ from pathlib import Path
 import ase
 
 from neural_polarization.checkpoints import Checkpoint, load_model
+from neural_polarization.interfaces.commands import trusted
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.prediction import from_smiles
 from neural_polarization.models import Predictor
 from neural_polarization.pretrained import load_pretrained
 from neural_polarization.structures import read_structures
-from neural_polarization.user_networks import look_beside
 
 
 def checkpoint_and_files(known: argparse.Namespace, rest: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -41,9 +41,8 @@ def checkpoint_and_files(known: argparse.Namespace, rest: Sequence[str]) -> tupl
 def chosen_model(known: argparse.Namespace, checkpoint: str | None) -> tuple[Predictor, Checkpoint]:
     """The model that was chosen, on the device that was chosen."""
     device = checked_device(known.device)
-    if known.trust:
-        look_beside(Path.cwd())
-    model, stored = load_pretrained(known.pretrained) if checkpoint is None else load_model(checkpoint, known.trust)
+    trust = trusted(known)
+    model, stored = load_pretrained(known.pretrained) if checkpoint is None else load_model(checkpoint, trust)
     return model.to(device), stored
 
 

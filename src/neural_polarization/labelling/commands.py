@@ -5,10 +5,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..properties import QUANTITIES, USUAL_QUANTITIES
 from ..text import counted
+
+if TYPE_CHECKING:
+    from .jobs import Summary
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -227,11 +230,11 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
             "labels that are computed after an interruption start from another guess than in one run, and may differ "
             "from its labels by a few meV/Angstrom\n"
         )
-    return _said_of_failures(summary, output)
+    return _report_failures(summary, output)
 
 
-def _said_of_failures(summary: Any, output: Path) -> int:
-    """Says what is not there of what was asked for; the exit code is 1 where no structure has all of it."""
+def _report_failures(summary: "Summary", output: Path) -> int:
+    """Writes how many structures lack requested labels. The exit code is 1 if no structure has all of them."""
     complete = summary.labelled > summary.lacking
     if complete and not summary.lacking:
         return 0
