@@ -1,10 +1,10 @@
 """Structures of the data sets in fields.
 
     npol sample C=O --frames 240 --seed 3 -o formaldehyde.extxyz
-    python experiments/response/structures.py formaldehyde formaldehyde.extxyz
+    python experiments/response/structures.py frames formaldehyde.extxyz
 
 writes formaldehyde_240.extxyz (the frames of a dynamics in random order: 160 train, 20 validation, 60 test) and
-formaldehyde_test.extxyz (the first 40 of the test part, which get Born charges).
+formaldehyde_test.extxyz (the first 40 of the test part, which get Born charges); ethanol in the same way.
 
     python experiments/response/structures.py small data/small_molecules.npz small.extxyz
 
@@ -25,16 +25,16 @@ FRAMES = 10
 PARTS = ("train", "validation", "test")
 
 
-def formaldehyde(source: Path) -> None:
-    """Writes both files beside the source."""
+def frames_of_one(source: Path) -> None:
+    """Writes both files of one molecule beside the source."""
     frames = read(source, ":")
     assert isinstance(frames, list)
     order = np.random.default_rng(0).permutation(len(frames))
     chosen = [frames[k] for k in order]
     for place, frame in enumerate(chosen):
         frame.info["split"] = "train" if place < 160 else "validation" if place < 180 else "test"
-    write(source.with_name("formaldehyde_240.extxyz"), chosen)
-    write(source.with_name("formaldehyde_test.extxyz"), chosen[180:220])
+    write(source.with_name(f"{source.stem}_{len(chosen)}.extxyz"), chosen)
+    write(source.with_name(f"{source.stem}_test.extxyz"), chosen[180:220])
 
 
 def small(source: Path, target: Path) -> None:
@@ -59,12 +59,12 @@ def small(source: Path, target: Path) -> None:
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("formaldehyde", "small"))
+    parser.add_argument("what", choices=("frames", "small"))
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path, nargs="?", default=Path("small.extxyz"))
     known = parser.parse_args()
-    if known.what == "formaldehyde":
-        formaldehyde(known.source)
+    if known.what == "frames":
+        frames_of_one(known.source)
     else:
         small(known.source, known.target)
 
