@@ -1,11 +1,14 @@
 """Every example in `configs` is understood by the command that it is for."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from neural_polarization.data.config import DataConfig
+from neural_polarization.data.sources import make_split, open_dataset
 from neural_polarization.evaluation.grid import read_grid
 from neural_polarization.settings import ConfigError, build, plain, read_overrides, read_yaml
 from neural_polarization.training.config import ExperimentConfig
@@ -22,6 +25,15 @@ def test_it_is_understood(path: Path) -> None:
         assert len(grid.cells({})) == len(grid.config.variants) * len(grid.config.seeds)
     else:
         assert build(ExperimentConfig, tree, source).model.heads
+
+
+@pytest.mark.parametrize("name", ["demo.yaml", "demo_full.yaml", "fields.yaml"])
+def test_the_data_of_an_example_have_all_parts(name: str) -> None:
+    """Configurations whose data are in the repository: their split is there, and does not leak."""
+    tree, source = read_yaml(ROOT / "configs" / name)
+    config = build(DataConfig, tree.get("base", tree)["data"], source)
+    data = open_dataset(replace(config, path=str(ROOT / config.path)))
+    assert all(len(part) for part in make_split(data, config.split).parts.values())
 
 
 GRID = """

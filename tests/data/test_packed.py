@@ -70,6 +70,13 @@ def test_well_known_names_need_no_table(tmp_path: Path) -> None:
     assert data.groups.tolist() == [0, 1]
 
 
+def test_a_stored_split_may_share_out_the_geometries_of_a_molecule(tmp_path: Path) -> None:
+    """Two geometries of one molecule in two parts are a split by structure, in one part a split by group."""
+    for parts, by in (([0, 2], "structure"), ([0, 0], "group"), ([0, -1], "group")):
+        np.savez(tmp_path / "set.npz", **plain(molecule=np.zeros(2, np.int32), split=np.array(parts, np.int8)))
+        assert read_packed(tmp_path / "set.npz").splits["stored"].by == by
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

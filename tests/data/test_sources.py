@@ -69,6 +69,26 @@ def test_every_kind_of_split(packed: DataConfig, tmp_path: Path) -> None:
         make_split(data, SplitConfig("published", number=3))
 
 
+def test_a_random_split_keeps_all_fields_of_a_geometry(tmp_path: Path) -> None:
+    """One molecule in several fields: no label is left out, and no geometry is in two parts."""
+    generator = np.random.default_rng(0)
+    structures: list[ase.Atoms] = []
+    for k in range(10):
+        atoms = molecule("H2O")
+        atoms.rattle(0.1, seed=k)
+        for field in (None, generator.normal(size=3), generator.normal(size=3)):
+            structures.append(atoms.copy())
+            structures[-1].info["REF_energy"] = float(k)
+            if field is not None:
+                structures[-1].info["external_field"] = field
+    ase.io.write(tmp_path / "set.xyz", structures, format="extxyz")
+    wanted = {"energy": PropertyConfig(), "external_field": PropertyConfig()}
+    data = open_dataset(DataConfig("extxyz", str(tmp_path / "set.xyz"), wanted, cache=False))
+    split = make_split(data, SplitConfig("random"))
+    assert [len(part) for part in split.parts.values()] == [24, 3, 3]
+    assert sorted(np.concatenate(list(split.parts.values())).tolist()) == list(range(30))
+
+
 def frames(path: Path, names: list[str], count: int = 6) -> DataConfig:
     """Rattled molecules in an extended XYZ file."""
     structures = [molecule(name) for name in names for _ in range(count)]

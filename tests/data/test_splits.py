@@ -11,6 +11,7 @@ from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.splits import (
     Size,
     Split,
+    geometry_split,
     group_split,
     load_split,
     published_split,
@@ -72,6 +73,19 @@ def test_groups_stay_together() -> None:
     assert not (found[0] & found[1] or found[0] & found[2] or found[1] & found[2])
     assert sum(sizes(split)) == 100
     assert split.by == "group"
+
+
+def test_a_geometry_keeps_all_its_structures() -> None:
+    """Labels of one geometry in several fields count, and are in one part."""
+    identity = np.random.default_rng(0).permutation(np.repeat(np.arange(50), 3))
+    split = geometry_split(identity, 30, 10, 10, seed=1)
+    assert sizes(split) == [90, 30, 30]
+    found = [set(identity[part].tolist()) for part in split.parts.values()]
+    assert [len(names) for names in found] == [30, 10, 10]
+    assert len(set.union(*found)) == 50
+    assert split.by == "structure"
+    with pytest.raises(DataError, match="1 too many: the number of geometries is 50"):
+        geometry_split(identity, 31, 10, 10)
 
 
 def test_published_sets_are_kept_apart() -> None:

@@ -11,7 +11,8 @@ import pytest
 from chromium import EXECUTABLE, Chromium
 from scenes import water
 
-from neural_polarization.view import Scene, write_page
+from neural_polarization.view import Grid, Scene, write_page
+from neural_polarization.view.encoding import encoded
 from neural_polarization.view.page import _asset
 
 pytestmark = [
@@ -232,6 +233,22 @@ def test_a_film(browser: Chromium, folder: Path) -> None:
     assert browser.problems == []
 
 
+def test_the_dipole_stays_in_the_picture(browser: Chromium, folder: Path) -> None:
+    path = folder / "dipoles.html"
+    turns = [[0.0, 0.0, -0.3], [0.0, 0.5, 0.3], [0.6, 0.0, 0.6], [0.0, -0.8, 0.4], [0.9, 0.0, 0.0]]
+    write_page([dataclasses.replace(water(shift=0.1), dipole=np.array(turn)) for turn in turns], path)
+    opening(browser, path)
+    choose(browser, "labels", "none")
+    for frame in range(len(turns)):
+        choose(browser, "structure", str(frame))
+        browser.wait_for(f"document.getElementById('structure-value').textContent.startsWith('{frame + 1} of')")
+        browser.settle()
+        for side in ("left", "right"):
+            ink = browser.screenshot(element=f"canvas-{side}").max(axis=-1)[4:-4, 4:-4] < 50
+            assert np.count_nonzero(ink) > 20, (frame, side)  # in sight
+            assert not ink[[0, -1]].any() and not ink[:, [0, -1]].any(), (frame, side)
+
+
 def test_reference_and_difference(browser: Chromium, folder: Path) -> None:
     scene = water()
     assert scene.density is not None
@@ -298,3 +315,21 @@ def test_values_in_the_browser_are_the_grids(opened: Chromium, folder: Path) -> 
     fine = water(points=90).density
     assert fine is not None
     assert volume == pytest.approx(np.count_nonzero(fine.values > value) * fine.cell_volume, rel=0.03)
+
+
+def test_a_surface_near_the_side_of_the_box_is_closed(opened: Chromium) -> None:
+    """It passes between the first and the second points of the grid, and between the last two."""
+    scene = water()
+    assert scene.density is not None
+    value = 0.5 * 0.0135
+    above = np.argwhere(scene.density.values > value)
+    low, high = above.min(axis=0) - 1, above.max(axis=0) + 2
+    cut = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    places = scene.density.points[cut]
+    tight = encoded(Grid(places[0, 0, 0], scene.density.spacing, scene.density.values[cut]), 1e-4, 10**6)
+    mesh = f"readGrid({json.dumps(tight)}).then(grid => surfaceOf(grid, {value}).faces)"
+    faces = opened.evaluate(f"(() => {{ {_asset('grids.js')}; return {mesh}; }})()")
+    triangles = np.reshape(faces, (-1, 3))
+    edges = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=-1)
+    _, counts = np.unique(edges, axis=0, return_counts=True)
+    assert len(triangles) > 1000 and set(counts % 2) == {0}  # every edge has a triangle on either side

@@ -122,6 +122,22 @@ def test_tables_hold_every_number() -> None:
     assert cells == ["0.000", "0.760", f"{MINUS}0.470", "0.300", *lengths, "0.000", f"{MINUS}0.250", "0.200"]
 
 
+def test_the_dipole_stands_there_once() -> None:
+    scene = water()
+    assert "<td>1.873 D</td>" in page([scene])
+    named = page([dataclasses.replace(scene, properties={"dipole of the density, length": "1.87 D"})])
+    assert "<td>1.87 D</td>" in named and "1.873" not in named
+
+
+def test_a_title_names_the_first_of_several() -> None:
+    frame = water()
+    other = dataclasses.replace(frame, title="")
+    assert "<title>Water</title>" in page([frame, frame])
+    assert "<h1>Water and 2 more</h1>" in page([frame, frame, other])
+    assert "<title>H2O</title>" in page([other])
+    assert "<h1>Film</h1>" in page([frame, other], "Film")
+
+
 def test_every_control_has_a_label() -> None:
     elements = Elements(page([water()]))
     labelled = {label["for"] for label in elements.of("label")}

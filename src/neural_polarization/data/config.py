@@ -11,11 +11,11 @@ class SplitConfig:
     """Which molecules train, validate and test.
 
     Attributes:
-        kind: Way to choose the parts: "random" structures; whole "group"s, which are molecules with all of their
-            geometries; the "published" split that came with the data; or the one that is "stored" in the data file or
-            in `path`.
-        train: Size of the training part: a whole number of structures (of groups for "group"), or a fraction. Left
-            out: all that the other parts leave.
+        kind: Way to choose the parts: "random" structures (of labels in electric fields random geometries, each in all
+            its fields); whole "group"s, which are molecules with all of their geometries; the "published" split that
+            came with the data; or the one that is "stored" in the data file or in `path`.
+        train: Size of the training part: a whole number of structures (of groups for "group", of geometries for
+            "random" in fields), or a fraction. Left out: all that the other parts leave.
         validation: Size of the validation part, likewise. Left out: a tenth (a twentieth of the training set for
             "published", all that is stored for "stored").
         test: Size of the test part, likewise. Left out: a tenth (all for "published" and "stored").

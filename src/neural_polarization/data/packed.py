@@ -93,7 +93,7 @@ def read_packed(
         cache_directory: see `Dataset`.
 
     Returns:
-        The data set; a split in the file is its split "stored", by group where `molecule` groups geometries.
+        The data set; a split in the file is its split "stored", by group where no `molecule` is in two parts.
 
     Raises:
         FileNotFoundError: where there is no file.
@@ -128,7 +128,7 @@ def read_packed(
         properties={name: column.property for name, column in columns.items()},
         labels=labels,
         groups=None if groups is None else groups.astype(np.int64),
-        splits=_stored_split(file, len(n_atoms), "structure" if groups is None else "group"),
+        splits=_stored_split(file, len(n_atoms), groups),
         cache_directory=cache_directory,
         isolated=isolated,
     )
@@ -188,7 +188,7 @@ def _property(name: str, entry: Mapping[str, Any]) -> Property:
     return Property(name, str(entry["unit"]), tuple(shape), bool(entry["per_atom"]))
 
 
-def _stored_split(file: ArrayFile, number: int, by: str) -> dict[str, Split]:
+def _stored_split(file: ArrayFile, number: int, groups: Array | None) -> dict[str, Split]:
     if "split" not in file:
         return {}
     codes = file.numbers("split", (number,))
@@ -199,4 +199,8 @@ def _stored_split(file: ArrayFile, number: int, by: str) -> dict[str, Split]:
             "0 (train), 1 (validation), 2 (test) or -1 (none)"
         )
     parts = {name: np.flatnonzero(codes == code) for code, name in enumerate(PARTS)}
-    return {"stored": Split.from_arrays(parts, by)}
+    # Whoever made the file chose its parts: they may share out the geometries of one molecule.
+    whole = groups is not None and sum(len(np.unique(groups[part])) for part in parts.values()) == len(
+        np.unique(groups[codes >= 0])
+    )
+    return {"stored": Split.from_arrays(parts, "group" if whole else "structure")}

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from neural_polarization.data.ase_formats import read_extxyz
+from neural_polarization.data.batching import FIELD
 from neural_polarization.data.cache import default_cache_directory
 from neural_polarization.data.columns import KNOWN, PropertyConfig, check_units
 from neural_polarization.data.config import DataConfig, SplitConfig
@@ -22,6 +23,7 @@ from neural_polarization.data.qm9_archive import read_excluded, read_qm9
 from neural_polarization.data.separate import FILES, files_split, open_files
 from neural_polarization.data.splits import (
     Split,
+    geometry_split,
     group_split,
     load_split,
     published_split,
@@ -165,7 +167,9 @@ def make_split(dataset: Dataset, config: SplitConfig) -> Split:
     sizes = (config.train, config.validation, config.test, config.seed)
     match config.kind:
         case "random":
-            split = random_split(dataset.identities(), *sizes)
+            # In several fields one geometry has several labels, which all count.
+            choose = geometry_split if FIELD in dataset.properties else random_split
+            split = choose(dataset.identities(), *sizes)
         case "group":
             groups = merged_groups(dataset.groups, dataset.identities())
             _check_groups(dataset, groups, config)

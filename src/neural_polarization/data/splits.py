@@ -188,10 +188,50 @@ def group_split(
     Raises:
         DataError: as for `random_split`.
     """
-    names = np.unique(groups)
-    chosen = _cut(np.random.default_rng(seed).permutation(names), train, validation, test, "groups", "group")
-    rows = [np.flatnonzero(np.isin(groups, part)) for part in chosen.parts.values()]
-    return Split(rows[0], rows[1], rows[2], "group")
+    return _whole_split(groups, train, validation, test, seed, "groups", "group")
+
+
+def geometry_split(
+    identity: Int[np.ndarray, " structures"],
+    train: Size = None,
+    validation: Size = None,
+    test: Size = None,
+    seed: int = 0,
+) -> Split:
+    """Geometries at random, each with all its structures: the same geometry in several electric fields.
+
+    Args:
+        identity: a number for each structure, the same for structures of one geometry (`identities`).
+        train: a number of geometries, a fraction of them, or None for all that is left.
+        validation: a number or a fraction; None means a tenth.
+        test: likewise.
+        seed: the same seed gives the same split.
+
+    Raises:
+        DataError: as for `random_split`.
+
+    Example:
+        >>> in_two_fields = np.repeat(np.arange(10), 2)
+        >>> geometry_split(in_two_fields, train=5, validation=2, test=0.2, seed=1).train.shape
+        (10,)
+    """
+    return _whole_split(identity, train, validation, test, seed, "geometries", "structure")
+
+
+def _whole_split(
+    numbers: Int[np.ndarray, " structures"],
+    train: Size,
+    validation: Size,
+    test: Size,
+    seed: int,
+    what: str,
+    by: Literal["structure", "group"],
+) -> Split:
+    """Structures with one number stay together."""
+    names = np.unique(numbers)
+    chosen = _cut(np.random.default_rng(seed).permutation(names), train, validation, test, what, by)
+    rows = [np.flatnonzero(np.isin(numbers, part)) for part in chosen.parts.values()]
+    return Split(rows[0], rows[1], rows[2], by)
 
 
 def published_split(

@@ -47,7 +47,7 @@ def write_page(scenes: Sequence[Scene], path: str | Path, title: str = "", overw
     Args:
         scenes: the structures, or the frames of a trajectory, in order; a slider chooses among them.
         path: ends with .html or .htm; its folder is made where it is missing.
-        title: of the page, by default that of the first scene.
+        title: of the page, by default that of the first scene, and how many there are of other titles.
         overwrite: whether a file that is there may be replaced.
 
     Raises:
@@ -95,7 +95,7 @@ def page(scenes: Sequence[Scene], title: str = "") -> str:
     script = "(() => {\n'use strict';\n" + "\n".join(_asset(name) for name in SCRIPTS) + "})();\n"
     parts = {
         "POLICY": _policy(style, library, script),
-        "TITLE": escape(title or scenes[0].title or scenes[0].formula),
+        "TITLE": escape(title or _title(scenes)),
         "SUBTITLE": escape(_subtitle(scenes[0])),
         "STYLE": style,
         "TABLES": "".join(tables(scene, hidden=k > 0) for k, scene in enumerate(scenes)),
@@ -142,6 +142,11 @@ def _grids(scene: Scene) -> dict[str, Any]:
         "potential": scene.potential,
     }
     return {name: grid for name, grid in found.items() if grid is not None}
+
+
+def _title(scenes: Sequence[Scene]) -> str:
+    first, *others = [scene.title or scene.formula for scene in scenes]
+    return first if set(others) <= {first} else f"{first} and {len(others)} more"
 
 
 def _subtitle(scene: Scene) -> str:

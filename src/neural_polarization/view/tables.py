@@ -23,7 +23,7 @@ def tables(scene: Scene, hidden: bool) -> str:
 
 def _properties(scene: Scene) -> str:
     rows = list(scene.properties.items())
-    if scene.dipole is not None and "dipole" not in scene.properties:
+    if scene.dipole is not None and not any(name.startswith("dipole") for name in scene.properties):
         rows.append(("dipole", f"{number(float(np.linalg.norm(scene.dipole)) / DEBYE, 3)} D"))
     if not rows:
         return ""

@@ -82,26 +82,25 @@ function drawArrows(viewer, scene, view, small) {
   });
 }
 
-/** Start and end of the dipole's arrow, beside the molecule, 1 Angstrom for 1 D; none for a small one. */
-function dipoleEnds(scene) {
+/**
+ * Start and end of the dipole's arrow, 1 Angstrom for 1 D; none for a small one. The arrow is beside the molecule as it
+ * is seen along the third of the axes, so that it neither hides nor is hidden.
+ */
+function dipoleEnds(scene, axes) {
   const size = length(scene.dipole) / page.debye;
   if (size < 0.05) return [];
   const unit = scene.dipole.map((x) => x / page.debye / size);
   const middle = [0, 1, 2].map((c) => scene.positions.reduce((sum, p) => sum + p[c], 0) / scene.positions.length);
-  // Beside: away along the molecule's second widest axis, as far as that is perpendicular to the dipole.
-  const aside = [1, 0, 2].map((n) => scene.axes[n]).map((axis) => {
-    const along = axis.reduce((sum, x, c) => sum + x * unit[c], 0);
-    return axis.map((x, c) => x - along * unit[c]);
-  }).find((axis) => length(axis) > 0.7);
-  const direction = aside.map((x) => -x / length(aside));
+  const across = cross(unit, axes[2]);
+  const direction = length(across) > 0.1 ? across.map((x) => x / length(across)) : axes[1];
   const heights = scene.positions.map((p) => p.reduce((sum, x, c) => sum + (x - middle[c]) * direction[c], 0));
   const offset = Math.max(...heights) + (Object.keys(scene.grids).length ? 2.3 : 0.9);
   return [-1, 1].map((sign) => middle.map((x, c) => x + direction[c] * offset + (sign * unit[c] * size) / 2));
 }
 
 /** Draws the dipole. */
-function drawDipole(viewer, scene, ink) {
-  const ends = dipoleEnds(scene);
+function drawDipole(viewer, scene, axes, ink) {
+  const ends = dipoleEnds(scene, axes);
   if (!ends.length) return;
   const size = length(scene.dipole) / page.debye;
   viewer.addArrow({ start: point(ends[0]), end: point(ends[1]), radius: 0.05, radiusRatio: 2.4, mid: 1 - Math.min(0.3, size * 0.4) / size, color: ink });
@@ -215,9 +214,9 @@ function draw(viewer, scene, view, content, ink, paper) {
   else if (content === "density" || content === "reference") words = drawDensity(viewer, scene, view, content);
   else words = drawSigned(viewer, scene, view, content);
   if (view.arrows && scene.displacements) drawArrows(viewer, scene, view, small);
-  if (view.dipole && scene.dipole) drawDipole(viewer, scene, ink);
+  if (view.dipole && scene.dipole) drawDipole(viewer, scene, view.axes, ink);
   if (content === "sticks" || view.style !== "solid") drawLabels(viewer, scene, view, ink, paper);
-  if (view.dipole && scene.dipole && content === "sticks") words.push(`Dipole moment ${spoken(length(scene.dipole) / page.debye)} D${dipoleEnds(scene).length ? ", the arrow beside the molecule, from negative to positive charge" : ""}.`);
+  if (view.dipole && scene.dipole && content === "sticks") words.push(`Dipole moment ${spoken(length(scene.dipole) / page.debye)} D${dipoleEnds(scene, view.axes).length ? ", the arrow beside the molecule, from negative to positive charge" : ""}.`);
   const shown = content === "sticks" ? null : scene.grids[content];
   if (shown && shown.finer) words.push("The grid was made coarser for this page.");
   viewer.render();

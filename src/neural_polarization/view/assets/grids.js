@@ -17,9 +17,10 @@ async function readGrid(stored) {
   return { ...stored, data: null, levels, inverse, edge: largestAtEdge(levels, stored.shape) };
 }
 
+const cross = (u, v) => [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]];
+
 /** The inverse of a matrix of three rows. */
 function inverted([a, b, c]) {
-  const cross = (u, v) => [u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]];
   const columns = [cross(b, c), cross(c, a), cross(a, b)];
   const volume = a[0] * columns[0][0] + a[1] * columns[0][1] + a[2] * columns[0][2];
   return [0, 1, 2].map((row) => columns.map((column) => column[row] / volume));
@@ -129,13 +130,15 @@ function meanCrossing(corner, i, j, k) {
 function quadrilaterals([nx, ny, nz], isInside, vertexOf) {
   const steps = [ny * nz, nz, 1];
   const faces = [];
-  for (let i = 1; i < nx - 1; i++)
-    for (let j = 1; j < ny - 1; j++)
-      for (let k = 1; k < nz - 1; k++) {
+  for (let i = 0; i < nx - 1; i++)
+    for (let j = 0; j < ny - 1; j++)
+      for (let k = 0; k < nz - 1; k++) {
         const at = (i * ny + j) * nz + k;
         const inside = isInside(at);
         for (let axis = 0; axis < 3; axis++) {
           if (isInside(at + steps[axis]) === inside) continue;
+          const place = [i, j, k]; // an edge on a side of the box has no four cells around it
+          if (!place[(axis + 1) % 3] || !place[(axis + 2) % 3]) continue;
           const u = steps[(axis + 1) % 3], v = steps[(axis + 2) % 3];
           const [a, b, c, d] = [vertexOf[at], vertexOf[at - u], vertexOf[at - u - v], vertexOf[at - v]];
           if (inside) faces.push(a, b, c, a, c, d);

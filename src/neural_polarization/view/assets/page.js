@@ -13,7 +13,7 @@ const CAMERA = 150; // distance of 3Dmol.js's camera from the middle, Angstrom
 const HALF_ANGLE = 10; // half of what it sees, degrees
 const TURN = Math.PI / 12; // one press of a key
 
-const view = { number: 0, layer: 0, scale: 1, total: 0.002, deformation: 0.01, difference: 0.002, style: "solid", colour: "zero", arrows: true, dipole: true, labels: "none" };
+const view = { number: 0, layer: 0, scale: 1, total: 0.002, deformation: 0.01, difference: 0.002, style: "solid", colour: "zero", arrows: true, dipole: true, labels: "none", axes: null };
 const panes = {};
 let scene = null;
 let player = null;
@@ -88,10 +88,13 @@ function contents() {
   return found;
 }
 
+/** Whether two structures are frames of one molecule, which the pictures show from the same side. */
+const sameAtoms = (one, other) => one.symbols.join() === other.symbols.join();
+
 /** Shows another structure. */
 async function show(number) {
   const next = await loaded(number);
-  const sameAtoms = scene && scene.symbols.join() === next.symbols.join();
+  const keep = scene && sameAtoms(scene, next);
   scene = next;
   view.number = number;
   const kinds = contents();
@@ -110,12 +113,12 @@ async function show(number) {
     setView(place);
   }
   byId("surface-controls").hidden = kinds.length === 1;
-  setRanges(sameAtoms);
+  setRanges(keep);
   document.querySelectorAll("#numbers > section").forEach((section, n) => { section.hidden = n !== number; });
   byId("subtitle").textContent = scene.subtitle;
   byId("structure").value = number;
   say("structure", `${number + 1} of ${page.scenes.length}: ${scene.title}`);
-  if (!sameAtoms) reset();
+  if (!keep) reset();
   redraw();
 }
 
@@ -178,8 +181,9 @@ function say(name, text) {
   byId(name).setAttribute("aria-valuetext", text);
 }
 
-/** The first view: the widest side of the molecule, as near as everything is inside. */
+/** The first view: the widest side of the molecule, as near as everything of all its frames is inside. */
 function reset() {
+  view.axes = scene.axes;
   const middle = [0, 1, 2].map((c) => {
     const values = scene.positions.map((p) => p[c]);
     return (Math.min(...values) + Math.max(...values)) / 2;
@@ -192,8 +196,11 @@ function reset() {
     const [x, y, z] = turned(scene.orientation, place.map((value, c) => value - middle[c]));
     distance = Math.max(distance, z + (Math.abs(y) + room) / slope, z + ((Math.abs(x) + room) / slope) * (height / width));
   };
-  scene.positions.forEach((place) => hold(place, margin));
-  if (scene.dipole) dipoleEnds(scene).forEach((place) => hold(place, 0.2));
+  for (const frame of page.scenes) {
+    if (!sameAtoms(frame, scene)) continue;
+    frame.positions.forEach((place) => hold(place, margin));
+    if (frame.dipole) dipoleEnds(frame, view.axes).forEach((place) => hold(place, 0.2));
+  }
   setView([...middle.map((x) => -x), CAMERA - distance, ...scene.orientation]);
 }
 
@@ -213,7 +220,10 @@ function setView(place) {
 /** Turns or zooms both pictures. */
 function turn(what) {
   const [x, y] = { left: [0, -1], right: [0, 1], up: [-1, 0], down: [1, 0] }[what] ?? [0, 0];
-  if (what === "reset") return reset();
+  if (what === "reset") {
+    reset();
+    return soon(); // the arrow of the dipole may be on another side
+  }
   const [mx, my, mz, place, ...q] = panes.left.viewer.getView();
   if (what === "nearer" || what === "farther")
     return setView([mx, my, mz, CAMERA - (CAMERA - place) * (what === "nearer" ? 1 / 1.15 : 1.15), ...q]);
