@@ -18,6 +18,7 @@ DATA = Path(__file__).parents[2] / "data"
 SETS = ("small_molecules", "ordinary_molecules")
 FILES = (
     "ethanol.npz",
+    "ethanol_fields.npz",
     "formaldehyde_fields.npz",
     "small_fields.npz",
     *(f"{name}{part}.npz" for name in SETS for part in ("", "_densities")),
@@ -58,7 +59,9 @@ def test_promised_sizes(main: dict[str, np.ndarray], extra: dict[str, np.ndarray
     assert sum(file.stat().st_size for file in DATA.iterdir()) < 40e6
 
 
-@pytest.mark.parametrize(("name", "in_fields", "with_charges"), [("formaldehyde", 240, 40), ("small", 880, 44)])
+@pytest.mark.parametrize(
+    ("name", "in_fields", "with_charges"), [("formaldehyde", 240, 40), ("ethanol", 240, 40), ("small", 880, 44)]
+)
 def test_labels_in_fields_agree_with_each_other(name: str, in_fields: int, with_charges: int) -> None:
     """Energies in fields are those of dipole and polarizability of the same geometry; charges add up to zero."""
     with np.load(DATA / f"{name}_fields.npz") as arrays:
