@@ -22,7 +22,7 @@ from neural_polarization.errors import DataError
 from neural_polarization.heads import HEADS
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.devices import checked_device
-from neural_polarization.interfaces.outputs import table, write_predictions
+from neural_polarization.interfaces.outputs import check_output, table, write_predictions
 from neural_polarization.interfaces.prediction import (
     Prediction,
     check_elements,
@@ -132,6 +132,12 @@ def test_extended_xyz_is_read_back(model: Model, tmp_path: Path) -> None:
         assert frame.get_potential_energy() == pytest.approx(float(prediction.properties["energy"]))
         np.testing.assert_allclose(frame.get_dipole_moment(), prediction.properties["dipole"], atol=1e-7)
         assert frame.info["polarizability_unit"] == "bohr^3"
+
+
+def test_an_output_is_checked_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="its folder cannot be written"):
+        check_output(tmp_path / "file" / "out.csv")
 
 
 def test_tables_have_units(model: Model, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neural_polarization.field_derivatives import BORN_CHARGES
-from neural_polarization.files import refuse_existing, write_text
+from neural_polarization.files import check_folder, refuse_existing, write_text
 from neural_polarization.interfaces.prediction import DISPLACEMENT, Prediction, internal_unit
 from neural_polarization.models import STRESS
 from neural_polarization.properties import DEFINITIONS, VOIGT
@@ -53,11 +53,13 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
     Raises:
         ValueError: for an ending that is not known.
         FileExistsError: if the file is there and `overwrite` is not set.
+        OSError: where its folder cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in WRITERS:
         raise ValueError(f"{path}: unknown kind of output; the ending must be one of {', '.join(WRITERS)}")
     refuse_existing(path, overwrite)
+    check_folder(path)
 
 
 def table(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str:

@@ -121,6 +121,16 @@ def kind_of(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
+def is_of_structures(path: Path) -> bool:
+    """Whether the ending of a file says that it holds structures.
+
+    Example:
+        >>> is_of_structures(Path("water.xyz")), is_of_structures(Path("model.safetensors"))
+        (True, False)
+    """
+    return kind_of(path) in _READERS
+
+
 def _reader_of(path: Path) -> Callable[[Path, int], Places]:
     known = _READERS.get(kind_of(path))
     if known is not None:
