@@ -126,7 +126,8 @@ def _found(path: Path, records: Sequence[_Record]) -> dict[str, PropertyConfig]:
 
 
 def _in_field(record: _Record) -> bool:
-    return FIELD in record.per_molecule and bool(np.any(record.per_molecule[FIELD]))
+    field: Any = record.per_molecule.get(FIELD, 0.0)
+    return bool(np.any(field))
 
 
 def _keys(records: Sequence[_Record]) -> list[str]:

@@ -194,12 +194,13 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     accuracy = {"fast": FAST, "standard": Accuracy(), "exact": EXACT}[arguments.accuracy]
     if arguments.max_cycles is not None:
         accuracy = replace(accuracy, max_cycles=arguments.max_cycles)
+    x, y, z = arguments.field or (0.0, 0.0, 0.0)
     request = Request(
         level=Level.parse(arguments.level),
         accuracy=accuracy,
         quantities=tuple(arguments.quantities),
         fractions=_shares(arguments.fraction),
-        field=tuple(arguments.field or (0.0, 0.0, 0.0)),
+        field=(x, y, z),
         gpu=arguments.gpu,
     )
     if arguments.random_fields is None and arguments.per_structure is not None:
