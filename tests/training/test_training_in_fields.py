@@ -57,6 +57,10 @@ def test_a_step_in_fields_asks_for_what_has_labels(tmp_path: Path) -> None:
         gradients = [weight.grad for weight in task.model.head(name).parameters() if weight.grad is not None]
         assert any((gradient != 0.0).any() for gradient in gradients), f"fields do not train {name}"
     assert task.model.scale_of("mu") == 1.0
+    assert task.model.knowledge is not None
+    fields = task.parts["train"].batch(range(len(task.parts["train"]))).molecules.external_field
+    assert fields is not None
+    assert task.model.knowledge.strongest_field == pytest.approx(float(fields.norm(dim=1).max()))
 
 
 @pytest.mark.parametrize(
