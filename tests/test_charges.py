@@ -187,3 +187,14 @@ def test_assumed_states_are_for_structures_that_say_nothing(tmp_path: Path) -> N
 @pytest.mark.parametrize("value", [1, 1.0, np.int64(1), np.float32(1.0), np.array(1), np.array([1]), "1", "+1"])
 def test_kinds_of_numbers(value: Any) -> None:
     assert total_charge(ase.Atoms("Li", info={"charge": value})) == 1
+
+
+def test_fields_by_their_name_in_any_spelling(tmp_path: Path) -> None:
+    path = one_frame(tmp_path / "o2.xyz", 'External-Field="0.0 0.0 0.3"')
+    np.testing.assert_array_equal(read_structures(path)[0].info["external_field"], [0.0, 0.0, 0.3])
+    for name in ("electric_field", "E-field", "field"):
+        path = one_frame(tmp_path / "o2.xyz", f'{name}="0.0 0.0 0.3"')
+        with pytest.warns(
+            UserWarning, match=rf"structure 0 .*{name} = .*0.3.* is not used; .* given as external_field"
+        ):
+            assert "external_field" not in read_structures(path)[0].info

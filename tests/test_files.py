@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neural_polarization.files import locked, replacing, write_arrays, write_json
+from neural_polarization.files import check_folder, locked, replacing, write_arrays, write_json
 
 TRY = """
 import sys
@@ -30,6 +30,14 @@ def test_an_interrupted_file_leaves_the_former_one(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert json.loads(path.read_text()) == {"energy": 1.5}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_made_and_tried(tmp_path: Path) -> None:
+    check_folder(tmp_path / "new" / "page.html")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"page\.html: its folder cannot be written \(.*\); choose another one"):
+        check_folder(tmp_path / "file" / "page.html")
 
 
 @pytest.mark.parametrize("compress", [False, True])

@@ -104,6 +104,18 @@ def test_charges_contacts_and_cells_outside() -> None:
     assert replace(ETHANOL, charges=(0.0, 1.0)).outside(batch(ion)) == {}
 
 
+def test_fields_outside() -> None:
+    """In V/nm, for instance; a model that learned without fields says nothing of their strength."""
+    inside, pulled = molecule("CH3CH2OH"), molecule("CH3CH2OH")
+    inside.info["external_field"], pulled.info["external_field"] = [0.0, 0.6, 0.8], [0.0, 3.0, 4.0]
+    learned = replace(ETHANOL, strongest_field=1.0)
+    found = learned.outside(batch(molecule("CH3CH2OH"), inside, pulled))
+    assert {k: one.departures for k, one in found.items()} == {2: (Departure.FIELD,)}
+    with pytest.warns(OutsideTrainingWarning, match=r"a field of 5 V/Angstrom \(C2H6O\): the training had at most 1"):
+        Watch().tell(learned, found.values())
+    assert ETHANOL.outside(batch(pulled)) == {}
+
+
 def test_a_file_in_bohr_lies_outside() -> None:
     """All distances are 1.89 times too long, which no check of single distances could know."""
     longer = molecule("CH3CH2OH")

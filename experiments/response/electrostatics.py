@@ -16,15 +16,19 @@ References:
 """
 
 import argparse
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
-from scipy.special import gamma, gammaincc
+from torch import Tensor
 
+from neural_polarization.geometry import all_pairs, safe_norm
+from neural_polarization.layers import sum_by_index
 from neural_polarization.text import markdown_table
 from neural_polarization.units import BOHR, COULOMB, HARTREE
 
@@ -40,26 +44,53 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Points:
-    """Charges on points, each with the polarizability of its atom, which says how far it is smeared out.
+    """Charges on points of several structures, each with the polarizability of its atom, which smears it out.
 
     Attributes:
         places: (points, 3), Angstrom.
         charges: (points,), e.
         polarizabilities: (points,), Angstrom^3.
+        index: structure of each point, ascending.
+        count: number of structures.
     """
 
-    places: Array
-    charges: Array
-    polarizabilities: Array
+    places: Tensor
+    charges: Tensor
+    polarizabilities: Tensor
+    index: Tensor
+    count: int
 
-    def energy(self, other: "Points") -> float:
-        """Electrostatic energy with the points of another molecule, eV."""
-        distances = np.linalg.norm(self.places[:, None] - other.places, axis=-1)
-        reduced = distances / (self.polarizabilities[:, None] * other.polarizabilities) ** (1.0 / 6.0)
-        cubes = DAMPING * reduced**3
-        tails = gamma(2.0 / 3.0) * gammaincc(2.0 / 3.0, cubes)
-        screened = 1.0 - np.exp(-cubes) + DAMPING ** (1.0 / 3.0) * reduced * tails
-        return COULOMB * float((self.charges[:, None] * other.charges / distances * screened).sum())
+    def energy(self) -> Tensor:
+        """Energy of all pairs of points of each structure, (structures,), eV; finite where two points are in one."""
+        senders, receivers = all_pairs(self.places.detach(), self.index, math.inf)
+        once = senders < receivers
+        senders, receivers = senders[once], receivers[once]
+        lengths = safe_norm(self.places[senders] - self.places[receivers])
+        sizes = (self.polarizabilities[senders] * self.polarizabilities[receivers]) ** (1.0 / 6.0)
+        cubes = DAMPING * (lengths / sizes) ** 3
+        two_thirds = torch.full_like(cubes, 2.0 / 3.0)
+        tails = math.gamma(2.0 / 3.0) * torch.special.gammaincc(two_thirds, cubes)
+        damped = -torch.expm1(-cubes) / lengths + DAMPING ** (1.0 / 3.0) / sizes * tails
+        pairs = self.charges[senders] * self.charges[receivers] * damped
+        return COULOMB * sum_by_index(pairs, self.index[receivers], self.count)
+
+    def dipole(self) -> Tensor:
+        """Dipole about the origin, (structures, 3), e*Angstrom."""
+        return sum_by_index(self.charges.unsqueeze(-1) * self.places, self.index, self.count)
+
+
+def check_damping() -> None:
+    """Holds the energy of two unit charges against its limits, far apart and in one place, and its derivatives too."""
+    places, ones = torch.zeros(4, 3, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
+    places[1, 2] = 30.0
+    places.requires_grad_()
+    energies = Points(places, ones, ones, torch.tensor([0, 0, 1, 1]), 2).energy()
+    expected = COULOMB * torch.tensor([1.0 / 30.0, DAMPING ** (1.0 / 3.0) * math.gamma(2.0 / 3.0)], dtype=torch.float64)
+    assert bool((energies - expected).abs().max() < 1e-6), energies
+    (slopes,) = torch.autograd.grad(energies.sum(), places, create_graph=True)
+    assert abs(slopes[1, 2].item() + COULOMB / 30.0**2) < 1e-6 and slopes[3].abs().max().item() < 1e-6, slopes
+    (curvatures,) = torch.autograd.grad(slopes.square().sum(), places)  # as in training on forces
+    assert bool(curvatures.isfinite().all()), curvatures
 
 
 @dataclass(frozen=True)
@@ -73,27 +104,34 @@ class Dimer:
     cm5: Array
     hirshfeld: Array
     dipoles: Array
+    forces: Array
 
-    def points(self, which: int, kind: str) -> Points:
-        """The charges of one of its two molecules, without net charge left over from rounding."""
+    def points(self, which: int, kind: str) -> tuple[Array, Array, Array]:
+        """Places, charges and polarizabilities of one of its molecules, without net charge left over from rounding."""
         rows = self.molecule == which
         charges = (self.cm5 if kind == "cm5" else self.hirshfeld)[rows]
         charges = charges - charges.mean()
         volumes = np.array([POLARIZABILITIES[number] for number in self.numbers[rows].tolist()])
         places = self.positions[rows]
         if kind != "moving":
-            return Points(places, charges, volumes)
+            return places, charges, volumes
         moved = places - self.dipoles[rows]  # one electron, whose charge is -1
         both = np.concatenate([charges + 1.0, -np.ones_like(charges)])
-        return Points(np.concatenate([places, moved]), both, np.tile(volumes, 2))
+        return np.concatenate([places, moved]), both, np.tile(volumes, 2)
 
     def electrostatic(self, kind: str) -> float:
         """Energy between the charges of both molecules, eV."""
-        return self.points(0, kind).energy(self.points(1, kind))
+        one, other = self.points(0, kind), self.points(1, kind)
+        three = (one, other, one, other)  # two structures of one molecule each, and one of both
+        places, charges, volumes = (torch.from_numpy(np.concatenate(part)) for part in zip(*three, strict=True))
+        index = torch.from_numpy(np.repeat([0, 1, 2, 2], [len(part[1]) for part in three]))
+        first, second, both = Points(places, charges, volumes, index, 3).energy().tolist()
+        return both - first - second
 
 
 def read(path: Path) -> dict[tuple[int, int], Dimer]:
     """Every dimer at every separation."""
+    check_damping()
     arrays = np.load(path)
     found: dict[tuple[int, int], Dimer] = {}
     ends = np.cumsum(arrays["n_atoms"].astype(np.int64))
@@ -117,6 +155,7 @@ def read(path: Path) -> dict[tuple[int, int], Dimer]:
             arrays["cm5_charges"][rows].astype(np.float64),
             arrays["hirshfeld_charges"][rows].astype(np.float64),
             arrays["hirshfeld_atomic_dipoles"][rows].astype(np.float64) * BOHR,
+            arrays["forces"][rows].astype(np.float64) * HARTREE,
         )
     return found
 

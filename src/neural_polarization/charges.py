@@ -21,8 +21,16 @@ _ROUNDING = 1e-3
 _PARTIAL = 0.05
 """How far sums of rounded partial charges are from whole numbers."""
 
+STRONGEST_FIELD = 5.0
+"""V/Angstrom: beyond it an electron leaves a small molecule, and no self-consistent field means anything."""
+
+FIELD = "external_field"
+"""Name of a structure's electric field, V/Angstrom, in `atoms.info` and among labels: something to predict in, not to
+predict. NaN among labels is no field."""
+
 _LARGEST = 1e6
 _WORDS = ("charge", "spin", "multiplicity", "unpaired")
+_OF_FIELDS = frozenset({"field", "efield", "electricfield", "appliedfield", "uniformfield"})
 _KNOWN = {normalized(name): state for state, names in STATES.items() for name in names}
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
@@ -175,6 +183,20 @@ def settle_states(atoms: ase.Atoms, where: str, assumed: Mapping[str, int] = _NO
         atoms.info["spin"] = spin
 
 
+def settle_field(atoms: ase.Atoms) -> None:
+    """Writes `info["external_field"]` where a file spells that name in another way.
+
+    Example:
+        >>> water = ase.Atoms("H2O", info={"External-Field": [0.0, 0.0, 0.1]})
+        >>> settle_field(water)
+        >>> water.info["external_field"]
+        [0.0, 0.0, 0.1]
+    """
+    for name in list(atoms.info):
+        if FIELD not in atoms.info and normalized(name) == normalized(FIELD):
+            atoms.info[FIELD] = atoms.info[name]
+
+
 def check_columns(atoms: ase.Atoms, where: str, labels: Iterable[str] = ()) -> None:
     """Raises where columns of the atoms speak of the charge or the spin of the molecule, which is not given.
 
@@ -208,7 +230,7 @@ def check_columns(atoms: ase.Atoms, where: str, labels: Iterable[str] = ()) -> N
 
 
 class LookAlikes:
-    """Names that look like charge or spin and are not understood, gathered over a file for one warning.
+    """Names that look like charge, spin or field and are not understood, gathered over a file for one warning.
 
     Args:
         source: the file.
@@ -217,14 +239,24 @@ class LookAlikes:
     def __init__(self, source: str) -> None:
         self._source = source
         self._first: dict[str, str] = {}
+        self._fields: dict[str, str] = {}
 
     def see(self, info: Mapping[str, Any], where: str) -> None:
         """Remembers the first structure with each such name."""
         for name in look_alikes(info):
             self._first.setdefault(name, f"{where}: {name} = {info[name]!r}")
+        for name in info:
+            if normalized(name) in _OF_FIELDS and FIELD not in info:
+                self._fields.setdefault(name, f"{where}: {name} = {info[name]!r}")
 
     def warn(self) -> None:
-        """One warning for the file, if there is anything to say."""
+        """A warning for the file of each kind, if there is anything to say."""
+        if self._fields:
+            warnings.warn(
+                f"{next(iter(self._fields.values()))} is not used; a structure's electric field is given as {FIELD}, "
+                "three numbers in V/Angstrom",
+                stacklevel=2,
+            )
         if self._first:
             warnings.warn(
                 f"{next(iter(self._first.values()))} is not used; a structure's charge is given as "
@@ -295,7 +327,7 @@ def frame_field(frame: ase.Atoms, where: str) -> np.ndarray:
     Raises:
         ValueError: for anything but three finite numbers.
     """
-    value = frame.info.get("external_field", (0.0, 0.0, 0.0))
+    value = frame.info.get(FIELD, (0.0, 0.0, 0.0))
     try:
         field = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):

@@ -1,10 +1,12 @@
-"""What of a molecule can be compared with a training: composition, charge, periodicity, distances of neighbours."""
+"""What of a molecule can be compared with a training: composition, charge, field, periodicity, distances."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 from ase.data import chemical_symbols
+from ase.formula import Formula
 from jaxtyping import Bool, Float, Int
 
 from neural_polarization.electronic import total_charges, unpaired_electrons
@@ -21,6 +23,7 @@ class Facts:
         charges: total charges, e.
         spins: numbers of unpaired electrons, the lowest that is possible where it is not known.
         periodic: whether a neighbour lies in another cell; a molecule in a box beyond the cutoff counts as isolated.
+        fields: strengths of the electric fields, V/Angstrom; zero without one.
         nearest: shortest and longest distance of an atom from its nearest neighbour, Angstrom; infinite and zero for
             single atoms.
     """
@@ -29,6 +32,7 @@ class Facts:
     charges: Float[np.ndarray, " molecules"]
     spins: Float[np.ndarray, " molecules"]
     periodic: Bool[np.ndarray, " molecules"]
+    fields: Float[np.ndarray, " molecules"]
     nearest: Float[np.ndarray, "molecules 2"]
 
     @property
@@ -62,9 +66,23 @@ class Facts:
         np.maximum.at(nearest[:, 1], owner, np.where(np.isfinite(of_atoms), of_atoms, 0.0))
         charges = np.round(total_charges(molecules).detach().cpu().double().numpy(), 6)
         spins = unpaired_electrons(molecules).detach().cpu().double().numpy()
-        return cls(counts, charges, spins, periodic, nearest)
+        fields = np.zeros(count)
+        if molecules.external_field is not None:
+            fields = molecules.external_field.detach().cpu().double().norm(dim=-1).numpy()
+        return cls(counts, charges, spins, periodic, fields, nearest)
 
 
 def by_symbol(row: Int[np.ndarray, " numbers"]) -> dict[str, int]:
     """Atoms of each element, from their number by atomic number."""
     return {chemical_symbols[number]: int(row[number]) for number in np.flatnonzero(row)}
+
+
+def formula_of(counts: Mapping[str, int]) -> str:
+    """The formula of a composition in Hill's order.
+
+    Example:
+        >>> formula_of({"O": 1, "H": 6, "C": 2})
+        'C2H6O'
+    """
+    present = {symbol: count for symbol, count in counts.items() if count}
+    return Formula.from_dict(present).format("hill") if present else ""

@@ -25,6 +25,20 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         )
 
 
+def check_folder(path: Path) -> None:
+    """Makes the folder of a file, and makes sure that it can be written; to be called before the work.
+
+    Raises:
+        OSError: otherwise.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(f"{path}: its folder cannot be written ({error.strerror or error}); choose another one") from None
+
+
 @contextmanager
 def replacing(path: Path) -> Generator[IO[bytes]]:
     """A file that takes the place of `path` when the block ends; after an error nothing has changed.

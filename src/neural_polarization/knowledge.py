@@ -8,12 +8,11 @@ from typing import final
 
 import numpy as np
 import torch
-from ase.formula import Formula
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from neural_polarization.errors import DataError
-from neural_polarization.facts import Facts, by_symbol
+from neural_polarization.facts import Facts, by_symbol, formula_of
 from neural_polarization.molecules import Molecules
 
 GIVEN, ISOLATED, FITTED = "given", "isolated atom", "least squares"
@@ -27,6 +26,9 @@ FARTHER = 1.25
 
 LARGER = 2.0
 """Predicted forces count as far outside from this multiple of the largest force that was seen."""
+
+STRONGER = 1.25
+"""A field counts as stronger than in training from this multiple of the strongest that was seen."""
 
 _FORCES = "forces"  # as `predictor.FORCES`, which is below
 _SMALL_FORCE = 0.1  # eV/Angstrom: smaller ones are never far outside of relaxed molecules
@@ -42,6 +44,7 @@ class Departure(StrEnum):
     SIZE = "size"
     DISTANCE = "distance"
     GAP = "gap"
+    FIELD = "field"
     PREDICTION = "prediction"
 
 
@@ -106,6 +109,7 @@ class TrainingKnowledge:
             sum over atoms, internal unit.
         stress: root mean square of the stresses that trained, eV/Angstrom^3; None for a model that learned none, whose
             stress is a derivative of what it learned otherwise.
+        strongest_field: of the electric fields that trained, V/Angstrom; None for a model that learned in none.
     """
 
     structures: int = 0
@@ -121,6 +125,7 @@ class TrainingKnowledge:
     spins: tuple[float, ...] | None = None
     per_atom: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     stress: float | None = None
+    strongest_field: float | None = None
 
     @property
     def missing_elements(self) -> tuple[str, ...]:
@@ -150,6 +155,8 @@ class TrainingKnowledge:
         if self.distances is not None:
             strange[:, kinds.index(Departure.DISTANCE)] = facts.nearest[:, 0] < NEARER * self.distances[0]
             strange[:, kinds.index(Departure.GAP)] = facts.nearest[:, 1] > FARTHER * self.distances[1]
+        if self.strongest_field is not None:
+            strange[:, kinds.index(Departure.FIELD)] = facts.fields > STRONGER * self.strongest_field
         strange[:, kinds.index(Departure.PREDICTION)] = self._far_from_labels(facts, molecules, predictions or {})
         return {
             k: Outside(
@@ -157,6 +164,7 @@ class TrainingKnowledge:
                 float(facts.charges[k]),
                 tuple(kind for kind, is_so in zip(kinds, strange[k], strict=True) if is_so),
                 float(facts.spins[k]),
+                float(facts.fields[k]),
             )
             for k in np.flatnonzero(strange.any(1)).tolist()
         }
@@ -203,12 +211,14 @@ class Outside:
         charge: total charge, e.
         departures: in which ways it lies outside.
         spin: number of unpaired electrons.
+        field: strength of the electric field, V/Angstrom.
     """
 
     counts: Mapping[str, int]
     charge: float
     departures: tuple[Departure, ...]
     spin: float
+    field: float = 0.0
 
     @property
     def formula(self) -> str:
@@ -226,7 +236,7 @@ class Outside:
                 return f"{self.spin:g}"
             case Departure.SIZE:
                 return str(sum(self.counts.values()))
-            case Departure.PERIODICITY | Departure.DISTANCE | Departure.GAP | Departure.PREDICTION:
+            case _:
                 return kind.value
 
 
@@ -319,17 +329,6 @@ def independent(compositions: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...
     return tuple(chosen)
 
 
-def formula_of(counts: Mapping[str, int]) -> str:
-    """The formula of a composition in Hill's order.
-
-    Example:
-        >>> formula_of({"O": 1, "H": 6, "C": 2})
-        'C2H6O'
-    """
-    present = {symbol: count for symbol, count in counts.items() if count}
-    return Formula.from_dict(present).format("hill") if present else ""
-
-
 def _is_new(row: Float[np.ndarray, " elements"], basis: Float[np.ndarray, "rows elements"]) -> bool:
     """Whether a composition is no linear combination of others."""
     size = float(np.linalg.norm(row))
@@ -375,6 +374,12 @@ def _clause(knowledge: TrainingKnowledge, kind: Departure, molecules: Sequence[O
             return (
                 f"atoms farther from all others than in the training ({formulas}), where the nearest neighbour is at "
                 f"most {longest:.3f} Angstrom away; are positions in Angstrom (not bohr)?"
+            )
+        case Departure.FIELD:
+            strongest = max(one.field for one in molecules)
+            return (
+                f"a field of {strongest:.3g} V/Angstrom ({formulas}): the training had at most "
+                f"{knowledge.strongest_field:.3g}"
             )
         case Departure.PREDICTION:
             return f"predictions far outside of the training labels ({formulas}), which have {_label_ranges(knowledge)}"

@@ -226,3 +226,19 @@ def test_databases_that_are_none(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
     with pytest.raises(FileNotFoundError, match="no such file; expected structures"):
         read_extxyz(tmp_path / "none.xyz", ENERGY)
+
+
+def test_fields_are_read_or_warned_of(structures: list[ase.Atoms], tmp_path: Path) -> None:
+    """Labels in fields never pass for labels without, unless the user hears of it; a packed file keeps the fields."""
+    structures[0].info["External_Field"] = np.array([0.0, 0.1, 0.2])
+    structures[3].info["External_Field"] = np.array([0.0, 0.1, -0.2])
+    ase.io.write(tmp_path / "set.xyz", structures, format="extxyz")
+    data = read_extxyz(tmp_path / "set.xyz")
+    np.testing.assert_array_equal(data.labels["external_field"][[0, 3]], [[0.0, 0.1, 0.2], [0.0, 0.1, -0.2]])
+    assert np.isnan(data.labels["external_field"][[1, 2]]).all()
+    write_packed(data, tmp_path / "set.npz")
+    assert "external_field" in read_packed(tmp_path / "set.npz").labels
+    unread = {"energy": PropertyConfig()}
+    for read, name in ((read_extxyz, "set.xyz"), (read_packed, "set.npz")):
+        with pytest.warns(UserWarning, match=rf"{name}: 2 of 4 structures are in electric fields .* which are not"):
+            read(tmp_path / name, unread)

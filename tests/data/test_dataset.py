@@ -95,6 +95,16 @@ def test_the_hash_is_that_of_everything_about_the_molecules(changed: dict[str, n
         ({"a": np.zeros(40)}, {"a": Property("a", "1", (3,))}, r"expected \(40, 3\), one value of shape \(3,\)"),
         ({"a": np.zeros((40, 3))}, {"a": Property("a", "1", (3,), per_atom=True)}, "per atom"),
         ({"a": np.zeros(40)}, {}, "every property needs its labels"),
+        (
+            {"external_field": np.zeros((40, 2))},
+            {"external_field": Property("external_field", "V/Angstrom", (2,))},
+            r"external_field has shape \(2,\) per molecule; expected three numbers for each structure",
+        ),
+        (
+            {"external_field": np.where(np.arange(120).reshape(40, 3) == 7, np.nan, 0.1)},
+            {"external_field": Property("external_field", "V/Angstrom", (3,))},
+            "external_field of structure 2 has components that are NaN",
+        ),
     ],
 )
 def test_labels_that_do_not_fit(

@@ -7,7 +7,7 @@ from pyscf import dft, gto
 from pyscf_functions import NUMBERS, POSITIONS, in_pyscf, water_like
 
 from neural_polarization.density import Density, FlatShells, Gaussians, Nuclei, evaluation
-from neural_polarization.density.density import COULOMB
+from neural_polarization.density.density import COULOMB, _check_points
 from neural_polarization.density.evaluation import evaluate
 from neural_polarization.density.potential import NUCLEUS
 from neural_polarization.molecules import Molecules
@@ -68,6 +68,18 @@ def test_progress_ends_with_all_points() -> None:
 
 def test_no_points() -> None:
     assert water_like().evaluate(torch.zeros(0, 3, dtype=torch.float64)).shape == (0,)
+
+
+def test_points_that_are_no_places() -> None:
+    """NaN has no density, although its distance to every centre is beyond no reach."""
+    density, points = water_like(), some_points(3)
+    points[1, 2] = torch.nan
+    for compute in (density.evaluate, density.potential, density.field):
+        with pytest.raises(ValueError, match=r"point 1 is \[.*nan\]; expected three finite numbers in Angstrom"):
+            compute(points)
+    for wrong in (points[0], points[:, :2], torch.zeros(2, 3, dtype=torch.long)):
+        with pytest.raises(ValueError, match=r"expected floating-point numbers of shape \(points, 3\), Angstrom, got"):
+            _check_points(wrong)
 
 
 def test_gradients_are_those_of_differences() -> None:

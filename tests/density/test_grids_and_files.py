@@ -68,6 +68,8 @@ def test_grids_that_cannot_be() -> None:
         Grid((0.0, 0.0, 0.0), (1000, 1000, 1000), 0.1)
     with pytest.raises(ValueError, match="spacing: it must be a positive length"):
         grid_around(methanol(), 0.0)
+    with pytest.raises(ValueError, match=r"spacing: 50.0 Angstrom misses atoms; give 1.0 Angstrom or less"):
+        grid_around(methanol(), 50.0)
     with pytest.raises(ValueError, match="margin: it must be a length"):
         grid_around(methanol(), 0.2, margin=-1.0)
     two = Nuclei(torch.tensor([1, 1]), torch.eye(3, dtype=torch.float64)[:2], torch.tensor([0, 1]), 2)

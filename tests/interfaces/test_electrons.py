@@ -121,11 +121,19 @@ def test_models_and_elements_that_do_not_fit(
     assert "no structure" in capsys.readouterr().err
     assert main(["density", "-o", output]) == 2
     assert "no model" in capsys.readouterr().err
+    assert main(["density", water, "-o", output]) == 2
+    assert f"no model: {water} is a file of structures; give the .safetensors" in capsys.readouterr().err
     crystal = shaken("H2O")
     crystal.set_cell([6.0, 6.0, 6.0])
     crystal.pbc = True
     with pytest.raises(ValueError, match="densities of periodic systems are not supported"):
         predict_density(density_model(), crystal)
+    two = tmp_path / "two.extxyz"
+    ase.io.write(two, [shaken("H2O"), crystal])
+    for kind, ending in (("total", "cube"), ("charges", "csv")):
+        assert main(["density", model_file, str(two), "-o", f"{tmp_path}/two.{ending}", "--kind", kind]) == 2
+        assert f"{two}: structure 1 (H2O) is periodic" in capsys.readouterr().err
+        assert not list(tmp_path.glob(f"*.{ending}")), "nothing is written of the first one"
 
 
 def test_a_density_is_where_the_structure_is() -> None:

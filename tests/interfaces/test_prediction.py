@@ -22,7 +22,7 @@ from neural_polarization.errors import DataError
 from neural_polarization.heads import HEADS
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.devices import checked_device
-from neural_polarization.interfaces.outputs import table, write_predictions
+from neural_polarization.interfaces.outputs import check_output, table, write_predictions
 from neural_polarization.interfaces.prediction import (
     Prediction,
     check_elements,
@@ -134,6 +134,12 @@ def test_extended_xyz_is_read_back(model: Model, tmp_path: Path) -> None:
         assert frame.info["polarizability_unit"] == "bohr^3"
 
 
+def test_an_output_is_checked_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="its folder cannot be written"):
+        check_output(tmp_path / "file" / "out.csv")
+
+
 def test_tables_have_units(model: Model, tmp_path: Path) -> None:
     predictions = predict(model, STRUCTURES)
     write_predictions(predictions, UNITS, tmp_path / "out.csv")
@@ -206,6 +212,29 @@ def test_values_are_written_in_the_units_that_stand_beside_them(tmp_path: Path) 
     np.testing.assert_allclose(frame.arrays["hirshfeld_charges"], charges["hirshfeld_charges"])
     assert (frame.info["extent"], frame.info["extent_unit"]) == (pytest.approx(19.0), "bohr^2")
     np.testing.assert_allclose(frame.get_dipole_moment(), values["dipole"])  # ASE's own name, in ASE's unit
+
+
+def test_outputs_say_the_field_and_the_unit_of_what_had_no_labels(tmp_path: Path) -> None:
+    """The polarizability of a model that learned from energies in fields, in a field and without."""
+    inside = STRUCTURES[0].copy()
+    inside.info["external_field"] = [0.0, 0.1, -0.2]
+    values = {"polarizability": np.eye(3)}
+    still = np.zeros((len(inside), 3))
+    predictions = [Prediction(atoms, values, still, None) for atoms in (inside, STRUCTURES[0])]
+    for ending in ("csv", "json", "extxyz"):
+        write_predictions(predictions, {}, tmp_path / f"out.{ending}")
+    first, second = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
+    assert [first[f"external_field_{axis} [V/Angstrom]"] for axis in "xyz"] == ["0.0", "0.1", "-0.2"]
+    assert second["external_field_x [V/Angstrom]"] == ""
+    assert first["polarizability_xx [Angstrom^3]"] == "1.0"
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["units"]["external_field"] == "V/Angstrom"
+    assert written["structures"][0]["external_field"] == [0.0, 0.1, -0.2]
+    assert "external_field" not in written["structures"][1]
+    assert written["structures"][0]["properties"]["polarizability"]["unit"] == "Angstrom^3"
+    frame = ase.io.read(tmp_path / "out.extxyz", index=0)
+    assert isinstance(frame, ase.Atoms)
+    np.testing.assert_array_equal(frame.info["external_field"], [0.0, 0.1, -0.2])
 
 
 def test_outputs_are_not_overwritten_by_accident(model: Model, tmp_path: Path) -> None:

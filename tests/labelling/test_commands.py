@@ -163,6 +163,14 @@ def test_relaxation_finds_the_minimum() -> None:
         ),
         (["label", "{folder}/water.xyz", "-o", "x.h5", "--fraction", "density"], "expected NAME=SHARE"),
         (["label", "{folder}/water.xyz", "-o", "x.h5", "--workers", "0"], "workers: expected at least 1"),
+        (["label", "{folder}/water.xyz", "-o", "x.h5", "--field", "0", "0", "50"], "at most 5 V/Angstrom, got 50"),
+        (["label", "{folder}/water.xyz", "-o", "x.h5", "--field", "0", "0", "nan"], "at most 5 V/Angstrom, got nan"),
+        (["label", "{folder}/water.xyz", "-o", "x.h5", "--per-structure", "2"], "give --random-fields LOW HIGH too"),
+        (
+            ["label", "{folder}/water.xyz", "-o", "x.h5", "--field", "0", "0", "1", "--random-fields", "0.2", "1"],
+            "leave out --random-fields or --field",
+        ),
+        (["label", "{folder}/pulled.xyz", "-o", "x.h5"], r"field: expected at most 5 V/Angstrom, got 6"),
         (["label", "{folder}/water.xyz", "-o", "x.h5", "--gpu"], "Cartesian d functions"),
         (["enumerate", "0", "-o", "{folder}/x.extxyz"], "heavy_atoms: expected at least 1"),
         (["enumerate", "1", "-o", "{folder}/x.xyz"], "expected the ending .extxyz"),
@@ -183,6 +191,7 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: Sequen
     (tmp_path / "broken.xyz").write_text("2\n\nO 0 0 0\nZz 0 0 1\n")
     water = "3\n\nO 0 0 0\nH 0 0 1\nH 0 0.9 -0.3\n"
     (tmp_path / "water.xyz").write_text(water)
+    (tmp_path / "pulled.xyz").write_text(water.replace("\n\n", '\nexternal_field="0 0 6"\n'))
     (tmp_path / "iodide.xyz").write_text("2\n\nH 0 0 0\nI 0 0 1.61\n")
     (tmp_path / "periodic.xyz").write_text(water + water.replace("\n\n", '\nLattice="9 0 0 0 9 0 0 0 9"\n'))
     with pytest.raises((ValueError, OSError, RuntimeError), match=message):
@@ -218,6 +227,20 @@ def test_packed_sets_keep_charges_and_every_digit_of_energies(tmp_path: Path) ->
     assert both.molecules.charges.tolist() == [0.0, 1.0]
     packing.pack([neutral], tmp_path / "neutral.npz")
     assert read_packed(tmp_path / "neutral.npz").molecules.charges is None
+
+
+def test_the_field_of_a_file_of_labels_is_that_of_its_structures(tmp_path: Path) -> None:
+    """`--field` labels all structures in one field, which a training has to know; a structure may have its own."""
+    request = replace(REQUEST, field=(0.0, 0.0, 0.2))
+    own = HYDROGEN.copy()
+    own.info["external_field"] = [0.1, 0.0, 0.0]
+    path = labelled(tmp_path / "labels.h5", request)
+    with LabelStore(path, request) as store:
+        labels = {"energy": np.array(-31.0), "external_field": np.array([0.1, 0.0, 0.0])}
+        store.add(structure_key(own, request), own, labels, 0.1)
+    packing.pack([path], tmp_path / "set.npz")
+    fields = read_packed(tmp_path / "set.npz").labels["external_field"]
+    np.testing.assert_allclose(sorted(fields.tolist()), [[0.0, 0.0, 0.2], [0.1, 0.0, 0.0]], atol=1e-7)
 
 
 def test_the_charge_in_a_file_wins_over_that_of_the_command(tmp_path: Path) -> None:

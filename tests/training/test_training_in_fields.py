@@ -18,11 +18,11 @@ from neural_polarization.training.task import prepare
 from waters import experiment, waters
 
 
-def in_fields(folder: Path, charge: float = 0.0) -> dict[str, Any]:
+def in_fields(folder: Path, charge: float = 0.0, strength: float = 0.3) -> dict[str, Any]:
     """The experiment on waters, every second of them in a field that pulls at their oxygens."""
     free = waters()
     rng = np.random.default_rng(3)
-    fields = rng.normal(0.0, 0.3, (len(free), 3))
+    fields = rng.normal(0.0, strength, (len(free), 3))
     fields[::2] = np.nan
     labels = {name: free.labels[name] for name in ("energy", "forces")} | {"external_field": fields}
     properties = {name: free.properties[name] for name in ("energy", "forces")}
@@ -57,6 +57,10 @@ def test_a_step_in_fields_asks_for_what_has_labels(tmp_path: Path) -> None:
         gradients = [weight.grad for weight in task.model.head(name).parameters() if weight.grad is not None]
         assert any((gradient != 0.0).any() for gradient in gradients), f"fields do not train {name}"
     assert task.model.scale_of("mu") == 1.0
+    assert task.model.knowledge is not None
+    fields = task.parts["train"].batch(range(len(task.parts["train"]))).molecules.external_field
+    assert fields is not None
+    assert task.model.knowledge.strongest_field == pytest.approx(float(fields.norm(dim=1).max()))
 
 
 @pytest.mark.parametrize(
@@ -126,3 +130,10 @@ def test_fields_of_structures_without_one_are_zero(tmp_path: Path) -> None:
     batch = task.dataset.prepare(task.model.cutoff).batch(np.arange(4), torch.float64)
     assert batch.molecules.external_field is not None
     np.testing.assert_array_equal(batch.molecules.external_field.numpy(), np.nan_to_num(fields[:4]))
+
+
+def test_fields_that_ionize_are_warned_of(tmp_path: Path) -> None:
+    """As where a unit is wrong."""
+    values = in_fields(tmp_path, strength=30.0)
+    with pytest.warns(UserWarning, match=r"is in a field of \d+ V/Angstrom; .*external_field.unit right"):
+        prepare(config(values))

@@ -233,6 +233,23 @@ def test_a_film(browser: Chromium, folder: Path) -> None:
     assert browser.problems == []
 
 
+def test_a_potential_of_one_sign(browser: Chromium, folder: Path) -> None:
+    scene = water()
+    assert scene.density is not None
+    even = dataclasses.replace(scene.density, values=np.full(scene.density.values.shape, 7.2))
+    path = folder / "one_sign.html"
+    write_page([dataclasses.replace(scene, potential=even)], path)
+    opening(browser, path)
+    assert "positive everywhere on this surface: nuclei repel a positive charge. " in text(browser, "caption-right")
+    red, blue = red_and_blue(browser.screenshot(element="canvas-right"))
+    assert red == 0.0 and blue > 0.1
+    choose(browser, "colour", "range")
+    caption = text(browser, "caption-right")
+    assert "least where red" in caption and "7.1 V7.3 V" in caption  # the noise of an even potential is not coloured
+    red, blue = red_and_blue(browser.screenshot(element="canvas-right"))
+    assert red == 0.0 and blue < 0.01
+
+
 def test_the_dipole_stays_in_the_picture(browser: Chromium, folder: Path) -> None:
     path = folder / "dipoles.html"
     turns = [[0.0, 0.0, -0.3], [0.0, 0.5, 0.3], [0.6, 0.0, 0.6], [0.0, -0.8, 0.4], [0.9, 0.0, 0.0]]
@@ -265,6 +282,8 @@ def test_reference_and_difference(browser: Chromium, folder: Path) -> None:
         "Difference to the DFT density",
     ]
     choose(browser, "content-left", "reference")
+    assert "The colours are the potential of “Electron density”" in text(browser, "caption-left")
+    assert "The colours are" not in text(browser, "caption-right")
     choose(browser, "content-right", "difference")
     _, blue = red_and_blue(browser.screenshot(element="canvas-right"))
     assert blue == 0.0  # nowhere more electrons than in the reference

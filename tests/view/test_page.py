@@ -15,7 +15,7 @@ from scenes import water
 
 from neural_polarization.view import Grid, Scene, write_page
 from neural_polarization.view.encoding import encoded
-from neural_polarization.view.page import LAMP, _asset, orientation, page, principal_axes
+from neural_polarization.view.page import LAMP, _asset, check_page, orientation, page, principal_axes
 from neural_polarization.view.scene import MINUS
 
 
@@ -165,8 +165,8 @@ def test_other_endings_and_unwritable_folders(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"page\.txt: .*\.html or \.htm"):
         write_page([water()], tmp_path / "page.txt")
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"cannot be written .*give a folder.*page\.html"):
-        write_page([water()], tmp_path / "file" / "page.html")
+    with pytest.raises(OSError, match=r"page\.html: its folder cannot be written .*choose another one"):
+        check_page(tmp_path / "file" / "page.html")  # before the scenes are made
 
 
 def test_sizes() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import ase
 import numpy as np
 
-from neural_polarization.charges import unpaired_electrons
+from neural_polarization.charges import FIELD, unpaired_electrons
 from neural_polarization.data.cache import Array
 from neural_polarization.data.columns import KNOWN, PropertyConfig
-from neural_polarization.data.counts import LabelCount, Reading
+from neural_polarization.data.counts import LabelCount, Reading, warn_of_fields
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.origins import about_nuclear_charge
@@ -60,7 +60,7 @@ def read_extxyz(
     Args:
         path: the file.
         properties: which labels and in which units; energy (eV), forces (eV/Angstrom) and dipole (e*Angstrom), as
-            far as there are any, if left out.
+            far as there are any, and the fields that they are in, if left out.
         group: the key that says which structures are geometries of one molecule; structures with equal formulas
             are taken as such if left out. Under "smiles" all spellings of a SMILES are one molecule.
         cache_directory: see `Dataset`.
@@ -75,6 +75,8 @@ def read_extxyz(
     if not records:
         raise DataError(f"{path}: holds no structures; expected at least one")
     chosen = properties if properties is not None else _found(path, records)
+    if FIELD not in chosen:
+        warn_of_fields(str(path), sum(_in_field(record) for record in records), len(records))
     molecules = _molecules(path, records)
     isolated = _isolated(records, molecules)
     kinds: dict[str, Property] = {}
@@ -111,6 +113,8 @@ def _found(path: Path, records: Sequence[_Record]) -> dict[str, PropertyConfig]:
     keys = _keys(records)
     understood = {label_of(key) for key in keys}
     found = {name: PropertyConfig() for name in ("energy", "forces", "dipole") if name in understood}
+    if found and FIELD in understood:
+        found[FIELD] = PropertyConfig()
     if not found:
         like = [f"{key} (an {kind}?)" for key in keys if (kind := looks_like(key))]
         raise DataError(
@@ -119,6 +123,11 @@ def _found(path: Path, records: Sequence[_Record]) -> dict[str, PropertyConfig]:
             f"eV}}. Keys in the file: {', '.join(keys) or 'none'}"
         )
     return found
+
+
+def _in_field(record: _Record) -> bool:
+    field: Any = record.per_molecule.get(FIELD, 0.0)
+    return bool(np.any(field))
 
 
 def _keys(records: Sequence[_Record]) -> list[str]:

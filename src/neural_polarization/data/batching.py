@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
+from neural_polarization.charges import FIELD
 from neural_polarization.data.cache import WORTH_KEEPING, Array, Arrays, cached
 from neural_polarization.data.flat import FlatMolecules, ragged_rows, starts_of
 from neural_polarization.errors import DataError
@@ -18,9 +19,6 @@ from neural_polarization.molecules import Molecules
 from neural_polarization.plausibility import CLOSEST, check_positions, crowded
 from neural_polarization.predictor import STRESS
 from neural_polarization.properties import Property, label_of
-
-FIELD = "external_field"
-"""Label whose values are the fields that molecules are in (V/Angstrom), not something to predict; none is zero."""
 
 
 @final

@@ -1,11 +1,13 @@
 """What was read from a file of labels: counts that a printout shows, so that nothing goes missing in silence."""
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import final
 
+from neural_polarization.charges import FIELD
 from neural_polarization.text import counted, table
 
 
@@ -65,6 +67,23 @@ class Reading:
         lines += [f"left out: {number:,} ({reason})" for reason, number in self.left_out.items()]
         lines += [f"isolated atoms: {self.isolated_atoms:,}"] if self.isolated_atoms else []
         return "\n".join([*lines, *self.notes])
+
+
+def warn_of_fields(source: str, inside: int, total: int) -> None:
+    """Warns of labels in electric fields where the fields are not read, and the labels pass for those without a field.
+
+    Args:
+        source: the file.
+        inside: how many structures are in a field.
+        total: how many structures there are.
+    """
+    if inside:
+        warnings.warn(
+            f"{source}: {inside} of {counted(total, 'structure')} are in electric fields ({FIELD}), which are not "
+            f"read: their labels count as labels without a field. Add {FIELD} to data.properties (for a model with a "
+            "response), or leave these structures out",
+            stacklevel=3,
+        )
 
 
 def joined_readings(readings: Sequence[Reading]) -> Reading:

@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from neural_polarization.charges import FIELD
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.cache import Array
 from neural_polarization.data.counts import LabelCount, Reading
@@ -99,6 +100,8 @@ class Dataset:
                 )
         if STRESS in self.labels:
             self._check_stress()
+        if FIELD in self.labels:
+            self._check_fields()
         self.reading = reading or self._counted()
 
     def _check_stress(self) -> None:
@@ -108,6 +111,21 @@ class Dataset:
             raise DataError(
                 f"{self.name}: structure {int(np.argmax(strange))} has a stress, but no periodic cell with a volume; "
                 "give its cell, or NaN in place of the stress"
+            )
+
+    def _check_fields(self) -> None:
+        """A field is three numbers, or is not there at all."""
+        fields, kind = self.labels[FIELD], self.properties[FIELD]
+        if kind.shape != (3,) or kind.per_atom:
+            raise DataError(
+                f"{self.name}: {FIELD} has shape {kind.shape} per {'atom' if kind.per_atom else 'molecule'}; expected "
+                "three numbers for each structure, the field along x, y and z"
+            )
+        partly = np.isfinite(fields).any(1) & ~np.isfinite(fields).all(1)
+        if partly.any():
+            raise DataError(
+                f"{self.name}: {FIELD} of structure {int(np.argmax(partly))} has components that are NaN; give all "
+                "three, or leave the field out"
             )
 
     def __len__(self) -> int:

@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from neural_polarization.charges import FIELD
 from neural_polarization.data.cache import Array
 from neural_polarization.data.columns import KNOWN, Column, PropertyConfig, chosen_columns
+from neural_polarization.data.counts import warn_of_fields
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.npz import ArrayFile
@@ -112,7 +114,10 @@ def read_packed(
         _spins(file, len(n_atoms)),
         file.numbers("pbc", (len(n_atoms), 3)) if "pbc" in file else None,
     )
-    columns = chosen_columns(str(path), _columns(file), properties)
+    everything = _columns(file)
+    columns = chosen_columns(str(path), everything, properties)
+    if FIELD in everything and FIELD not in columns:
+        warn_of_fields(str(path), _number_in_fields(file.values(everything[FIELD].source)), len(n_atoms))
     groups = file.numbers("molecule", (len(n_atoms),)) if "molecule" in file else None
     isolated = file.numbers("isolated", (len(n_atoms),)) != 0 if "isolated" in file else None
     labels = {
@@ -132,6 +137,10 @@ def read_packed(
         cache_directory=cache_directory,
         isolated=isolated,
     )
+
+
+def _number_in_fields(fields: Array) -> int:
+    return int(np.nan_to_num(fields.astype(np.float64)).reshape(len(fields), -1).any(1).sum())
 
 
 def _state(file: ArrayFile, state: str, number: int) -> Array | None:

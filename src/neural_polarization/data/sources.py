@@ -8,8 +8,8 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Int
 
+from neural_polarization.charges import FIELD
 from neural_polarization.data.ase_formats import read_extxyz
-from neural_polarization.data.batching import FIELD
 from neural_polarization.data.cache import default_cache_directory
 from neural_polarization.data.columns import KNOWN, PropertyConfig, check_units
 from neural_polarization.data.config import DataConfig, SplitConfig

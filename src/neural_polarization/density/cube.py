@@ -5,7 +5,6 @@ References:
 """
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from neural_polarization.density.density import Nuclei
 from neural_polarization.density.grids import Grid
-from neural_polarization.files import replacing
+from neural_polarization.files import check_folder, replacing
 from neural_polarization.units import BOHR, HARTREE
 
 
@@ -60,12 +59,7 @@ def check_output(path: Path, overwrite: bool = False, endings: Sequence[str] = S
         raise IsADirectoryError(f"{path} is a folder; give the name of a file")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} is there already; give another name, or ask to overwrite it (--overwrite)")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise OSError(f"{path}: its folder cannot be written ({error.strerror or error}); choose another one") from None
+    check_folder(path)
 
 
 def write_grid(

@@ -202,8 +202,9 @@ class Density:
             e/Angstrom^3.
 
         Raises:
-            ValueError: for a number that no molecule has.
+            ValueError: for a number that no molecule has, or points that are not finite numbers in threes.
         """
+        _check_points(points)
         if isinstance(molecule, int):
             return evaluate(self._parts_of(molecule), points, progress, threshold)
         values = torch.zeros_like(points[:, 0])
@@ -263,8 +264,9 @@ class Density:
             molecule: number of the molecule.
 
         Raises:
-            ValueError: for a number that no molecule has.
+            ValueError: for a number that no molecule has, or points that are not finite numbers in threes.
         """
+        _check_points(points)
         nuclei = self.nuclei.of_molecule(molecule).to(points.device, points.dtype)
         total = -integral_over_distance(self._parts_of(molecule), points)
         for number, position in zip(nuclei.atomic_numbers, nuclei.positions, strict=True):
@@ -276,6 +278,7 @@ class Density:
 
         Args and raises: as `potential`.
         """
+        _check_points(points)
         graph = torch.is_grad_enabled()
         with torch.enable_grad():
             places = points if points.requires_grad else points.detach().requires_grad_()
@@ -314,6 +317,22 @@ class Density:
 
 
 _POINTS_OF_FIELD = 4096
+
+
+def _check_points(points: Tensor) -> None:
+    """Makes sure that points are places, so that no value is of something else.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    if points.ndim != 2 or points.shape[1] != 3 or not points.is_floating_point():
+        raise ValueError(
+            f"points: expected floating-point numbers of shape (points, 3), Angstrom, got {points.dtype} of shape "
+            f"{tuple(points.shape)}"
+        )
+    if not bool(points.isfinite().all()):
+        bad = int((~points.isfinite()).any(dim=1).nonzero()[0])
+        raise ValueError(f"points: point {bad} is {points[bad].tolist()}; expected three finite numbers in Angstrom")
 
 
 def _renumbered(part: Gaussians) -> Gaussians:

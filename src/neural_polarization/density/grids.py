@@ -17,6 +17,9 @@ MOLECULAR_SURFACE = 0.002 / BOHR**3
 MOST_POINTS = 2**28
 """Points of a grid: more than these (a cube file of 3.5 GB) are a mistake in the spacing."""
 
+WIDEST_SPACING = 1.0
+"""Angstrom between the points of a grid around a molecule: wider ones miss atoms."""
+
 _STEP = 0.25  # Angstrom by which a side is moved out while the surface is outside
 _FACE_SPACING = 0.4  # Angstrom between the points of a side that are looked at
 
@@ -78,15 +81,20 @@ def grid_around(
 
     Args:
         density: of one molecule (`Density.of_molecule`).
-        spacing: distance of neighbouring points, Angstrom.
+        spacing: distance of neighbouring points, Angstrom; at most `WIDEST_SPACING`.
         margin: distance of the sides from the outermost nuclei, Angstrom. If left out, each side is moved out until
             the density on it is below `surface`, so that this surface is inside and closed.
         surface: e/Angstrom^3.
 
     Raises:
-        ValueError: for several molecules, a margin that is negative, or what `Grid` refuses.
+        ValueError: for several molecules, a margin that is negative, a spacing that misses atoms, or what `Grid`
+            refuses.
     """
     density.nuclei.require_one()
+    if spacing > WIDEST_SPACING:
+        raise ValueError(
+            f"spacing: {spacing} Angstrom misses atoms; give {WIDEST_SPACING} Angstrom or less (surfaces: 0.1 to 0.2)"
+        )
     if margin is not None and not 0.0 <= margin < math.inf:
         raise ValueError(f"margin: it must be a length in Angstrom, not {margin}")
     positions = density.nuclei.positions.detach().double().cpu()

@@ -12,7 +12,7 @@ from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.prediction import from_smiles
 from neural_polarization.models import Predictor
 from neural_polarization.pretrained import load_pretrained
-from neural_polarization.structures import read_structures
+from neural_polarization.structures import is_of_structures, read_structures
 
 
 def checkpoint_and_files(known: argparse.Namespace, rest: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -31,6 +31,11 @@ def checkpoint_and_files(known: argparse.Namespace, rest: Sequence[str]) -> tupl
         if not words:
             raise ValueError("no model: give the .safetensors file of one, or --pretrained small (or small_bonds)")
         checkpoint, *words = words
+        if is_of_structures(Path(checkpoint)):
+            raise ValueError(
+                f"no model: {checkpoint} is a file of structures; give the .safetensors file of a model before it, or "
+                "--pretrained small (or small_bonds)"
+            )
     elif words and Path(words[0]).suffix == ".safetensors":
         raise ValueError(f"{words[0]} and --pretrained {known.pretrained} are two models; give one of them")
     if not words and not known.smiles:

@@ -147,13 +147,14 @@ def _add_density(subparsers: Any) -> None:
 def _density(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
     from neural_polarization.interfaces.electron_tables import TABLES, write_tables
-    from neural_polarization.interfaces.electrons import write_density
+    from neural_polarization.interfaces.electrons import check_molecules, write_density
     from neural_polarization.interfaces.prediction import check_elements
 
     checkpoint, files = checkpoint_and_files(known, rest)
     model, _ = chosen_model(known, checkpoint)
     structures, names = chosen_structures(known, files)
     check_elements(model, structures, names)
+    check_molecules(structures, names)
     if known.kind in TABLES:
         if known.spacing is not None or known.margin is not None:
             raise ValueError(f"--kind {known.kind} has no grid; leave out --spacing and --margin")

@@ -6,8 +6,8 @@ from typing import Any
 
 from neural_polarization.checkpoints import load_model
 from neural_polarization.evaluation.reports import PARTS, errors_table
+from neural_polarization.facts import formula_of
 from neural_polarization.interfaces.prediction import internal_unit
-from neural_polarization.knowledge import formula_of
 from neural_polarization.settings import plain
 from neural_polarization.text import counted
 from neural_polarization.units import factor
@@ -123,6 +123,8 @@ def _learned_from(knowledge: Mapping[str, Any] | None, properties: Mapping[str, 
         yield "largest", counted(knowledge["largest_molecule"], "atom")
     if knowledge["charges"]:
         yield "charges", ", ".join(f"{charge:+g}" if charge else "0" for charge in knowledge["charges"])
+    if knowledge["strongest_field"]:
+        yield "fields", f"up to {knowledge['strongest_field']:.3g} V/Angstrom"
     if knowledge["spins"]:
         yield "unpaired", f"electrons of a molecule: {', '.join(f'{spin:g}' for spin in knowledge['spins'])}"
     if knowledge["periodic"]:

@@ -15,7 +15,7 @@ from neural_polarization.density.density import Density
 from neural_polarization.density.partition import PARTITIONS
 from neural_polarization.density.surface import surface_points
 from neural_polarization.files import write_arrays, write_text
-from neural_polarization.interfaces.electrons import output_paths, predict_density, require_density
+from neural_polarization.interfaces.electrons import check_molecules, output_paths, predict_density, require_density
 from neural_polarization.interfaces.prediction import check_elements
 from neural_polarization.knowledge import Watch
 from neural_polarization.models import Predictor
@@ -94,6 +94,7 @@ def write_tables(
         raise ValueError(f"kind: {kind!r} is not known; choose one of {', '.join(TABLES)}")
     model = require_density(model)
     check_elements(model, structures)
+    check_molecules(structures)
     paths = output_paths(output, len(structures), overwrite, ENDINGS)
     table, watch = TABLES[kind], Watch()
     for structure, path in zip(structures, paths, strict=True):

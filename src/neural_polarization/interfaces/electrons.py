@@ -143,6 +143,25 @@ def require_density(model: Predictor) -> Model:
     return model
 
 
+def check_molecules(structures: Sequence[ase.Atoms], names: Sequence[str] = ()) -> None:
+    """Makes sure that no structure is periodic, before the density of any is computed.
+
+    Args:
+        structures: whose densities are wanted.
+        names: what errors call each structure; by default its number.
+
+    Raises:
+        ValueError: otherwise, naming the structure.
+    """
+    for k, frame in enumerate(structures):
+        if frame.pbc.any():
+            where = f"{names[k] if names else f'structure {k}'} ({frame.get_chemical_formula()})"
+            raise ValueError(
+                f"{where} is periodic, and densities are of molecules (functions of neighbouring cells would be "
+                "missing); leave it out, or set `pbc` to none for a molecule"
+            )
+
+
 def predict_density(model: Predictor, structure: ase.Atoms, watch: Watch | None = None) -> Density:
     """The density of one structure.
 
@@ -228,6 +247,7 @@ def write_density(
         raise ValueError(f"kind: {kind!r} is not known; choose one of {', '.join(KINDS)}")
     model = require_density(model)
     check_elements(model, structures)
+    check_molecules(structures)
     paths = output_paths(output, len(structures), overwrite)
     of_kind, watch = KINDS[kind], Watch()
     for structure, path in zip(structures, paths, strict=True):

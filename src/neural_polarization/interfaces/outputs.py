@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neural_polarization.charges import FIELD, frame_field
 from neural_polarization.field_derivatives import BORN_CHARGES
-from neural_polarization.files import refuse_existing, write_text
+from neural_polarization.files import check_folder, refuse_existing, write_text
 from neural_polarization.interfaces.prediction import DISPLACEMENT, Prediction, internal_unit
 from neural_polarization.models import STRESS
 from neural_polarization.properties import DEFINITIONS, VOIGT
@@ -53,11 +54,13 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
     Raises:
         ValueError: for an ending that is not known.
         FileExistsError: if the file is there and `overwrite` is not set.
+        OSError: where its folder cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in WRITERS:
         raise ValueError(f"{path}: unknown kind of output; the ending must be one of {', '.join(WRITERS)}")
     refuse_existing(path, overwrite)
+    check_folder(path)
 
 
 def table(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str:
@@ -78,6 +81,9 @@ def _rows(predictions: Sequence[Prediction], units: Mapping[str, str]) -> list[d
             "name": atoms.info.get("name") or atoms.info.get("smiles") or "",
             "formula": atoms.get_chemical_formula(),
         }
+        if FIELD in atoms.info:
+            field = frame_field(atoms, f"structure {number}")
+            row |= {f"{FIELD}_{axis} [V/Angstrom]": float(part) for axis, part in zip(AXES, field, strict=True)}
         for name, value in prediction.properties.items():
             shown, unit = in_unit(name, value, units)
             labels = [""] if not value.shape else ["_" + _axes(place) for place in np.ndindex(value.shape)]
@@ -125,6 +131,8 @@ def _as_json(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str
             "properties": {name: {"value": value.tolist(), "unit": unit} for name, (value, unit) in shown.items()},
             DISPLACEMENT: prediction.displacement.tolist(),
         }
+        if FIELD in atoms.info:
+            entry[FIELD] = frame_field(atoms, atoms.get_chemical_formula()).tolist()
         if prediction.forces is not None:
             entry["forces"] = prediction.forces.tolist()
         if prediction.stress is not None:
@@ -142,6 +150,7 @@ def _as_json(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str
                     "forces": "eV/Angstrom",
                     STRESS: STRESS_UNIT,
                     BORN_CHARGES: "e",
+                    FIELD: "V/Angstrom",
                 },
                 "structures": values,
             },
@@ -202,10 +211,15 @@ WRITERS: dict[str, Callable[[Sequence[Prediction], Mapping[str, str]], str]] = {
 
 
 def in_unit(name: str, value: NDArray[np.float64], units: Mapping[str, str]) -> tuple[NDArray[np.float64], str]:
-    """A property in its customary unit and the name of that; as it is where no unit is known."""
-    if name not in units:
+    """A property in its customary unit and the name of that; as it is where no unit is known.
+
+    A property that was learned without labels of its own, such as the polarizability of a response, has the unit of its
+    definition.
+    """
+    known = DEFINITIONS.get(name)
+    if name not in units and known is None:
         return value, "internal units"
-    unit = internal_unit(units[name])
+    unit = internal_unit(units[name] if known is None or name in units else known.property.unit)
     return np.asarray(value / factor(unit)), unit
 
 

@@ -9,7 +9,7 @@ import ase
 import numpy as np
 from jaxtyping import Float
 
-from ..charges import frame_field
+from ..charges import FIELD, STRONGEST_FIELD, frame_field
 from ..properties import DEFINITIONS, QUANTITIES, USUAL_QUANTITIES
 from ..structures import check_isolated
 from ..units import BOHR, HARTREE
@@ -60,18 +60,28 @@ class Request:
         for name, share in self.fractions.items():
             if not 0.0 <= share <= 1.0:
                 raise ValueError(f"fractions: {name}={share} is not between 0 and 1")
+        strength = float(np.linalg.norm(self.field))
+        if not strength <= STRONGEST_FIELD:  # NaN is not below anything
+            raise ValueError(
+                f"field: expected at most {STRONGEST_FIELD:g} V/Angstrom, got {strength:g}; stronger fields pull "
+                "electrons out of a molecule"
+            )
         if self.gpu and any(self.field):
             raise ValueError("field: not supported on the graphics processor; leave out one of field and gpu")
 
-    def at(self, atoms: ase.Atoms) -> "Request":
+    def at(self, atoms: ase.Atoms, where: str = "") -> "Request":
         """The same in the field of a structure.
 
+        Args:
+            atoms: the structure.
+            where: what errors begin with; its formula if left out.
+
         Raises:
-            ValueError: for a field that is no three finite numbers, or one on a graphics processor.
+            ValueError: for a field that is no three finite numbers or too strong, or one on a graphics processor.
         """
-        if "external_field" not in atoms.info:
+        if FIELD not in atoms.info:
             return self
-        x, y, z = frame_field(atoms, atoms.get_chemical_formula()).tolist()
+        x, y, z = frame_field(atoms, where or atoms.get_chemical_formula()).tolist()
         return replace(self, field=(x, y, z))
 
     def without(self, stored: Container[str]) -> "Request":
@@ -167,8 +177,8 @@ def compute(
         "spatial_extent": np.array(charge_moments.spatial_extent),
         **{name: np.array(value) for name, value in vars(orbital_energies).items() if value is not None},
     }
-    if "external_field" in atoms.info:
-        labels["external_field"] = external
+    if FIELD in atoms.info:
+        labels[FIELD] = external
     if forces is not None:
         labels["forces"] = forces
     if request.wanted("charges", key):

@@ -92,7 +92,11 @@ def _add_label(subparsers: Any) -> None:
         help="give a quantity to a random share of the structures, for instance polarizability=0.3",
     )
     command.add_argument(
-        "--field", nargs=3, type=float, default=(0.0, 0.0, 0.0), metavar=("X", "Y", "Z"), help="V/Angstrom"
+        "--field",
+        nargs=3,
+        type=float,
+        metavar=("X", "Y", "Z"),
+        help="label structures in this field, V/Angstrom, unless they have an external_field of their own",
     )
     command.add_argument(
         "--random-fields",
@@ -101,9 +105,7 @@ def _add_label(subparsers: Any) -> None:
         metavar=("LOW", "HIGH"),
         help="label structures in random fields of this strength, V/Angstrom, for instance 0.2 1.0",
     )
-    command.add_argument(
-        "--per-structure", type=int, default=1, metavar="N", help="random fields of each structure; default 1"
-    )
+    command.add_argument("--per-structure", type=int, metavar="N", help="random fields of each structure; default 1")
     command.add_argument("--charge", type=int, help="e, for structures that say nothing about it; default 0")
     command.add_argument("--spin", type=int, help="unpaired electrons, for structures that say nothing; default 0")
     command.add_argument("--workers", type=int, default=1, metavar="N", help="processes of one thread each")
@@ -192,14 +194,19 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     accuracy = {"fast": FAST, "standard": Accuracy(), "exact": EXACT}[arguments.accuracy]
     if arguments.max_cycles is not None:
         accuracy = replace(accuracy, max_cycles=arguments.max_cycles)
+    x, y, z = arguments.field or (0.0, 0.0, 0.0)
     request = Request(
         level=Level.parse(arguments.level),
         accuracy=accuracy,
         quantities=tuple(arguments.quantities),
         fractions=_shares(arguments.fraction),
-        field=tuple(arguments.field),
+        field=(x, y, z),
         gpu=arguments.gpu,
     )
+    if arguments.random_fields is None and arguments.per_structure is not None:
+        raise ValueError("--per-structure: is the number of random fields; give --random-fields LOW HIGH too")
+    if arguments.random_fields is not None and arguments.field is not None:
+        raise ValueError("--field: fields are random, or the same for all; leave out --random-fields or --field")
     if request.gpu:
         gpu.check(request.level)
     given = {"charge": arguments.charge, "spin": arguments.spin}
@@ -209,10 +216,12 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
         for index, atoms in enumerate(read_structures(name, arguments.seed, assumed)):
             check_isolated(atoms, f"{name}: structure {index}")
             check_electrons(atoms, f"{name}: structure {index}")
+            request.at(atoms, f"{name}: structure {index}")
             structures.append(atoms)
     if arguments.random_fields is not None:
         low, high = arguments.random_fields
-        structures = in_random_fields(structures, low, high, arguments.per_structure, arguments.seed)
+        each = 1 if arguments.per_structure is None else arguments.per_structure
+        structures = in_random_fields(structures, low, high, each, arguments.seed)
     elements = {symbol for atoms in structures for symbol in atoms.get_chemical_symbols()}
     request.level.check(elements)
     accuracy.check(elements)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import ase
 import numpy as np
 
-STRONGEST = 5.0
-"""V/Angstrom: beyond it an electron leaves a small molecule, and no self-consistent field means anything."""
+from ..charges import FIELD, STRONGEST_FIELD
 
 
 def in_random_fields(
@@ -26,8 +25,8 @@ def in_random_fields(
         seed: Of the random numbers.
 
     Raises:
-        ValueError: for strengths that are no interval below `STRONGEST`, fewer than one copy, or a structure that has a
-            field already.
+        ValueError: for strengths that are no interval below `STRONGEST_FIELD`, fewer than one copy, or a structure that
+            has a field already.
 
     Example:
         >>> water = ase.Atoms("OHH", [[0.0, 0.0, 0.1], [0.0, 0.8, -0.5], [0.0, -0.8, -0.5]])
@@ -35,16 +34,16 @@ def in_random_fields(
         >>> bool(0.2 <= np.linalg.norm(copy.info["external_field"]) <= 1.0)
         True
     """
-    if not 0.0 < low <= high < math.inf or high > STRONGEST:
+    if not 0.0 < low <= high < math.inf or high > STRONGEST_FIELD:
         raise ValueError(
-            f"random fields: expected 0 < LOW <= HIGH <= {STRONGEST:g} V/Angstrom, got {low:g} and {high:g}; stronger "
-            "fields pull electrons out of a molecule"
+            f"random fields: expected 0 < LOW <= HIGH <= {STRONGEST_FIELD:g} V/Angstrom, got {low:g} and {high:g}; "
+            "stronger fields pull electrons out of a molecule"
         )
     if per_structure < 1:
         raise ValueError(f"per structure: expected at least one field, got {per_structure}")
     copies: list[ase.Atoms] = []
     for index, atoms in enumerate(structures):
-        if "external_field" in atoms.info:
+        if FIELD in atoms.info:
             raise ValueError(f"structure {index} has an external_field already; leave it out, or label it as it is")
         content = atoms.numbers.tobytes() + np.ascontiguousarray(atoms.positions).tobytes()
         rng = np.random.default_rng([seed, *hashlib.sha256(content).digest()[:8]])
@@ -52,6 +51,6 @@ def in_random_fields(
             direction = rng.normal(size=3)
             field = rng.uniform(low, high) * direction / np.linalg.norm(direction)
             copy = atoms.copy()
-            copy.info["external_field"] = field
+            copy.info[FIELD] = field
             copies.append(copy)
     return copies

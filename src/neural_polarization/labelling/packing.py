@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers
 
+from ..charges import FIELD
 from ..data.density_structures import structure_arrays
 from ..data.splits import PARTS
 from ..files import refuse_existing, write_arrays
@@ -71,13 +72,14 @@ def pack(
         raise ValueError(f"{densities}: densities are a file of their own; give them another path than the data set")
     description = _description(sources)
     everything = [record for source in sources for record in read_labels(source)]
-    records = [record for record in everything if not record.reason]
+    field = np.array(json.loads(description["field"]), np.float64)
+    records = [_in_field(record, field) for record in everything if not record.reason]
     if not records:
         raise ValueError(f"{', '.join(str(source) for source in sources)}: no structure has labels")
     common = {
         "level": np.array(description["level"]),
         "accuracy": np.array(description["accuracy"]),
-        "field": np.array(json.loads(description["field"]), np.float64),
+        "field": field,
     }
     arrays = _main_arrays(records, seed) | common
     with_density = [index for index, record in enumerate(records) if "density_matrix" in record.labels]
@@ -165,6 +167,13 @@ def _main_arrays(records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
         }
     arrays["properties"] = np.array(json.dumps(table))
     return arrays
+
+
+def _in_field(record: Record, field: np.ndarray) -> Record:
+    """The record with the field of the whole file among its labels, unless its structure has one of its own."""
+    if not field.any() or FIELD in record.labels:
+        return record
+    return replace(record, labels={**record.labels, FIELD: field})
 
 
 def _name(record: Record) -> str:

@@ -17,7 +17,7 @@ import ase.io
 import numpy as np
 from ase.data import chemical_symbols
 
-from neural_polarization.charges import LookAlikes, check_columns, check_spin, settle_states
+from neural_polarization.charges import LookAlikes, check_columns, check_spin, settle_field, settle_states
 from neural_polarization.errors import UNREADABLE, DataError, reason
 from neural_polarization.plausibility import check_positions, periodic_cell
 from neural_polarization.structures.bounds import check_arrays, check_cif, check_counts
@@ -62,10 +62,10 @@ def iterate_structures(
     labels: frozenset[str] = frozenset(),
     assumed: Mapping[str, int] = MappingProxyType({}),
 ) -> Places:
-    """The structures of a file one after the other, with charge and spin settled, but not checked otherwise.
+    """The structures of a file one after the other, with charge, spin and field settled, but not checked otherwise.
 
     Results that stand in the file are in `atoms.calc`, other values in `atoms.info` and `atoms.arrays`; names that
-    look like a charge or a spin and are not understood give one warning.
+    look like a charge, a spin or a field and are not understood give one warning.
 
     Args:
         path: see `read_structures`.
@@ -86,6 +86,7 @@ def iterate_structures(
         _check_numbers(atoms, where)
         check_columns(atoms, where, labels)
         settle_states(atoms, where, assumed)
+        settle_field(atoms)
         look_alikes.see({name: value for name, value in atoms.info.items() if name not in labels}, where)
         for name in ("name", "smiles"):
             if name in atoms.info:
@@ -119,6 +120,16 @@ def kind_of(path: Path) -> str:
     if len(suffixes) > 1 and suffixes[-1] in COMPRESSED:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
+
+
+def is_of_structures(path: Path) -> bool:
+    """Whether the ending of a file says that it holds structures.
+
+    Example:
+        >>> is_of_structures(Path("water.xyz")), is_of_structures(Path("model.safetensors"))
+        (True, False)
+    """
+    return kind_of(path) in _READERS
 
 
 def _reader_of(path: Path) -> Callable[[Path, int], Places]:

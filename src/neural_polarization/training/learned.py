@@ -46,7 +46,7 @@ def completed(
     charges: set[float] = set()
     spins: set[float] = set()
     periodic: set[bool] = set()
-    shortest, longest, largest = np.inf, 0.0, 0
+    shortest, longest, largest, strongest = np.inf, 0.0, 0, 0.0
     for rows in BatchOrder(len(training), _AT_A_TIME):
         facts = Facts.of(training.batch(rows, torch.float64).molecules)
         charges.update(facts.charges.tolist())
@@ -57,6 +57,7 @@ def completed(
             max(longest, float(facts.nearest[:, 1].max())),
         )
         largest = max(largest, int(facts.sizes.max()))
+        strongest = max(strongest, float(facts.fields.max()))
     has_dipole = any(head.kind.startswith("dipole") for head in model.config.heads.values())
     return replace(
         knowledge,
@@ -67,6 +68,7 @@ def completed(
         periodic=tuple(sorted(periodic)),
         dipole_origin=DIPOLE_ORIGIN if has_dipole else "",
         content_hash=fingerprint(dataset),
+        strongest_field=strongest or None,
     )
 
 

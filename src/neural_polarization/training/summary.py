@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Bool, Int
 
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.knowledge import FITTED, References, formula_of
+from neural_polarization.facts import formula_of
+from neural_polarization.knowledge import FITTED, References
 from neural_polarization.models import FORCES, predicted_names
 from neural_polarization.properties import Property
 from neural_polarization.text import counted, table

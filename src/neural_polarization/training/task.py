@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from neural_polarization.data.batching import FIELD, PreparedDataset, is_total_energy
+from neural_polarization.charges import FIELD, STRONGEST_FIELD
+from neural_polarization.data.batching import PreparedDataset, is_total_energy
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.sources import open_dataset
@@ -210,6 +211,15 @@ def _check_fields(model: Model, dataset: Dataset, training: TrainingConfig) -> N
             "model.response to 'quadratic' or 'push_dual', or leave out the structures in fields"
         )
     charges = dataset.molecules.charges
+    if FIELD in dataset.properties:
+        strengths = np.linalg.norm(np.nan_to_num(dataset.labels[FIELD]), axis=1)
+        if strengths.max() > STRONGEST_FIELD:
+            warnings.warn(
+                f"{dataset.name}: structure {int(np.argmax(strengths))} is in a field of {strengths.max():.3g} "
+                f"V/Angstrom; beyond {STRONGEST_FIELD:g} a small molecule is ionized. Is data.properties.{FIELD}.unit "
+                "right?",
+                stacklevel=3,
+            )
     if FIELD in dataset.properties and charges is not None:
         inside = np.nan_to_num(dataset.labels[FIELD]).any(-1) & (charges != 0)
         energy = model.config.field_names.energy

@@ -13,7 +13,7 @@ import numpy as np
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
-from ..files import refuse_existing, write_text
+from ..files import check_folder, refuse_existing, write_text
 from ..units import DEBYE
 from .encoding import encoded
 from .scene import Array, Scene
@@ -57,13 +57,7 @@ def write_page(scenes: Sequence[Scene], path: str | Path, title: str = "", overw
     """
     path = Path(path)
     check_page(path, overwrite)
-    text = page(scenes, title)
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"the page cannot be written ({error.strerror}); give a folder that you may write", str(path)
-        ) from error
+    write_text(path, page(scenes, title))
 
 
 def check_page(path: str | Path, overwrite: bool = False) -> None:
@@ -72,11 +66,13 @@ def check_page(path: str | Path, overwrite: bool = False) -> None:
     Raises:
         ValueError: for another ending than .html or .htm.
         FileExistsError: if the file is there and `overwrite` is not set.
+        OSError: where its folder cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{path}: a page is written as HTML; the ending must be .html or .htm")
     refuse_existing(path, overwrite)
+    check_folder(path)
 
 
 def page(scenes: Sequence[Scene], title: str = "") -> str:

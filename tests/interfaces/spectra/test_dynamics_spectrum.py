@@ -76,7 +76,7 @@ def test_lorentzians_keep_intensities() -> None:
 @pytest.mark.parametrize(
     ("dipoles", "temperature", "message"),
     [
-        (np.zeros((10, 3)), 300.0, "10 steps of 0.5 fs resolve no 10 1/cm"),
+        (np.zeros((10, 3)), 300.0, "0.005 ps are too short to resolve 10 1/cm"),
         (None, 300.0, "neither dipoles nor polarizabilities"),
         (np.zeros((20000, 3)), 0.0, "a temperature above zero"),
     ],
@@ -92,7 +92,7 @@ def test_what_cannot_be_resolved_is_refused_before_the_dynamics(
     """And before the relaxation."""
     for name in ("relaxed", "vibrations", "run_dynamics"):
         monkeypatch.setattr(f"neural_polarization.interfaces.spectra.spectrum.{name}", None)
-    with pytest.raises(ValueError, match=r"2000 steps of 1 fs resolve no 10 1/cm; give at least 4805 \(4\.8 ps\)"):
+    with pytest.raises(ValueError, match=r"2 ps are too short to resolve 10 1/cm; give a dynamics of 4\.81 ps"):
         write_spectrum(make_model(), molecule("H2O"), tmp_path / "water.svg", dynamics=DynamicsConfig(picoseconds=2.0))
     with pytest.raises(ValueError, match="expected an equilibration of zero or more, got -1"):
         DynamicsConfig(equilibration=-1.0)
@@ -119,6 +119,8 @@ def test_the_command_writes_a_figure_and_rows(tmp_path: Path, capsys: pytest.Cap
         points = list(csv.DictReader(file))
     assert list(points[0]) == ["wavenumber [1/cm]", "infrared [km/mol cm]", "raman [Angstrom^4/amu cm]"]
     assert main([*words, *dynamics, "--dynamics", "0.01"]) == 2
-    assert "10 steps of 1 fs resolve no 2000 1/cm; give at least 26 (0.026 ps)" in capsys.readouterr().err
+    assert "0.01 ps are too short to resolve 2000 1/cm; give a dynamics of 0.03 ps" in capsys.readouterr().err
+    assert main([*words, "--overwrite", "--temperature", "50"]) == 2
+    assert "--temperature: is an option of a dynamics; give --dynamics PS too" in capsys.readouterr().err
     assert main([*words[:2], "--smiles", "O", "-o", str(tmp_path / "water.txt")]) == 2
     assert "ending must be one of" in capsys.readouterr().err

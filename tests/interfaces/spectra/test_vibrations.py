@@ -185,6 +185,14 @@ def test_linear_molecules_have_one_mode_more() -> None:
     ] == pytest.approx(found.wavenumbers[3], rel=1e-3)  # the two bends
 
 
+def test_names_of_a_linear_molecule() -> None:
+    """A straight angle bends in two directions, to which its value is blind."""
+    axis, across = np.array([0.0, 0.0, 1.0]), np.array([0.6, 0.8, 0.0])
+    bend = np.outer([2.0, -1.0, -1.0], across)  # carbon against both oxygens
+    stretch = np.outer([0.0, 1.0, -1.0], axis)
+    assert mode_names(molecule("CO2"), np.stack([bend, stretch])) == ["O-C-O bend", "C-O stretch"]
+
+
 def test_a_molecule_that_is_nearly_linear_counts_as_linear() -> None:
     """As one is whose positions are rounded, or that a relaxation has left a thousandth of an Angstrom bent."""
     atoms = ase.Atoms("OCO", [[0.0, 0.0, -1.17], [2e-3, 0.0, 0.0], [0.0, 1e-3, 1.17]])

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ def add_parser(subparsers: Any) -> None:
     spectrum.add_argument(
         "--dynamics", type=float, metavar="PS", help="spectrum of a dynamics of this length, for instance 20"
     )
-    spectrum.add_argument("--temperature", type=float, default=300.0, metavar="K", help="of the dynamics; default 300")
-    spectrum.add_argument("--timestep", type=float, default=0.5, metavar="FS", help="of the dynamics; default 0.5")
-    spectrum.add_argument(
-        "--equilibration", type=float, default=2.0, metavar="PS", help="with a thermostat before; default 2"
-    )
-    spectrum.add_argument("--seed", type=int, default=0, help="of the velocities")
+    spectrum.add_argument("--temperature", type=float, metavar="K", help="of the dynamics; default 300")
+    spectrum.add_argument("--timestep", type=float, metavar="FS", help="of the dynamics; default 0.5")
+    spectrum.add_argument("--equilibration", type=float, metavar="PS", help="with a thermostat before; default 2")
+    spectrum.add_argument("--seed", type=int, help="of the velocities; default 0")
     spectrum.set_defaults(run=_spectrum, takes="files")
+
+
+_OF_DYNAMICS = ("temperature", "timestep", "equilibration", "seed")
 
 
 def _spectrum(known: argparse.Namespace, rest: list[str]) -> int:
@@ -43,11 +45,12 @@ def _spectrum(known: argparse.Namespace, rest: list[str]) -> int:
     checkpoint, files = checkpoint_and_files(known, rest)
     output = Path(known.output)
     check_spectrum(output, known.overwrite)
+    options: dict[str, Any] = {name: vars(known)[name] for name in _OF_DYNAMICS if vars(known)[name] is not None}
     dynamics = None
     if known.dynamics is not None:
-        dynamics = DynamicsConfig(
-            known.dynamics, known.temperature, known.timestep, known.equilibration, seed=known.seed
-        )
+        dynamics = replace(DynamicsConfig(known.dynamics), **options)
+    elif options:
+        raise ValueError(f"--{next(iter(options))}: is an option of a dynamics; give --dynamics PS too")
     model, _ = chosen_model(known, checkpoint)
     structures, names = chosen_structures(known, files)
     check_elements(model, structures, names)

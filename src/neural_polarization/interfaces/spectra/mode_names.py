@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ase
 import numpy as np
@@ -19,11 +19,24 @@ _FLAT = 1e-3  # radians from 180 degrees: such an angle has no slope, and its to
 
 @dataclass(frozen=True)
 class _Coordinate:
-    """A distance, an angle or a torsion of some atoms."""
+    """A distance, an angle or a torsion of some atoms; of a straight angle the kink, which has two directions."""
 
     atoms: tuple[int, ...]
     name: str
     stiffness: float
+    straight: bool = False
+
+    def change(self, before: Float[np.ndarray, "atoms 3"], after: Float[np.ndarray, "atoms 3"]) -> float:
+        """How far it is from one geometry to another."""
+        if self.straight:
+            return float(np.linalg.norm(self._kink(after) - self._kink(before)))
+        change = self.value(after) - self.value(before)
+        return (change + np.pi) % (2.0 * np.pi) - np.pi  # a torsion may pass 180 degrees
+
+    def _kink(self, positions: Float[np.ndarray, "atoms 3"]) -> Float[np.ndarray, "3"]:
+        """Sum of the unit vectors to both ends, about as long as the angle is from 180 degrees, in radians."""
+        one, centre, two = positions[list(self.atoms)]
+        return (one - centre) / np.linalg.norm(one - centre) + (two - centre) / np.linalg.norm(two - centre)
 
     def value(self, positions: Float[np.ndarray, "atoms 3"]) -> float:
         points = positions[list(self.atoms)]
@@ -56,8 +69,7 @@ def _name(
 ) -> str:
     energies: dict[str, float] = defaultdict(float)
     for coordinate in coordinates:
-        change = coordinate.value(positions + _STEP * mode) - coordinate.value(positions - _STEP * mode)
-        change = (change + np.pi) % (2.0 * np.pi) - np.pi  # a torsion may pass 180 degrees
+        change = coordinate.change(positions - _STEP * mode, positions + _STEP * mode)
         energies[coordinate.name] += coordinate.stiffness * change**2
     ranked = sorted(energies.items(), key=lambda item: -item[1])
     if not ranked or ranked[0][1] == 0.0:
@@ -75,9 +87,8 @@ def _coordinates(atoms: ase.Atoms) -> Iterator[_Coordinate]:
     for centre, others in enumerate(bonded):
         for place, one in enumerate(others):
             for two in others[place + 1 :]:
-                angle = _Coordinate((one, centre, two), "", BEND)
-                if np.pi - angle.value(atoms.positions) > _FLAT:
-                    yield _Coordinate(angle.atoms, f"{_named(symbols, one, centre, two)} bend", BEND)
+                angle = _Coordinate((one, centre, two), f"{_named(symbols, one, centre, two)} bend", BEND)
+                yield replace(angle, straight=np.pi - angle.value(atoms.positions) <= _FLAT)
     yield from _torsions(atoms, symbols, bonded)
 
 

@@ -1,5 +1,6 @@
 """Spectra from the course of dipole and polarizability in a dynamics."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,8 +100,8 @@ def check_length(steps: int, timestep: float, resolution: float) -> int:
     window = window_length(timestep, resolution)
     if steps < window + 1:
         raise ValueError(
-            f"spectrum: {steps} steps of {timestep:g} fs resolve no {resolution:g} 1/cm; give at least {window + 1} "
-            f"({1e-3 * timestep * (window + 1):.3g} ps), or a larger width"
+            f"spectrum: {1e-3 * timestep * steps:g} ps are too short to resolve {resolution:g} 1/cm; give a dynamics "
+            f"of {math.ceil(0.1 * timestep * (window + 1)) / 100:g} ps or more, or a larger width"
         )
     return window
 

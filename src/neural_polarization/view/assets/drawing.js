@@ -156,7 +156,8 @@ function potentialOn(scene, mesh, colouring) {
   const at = (share) => sorted[Math.round(share * (sorted.length - 1))];
   const [low, high] = [at(0.005), at(0.995)];
   const largest = Math.max(Math.abs(low), Math.abs(high), 0.01);
-  const [from, to] = colouring === "range" ? [low, Math.max(high, low + 0.01)] : [-largest, largest];
+  const middle = (low + high) / 2, half = Math.max((high - low) / 2, 0.1); // around an atom only noise differs
+  const [from, to] = colouring === "range" ? [middle - half, middle + half] : [-largest, largest];
   return { values, low, high, from, to };
 }
 
@@ -173,9 +174,11 @@ function drawDensity(viewer, scene, view, name) {
   const colours = seen.values.map((value) => potentialColour((value - seen.from) / (seen.to - seen.from)));
   addSurface(viewer, mesh, view.style, colours);
   words.push({ from: seen.from, to: seen.to });
-  if (seen.low > 0) words.push("The potential is positive everywhere on this surface: nuclei repel a positive charge, least where red.");
-  else if (seen.high < 0) words.push("The potential is negative everywhere on this surface: electrons attract a positive charge, most where red.");
+  const differs = view.colour === "range"; // otherwise the colours are those of one sign only
+  if (seen.low > 0) words.push(`The potential is positive everywhere on this surface: nuclei repel a positive charge${differs ? ", least where red" : ""}.`);
+  else if (seen.high < 0) words.push(`The potential is negative everywhere on this surface: electrons attract a positive charge${differs ? ", most where red" : ""}.`);
   else words.push("Red: electrons attract a positive charge. Blue: nuclei repel it.");
+  if (name === "reference") words.push(`The colours are the potential of “${scene.names.density}”, not of this density.`);
   words.push(`On the surface: ${spoken(seen.low, 1)} to ${spoken(seen.high, 1)} V.`);
   return words;
 }
