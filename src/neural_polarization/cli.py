@@ -280,7 +280,7 @@ def _add_view(commands: Any) -> None:
     )
     interfaces.add_choice(view)
     view.add_argument("-o", "--output", required=True, metavar="PAGE.html")
-    view.add_argument("--title", default="", help="of the page; default: the first structure's name")
+    view.add_argument("--title", default="", help="of the page; default: the first structure's name, and how many more")
     view.add_argument("--spacing", type=float, default=0.15, metavar="ANGSTROM", help="of the grids; default 0.15")
     view.set_defaults(run=_view, takes="files")
 

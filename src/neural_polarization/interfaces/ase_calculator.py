@@ -79,8 +79,8 @@ class NeuralPolarizationCalculator(Calculator):
         self.external_field = external_field
         if external_field is not None and not self.model.sees_field:
             raise ValueError(
-                "external_field: this model has no response to a field; leave it out, or train a model with `response: "
-                "quadratic` or `response: push_dual`"
+                "external_field: this model has no response to a field (an exported one never has); leave it out, or "
+                "take the .safetensors file of a model with `response: quadratic` or `response: push_dual`"
             )
         known = self.model.predictions
         with_forces = [name for name, kind in known.items() if kind.forces]
