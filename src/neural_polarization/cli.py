@@ -276,10 +276,16 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
 
 def _add_view(commands: Any) -> None:
     view = commands.add_parser(
-        "view", help="a page for the browser: molecules, moving points and electrons", allow_abbrev=False
+        "view", help="a page for the browser, or a figure: molecules, moving points and electrons", allow_abbrev=False
     )
     interfaces.add_choice(view)
-    view.add_argument("-o", "--output", required=True, metavar="PAGE.html")
+    view.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="PAGE.html",
+        help="the page; with the ending .png, .svg or .pdf a figure of one structure",
+    )
     view.add_argument("--title", default="", help="of the page; default: the first structure's name, and how many more")
     view.add_argument("--spacing", type=float, default=0.15, metavar="ANGSTROM", help="of the grids; default 0.15")
     view.set_defaults(run=_view, takes="files")
@@ -289,16 +295,26 @@ def _view(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.interfaces.chosen import checkpoint_and_files, chosen_model, chosen_structures
     from neural_polarization.interfaces.prediction import check_elements
     from neural_polarization.text import counted
+    from neural_polarization.view.figures import ENDINGS, check_figure, write_figure
     from neural_polarization.view.page import check_page, write_page
     from neural_polarization.view.prediction import scenes_of
 
     checkpoint, files = checkpoint_and_files(known, rest)
-    check_page(known.output, known.overwrite)
+    is_figure = Path(known.output).suffix.lower() in ENDINGS
+    (check_figure if is_figure else check_page)(known.output, known.overwrite)
     model, stored = chosen_model(known, checkpoint)
     structures, names = chosen_structures(known, files)
+    if is_figure and len(structures) > 1:
+        raise ValueError(
+            f"{known.output}: a figure shows one structure, and there are {len(structures)}; give one, or the ending "
+            ".html for a page of all"
+        )
     check_elements(model, structures, names)
     scenes = scenes_of(model, structures, stored.units, known.spacing)
-    write_page(scenes, known.output, known.title, known.overwrite)
+    if is_figure:
+        write_figure(scenes[0], known.output, known.overwrite, title=known.title)
+    else:
+        write_page(scenes, known.output, known.title, known.overwrite)
     sys.stdout.write(f"written: {known.output} ({counted(len(scenes), 'structure')})\n")
     return 0
 

@@ -114,3 +114,19 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "exists; give another path" in capsys.readouterr().err
     assert main(["view", str(model), "-o", str(tmp_path / "other.html")]) == 2
     assert "no structure" in capsys.readouterr().err
+
+
+def test_the_command_writes_a_figure_of_one_structure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, frames, figure = tmp_path / "model.safetensors", tmp_path / "two.extxyz", tmp_path / "figure.svg"
+    save_model(density_model(**HEADS), model)
+    ase.io.write(frames, [shaken("H2O"), shaken("CH4")])
+    words = ["view", str(model), str(frames), "-o", str(figure), "--spacing", "0.4", "--title", "Water, shaken"]
+    assert main(words) == 2
+    assert "a figure shows one structure, and there are 2" in capsys.readouterr().err
+    ase.io.write(frames, shaken("H2O"))
+    assert main(words) == 0
+    assert "Water, shaken" in figure.read_text(encoding="utf-8")  # matplotlib leaves titles as comments
+    assert main(words) == 2
+    assert "exists; give another path" in capsys.readouterr().err
+    assert main(["view", str(model), str(frames), "-o", str(tmp_path / "figure.gif")]) == 2
+    assert "a figure with .png, .svg or .pdf" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..files import refuse_existing, replacing
+from ..files import check_folder, refuse_existing, replacing
 from ..units import BOHR, DEBYE
 from .page import ball_radius, element_colour, orientation, principal_axes
 from .raster import Canvas, Field
@@ -38,7 +38,22 @@ FACTORS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500, 1000)
 _PIXELS = 520  # of the longer side of a picture
 
 
-def write_figure(scene: Scene, path: str | Path, overwrite: bool = False, dpi: int = 200) -> None:
+def check_figure(path: str | Path, overwrite: bool = False) -> None:
+    """Makes sure that a figure can have this name, before its scene is made.
+
+    Raises:
+        ValueError: for another ending than .png, .svg or .pdf.
+        FileExistsError: if the file is there and `overwrite` is not set.
+        OSError: where its folder cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in ENDINGS:
+        raise ValueError(f"{path}: unknown kind of figure; the ending must be one of {', '.join(ENDINGS)}")
+    refuse_existing(path, overwrite)
+    check_folder(path)
+
+
+def write_figure(scene: Scene, path: str | Path, overwrite: bool = False, dpi: int = 200, title: str = "") -> None:
     """Writes a figure with a panel for everything that a scene has.
 
     Args:
@@ -46,6 +61,7 @@ def write_figure(scene: Scene, path: str | Path, overwrite: bool = False, dpi: i
         path: ends with .png, .svg or .pdf; its folder is made where it is missing.
         overwrite: whether a file that is there may be replaced.
         dpi: pixels per inch.
+        title: above the panels, by default that of the scene.
 
     Raises:
         ValueError: for another ending.
@@ -56,15 +72,13 @@ def write_figure(scene: Scene, path: str | Path, overwrite: bool = False, dpi: i
     from matplotlib.figure import Figure
 
     path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise ValueError(f"{path}: unknown kind of figure; the ending must be one of {', '.join(ENDINGS)}")
-    refuse_existing(path, overwrite)
+    check_figure(path, overwrite)
     panels = panels_of(scene)
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.2 * columns, 4.0 * rows), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(scene.title or scene.formula)
+    figure.suptitle(title or scene.title or scene.formula)
     for place, panel in enumerate(panels):
         panel(figure.add_subplot(rows, columns, place + 1), scene)
     with replacing(path) as file:

@@ -70,7 +70,7 @@ def check_page(path: str | Path, overwrite: bool = False) -> None:
     """
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"{path}: a page is written as HTML; the ending must be .html or .htm")
+        raise ValueError(f"{path}: a page ends with .html or .htm, a figure with .png, .svg or .pdf; give one of these")
     refuse_existing(path, overwrite)
     check_folder(path)
 
