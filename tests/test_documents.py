@@ -119,6 +119,7 @@ def test_python_runs_in_order(page: Path, folder: Path, monkeypatch: pytest.Monk
     options = {"data": str(ROOT / "data/ethanol.npz"), "frames": 20, "epochs": 1, "steps": 2, "temperature": 300.0}
     moving = page.stem in ("dynamics", "simulate", "fields")
     options |= {"checkpoint": FIELDS if page.stem == "fields" else MODEL, "device": "cpu"}
+    options |= {"structure": None, "strength": 0.2}  # of fields.py
     options["output"] = f"{page.stem}{'.traj' * moving}"
     options["output"] += ".extxyz" * (page.stem == "own_data")
     namespace: dict[str, object] = {"__name__": page.stem, "arguments": argparse.Namespace(**options)}
