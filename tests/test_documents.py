@@ -38,7 +38,7 @@ CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-
 PROJECT = CONFIGURATION["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORTER = {".run(1000)": ".run(2)", ".run(fmax=0.05, steps=50)": ".run(fmax=0.05, steps=1)"}
-SHORTER[".run(fmax=0.005, steps=100)"] = ".run(fmax=0.005, steps=1)"
+SHORTER[".run(fmax=0.01, steps=100)"] = ".run(fmax=0.01, steps=1)"
 """What would take minutes, as it is run here."""
 MODEL = "runs/demo/moving_view/seed_0/model.safetensors"
 FIELDS = "runs/fields/model.safetensors"
