@@ -1,7 +1,7 @@
 """A molecule at rest in an electric field across its dipole: the field turns it.
 
 python examples/fields.py runs/fields/model.safetensors --steps 800
-python examples/fields.py runs/dimer/model.safetensors --structure dimer.xyz --strength 0.1 --steps 1600
+python examples/fields.py runs/dimer/model.safetensors --structure dimer.xyz --strength 0.1 --steps 700
 """
 
 import argparse
