@@ -1,6 +1,7 @@
-"""Formaldehyde at rest in an electric field across its bond: the field turns it.
+"""A molecule at rest in an electric field across its dipole: the field turns it.
 
 python examples/fields.py runs/fields/model.safetensors --steps 800
+python examples/fields.py runs/dimer/model.safetensors --structure dimer.xyz --strength 0.1 --steps 700
 """
 
 import argparse
@@ -9,7 +10,7 @@ import argparse
 import numpy as np
 from ase import units
 from ase.build import molecule
-from ase.io import Trajectory
+from ase.io import Trajectory, iread
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
 
@@ -17,20 +18,23 @@ from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalc
 
 # --8<-- [end:imports]
 
-parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+parser = argparse.ArgumentParser(description="A molecule at rest in an electric field across its dipole.")
 parser.add_argument("checkpoint", metavar="MODEL.safetensors")
+parser.add_argument("--structure", metavar="FILE", help="what ASE reads; default: formaldehyde")
+parser.add_argument("--strength", type=float, default=0.2, help="of the field, V/Angstrom")
 parser.add_argument("--steps", type=int, default=800, help="number of steps of half a femtosecond")
 parser.add_argument("--output", default="fields.traj", metavar="FILE.traj")
 arguments = parser.parse_args()
 
 # --8<-- [start:relax]
-atoms = molecule("H2CO")  # its dipole lies along z
+atoms = next(iread(arguments.structure)) if arguments.structure else molecule("H2CO")
 atoms.calc = NeuralPolarizationCalculator(arguments.checkpoint, double=True)
-BFGS(atoms, logfile=None).run(fmax=0.005, steps=100)
+BFGS(atoms, logfile=None).run(fmax=0.01, steps=100)
 # --8<-- [end:relax]
 
 # --8<-- [start:run]
-field = np.array([0.2, 0.0, 0.0])  # V/Angstrom
+across = np.cross([0.0, 1.0, 0.0], atoms.get_dipole_moment())  # perpendicular to y and to the dipole
+field = arguments.strength * across / np.linalg.norm(across)  # V/Angstrom
 atoms.info["external_field"] = field
 dynamics = VelocityVerlet(atoms, timestep=0.5 * units.fs)
 
@@ -38,10 +42,12 @@ dynamics = VelocityVerlet(atoms, timestep=0.5 * units.fs)
 def report() -> None:
     """One line of what a frame is like."""
     dipole = atoms.get_dipole_moment()
-    along = dipole @ field / np.linalg.norm(field)
+    length, along = np.linalg.norm(dipole), dipole @ field / np.linalg.norm(field)
+    angle = np.degrees(np.arccos(np.clip(along / length, -1.0, 1.0)))
     print(
-        f"{dynamics.get_time() / units.fs:6.0f} fs   dipole {np.linalg.norm(dipole) / units.Debye:5.2f} D, "
-        f"{along / units.Debye:5.2f} D along the field   energy {atoms.get_total_energy():.5f} eV",
+        f"{dynamics.get_time() / units.fs:6.0f} fs   dipole {length / units.Debye:5.2f} D, "
+        f"{along / units.Debye:5.2f} D along the field ({angle:3.0f} degrees)   "
+        f"energy {atoms.get_total_energy():.5f} eV",
         flush=True,
     )
 

@@ -38,7 +38,7 @@ CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-
 PROJECT = CONFIGURATION["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHORTER = {".run(1000)": ".run(2)", ".run(fmax=0.05, steps=50)": ".run(fmax=0.05, steps=1)"}
-SHORTER[".run(fmax=0.005, steps=100)"] = ".run(fmax=0.005, steps=1)"
+SHORTER[".run(fmax=0.01, steps=100)"] = ".run(fmax=0.01, steps=1)"
 """What would take minutes, as it is run here."""
 MODEL = "runs/demo/moving_view/seed_0/model.safetensors"
 FIELDS = "runs/fields/model.safetensors"
@@ -119,6 +119,7 @@ def test_python_runs_in_order(page: Path, folder: Path, monkeypatch: pytest.Monk
     options = {"data": str(ROOT / "data/ethanol.npz"), "frames": 20, "epochs": 1, "steps": 2, "temperature": 300.0}
     moving = page.stem in ("dynamics", "simulate", "fields")
     options |= {"checkpoint": FIELDS if page.stem == "fields" else MODEL, "device": "cpu"}
+    options |= {"structure": None, "strength": 0.2}  # of fields.py
     options["output"] = f"{page.stem}{'.traj' * moving}"
     options["output"] += ".extxyz" * (page.stem == "own_data")
     namespace: dict[str, object] = {"__name__": page.stem, "arguments": argparse.Namespace(**options)}
