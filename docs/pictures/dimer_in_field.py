@@ -48,7 +48,7 @@ def draw_frame(axes: Axes, frame: ase.Atoms, arrows: np.ndarray, view: np.ndarra
         axes.add_patch(Circle(place, ball_radius(int(number)), facecolor=element_colour(int(number)), edgecolor=INK))
     axes.quiver(*places.T, *arrows.T, angles="xy", scale_units="xy", scale=1.0, color=MOVING, width=0.012, zorder=3)
     axes.annotate("", (-2.6, 0.9), (-2.6, -0.9), arrowprops={"arrowstyle": "->", "color": FIELD, "linewidth": 2.0})
-    axes.set(xlim=(-2.9, 2.9), ylim=(-2.6, 2.6), aspect="equal")
+    axes.set(xlim=(-2.9, 2.9), ylim=(-2.2, 2.0), aspect="equal")
     axes.set_axis_off()
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     longest = float(np.linalg.norm(moved, axis=-1).max())
     factor = int(LONGEST / longest)
     view = np.array([dipoles[0] / lengths[0], up])
-    figure = Figure(figsize=(8.0, 4.8), dpi=130, layout="constrained")
+    figure = Figure(figsize=(8.0, 4.6), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplot_mosaic([[0, 0, 1, 1, 2, 2], [3, 3, 3, 4, 4, 4]], height_ratios=[1.6, 1.0])
     for place, (k, arrows) in enumerate(zip(shown, moved, strict=True)):
