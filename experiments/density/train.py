@@ -14,6 +14,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from neural_polarization.architectures import BackboneConfig
 from neural_polarization.checkpoints import save_model
+from neural_polarization.density.expansion import Gaussians
 from neural_polarization.files import write_json
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.messages import Messages
 from neural_polarization.metrics import in_units
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig, predicted_names
+from neural_polarization.molecules import Molecules
 from neural_polarization.settings import plain
 from neural_polarization.training.config import LossConfig
 from neural_polarization.training.densities import DensityBatch, by_molecule, density_errors, dipole_differences
@@ -52,6 +55,9 @@ LOSSES = {
     "hirshfeld_charges": LossConfig(weight=0.3),
 }
 UNSAID = ("output", "report", "card")
+
+ExtraLoss = Callable[[tuple[Gaussians, ...], Molecules, np.ndarray[Any, Any]], torch.Tensor]
+"""Of the learned functions of a batch, its molecules, and the rows of these in the data."""
 
 DENSITY_WEIGHT = 50.0
 """Default weight of the normalized error, 0.02 of which is what the other terms are at the end of a training."""
@@ -83,8 +89,15 @@ def build(arguments: argparse.Namespace, data: Data) -> Model:
     return model
 
 
-def train(model: Model, data: Data, arguments: argparse.Namespace) -> Model:
-    """The model with the average of its weights over the last steps."""
+def train(model: Model, data: Data, arguments: argparse.Namespace, extra: ExtraLoss | None = None) -> Model:
+    """The model with the average of its weights over the last steps.
+
+    Args:
+        model: untrained.
+        data: that it learns from.
+        arguments: of the command.
+        extra: one more term of the loss.
+    """
     generator = np.random.default_rng(arguments.seed)
     of_training = data.points.of_structures(data.parts["train"])
     losses = Losses({n: LOSSES[n] for n in predicted_names(model) if n in LOSSES}, model) if arguments.heads else None
@@ -110,6 +123,8 @@ def train(model: Model, data: Data, arguments: argparse.Namespace) -> Model:
                 dipoles = torch.from_numpy(data.dataset.labels["dipole"][points.structures])
                 difference = dipole_differences(learned, batch.molecules, dipoles)
                 loss = loss + arguments.dipole_weight * difference.abs().mean()
+            if extra is not None:
+                loss = loss + extra(learned, batch.molecules, points.structures)
             of_epoch.append(float(error.detach()))
         if losses is not None:
             rows = generator.choice(data.parts["train"], arguments.batch_size, replace=False)
