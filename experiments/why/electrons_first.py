@@ -2,11 +2,14 @@
 
     python experiments/density/joint.py runs/density/joint --choices energy energy_density everything \\
         --seeds 0 1 2 --steps 600 --channels 32 --points 250
+    python experiments/density/joint.py runs/density/joint/plain --choices energy_density --messages plain \\
+        --centres nuclei --seeds 0 1 2 --steps 600 --channels 32 --points 250
     python experiments/why/electrons_first.py PATH/qm9.npz runs/density/joint runs/why/electrons_first --seeds 0 1 2
 
 Riding PaiNN with 32 channels starts from random weights, from energies and forces of the repository's molecules, from
-the same and their densities, or from all of their properties; a plain one starts from random weights. The head is new
-in all of them. Each training leaves FOLDER/NAME_SEED.json; those that are there are not repeated.
+the same and their densities, or from all of their properties; a plain one starts from random weights, or from energies,
+forces and densities on nuclei. The head is new in all of them. Each training leaves FOLDER/NAME_SEED.json; those that
+are there are not repeated.
 """
 
 import argparse
@@ -31,6 +34,7 @@ from neural_polarization.training.task import prepare
 
 STARTS = {
     "plain": None,
+    "plain_after_densities": "plain/energy_density",
     "riding": None,
     "after_energies": "energy",
     "after_densities": "energy_density",
@@ -48,7 +52,7 @@ def train_one(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, 
     section = ModelSection(
         {"U0": HeadConfig("extensive")},
         BackboneConfig("painn", 32, 3, 5.0, num_basis=20),
-        PolarizationConfig(Messages.PLAIN if name == "plain" else Messages.RIDING),
+        PolarizationConfig(Messages.PLAIN if name.startswith("plain") else Messages.RIDING),
     )
     config = ExperimentConfig(
         section,
