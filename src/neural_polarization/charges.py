@@ -192,9 +192,9 @@ def settle_field(atoms: ase.Atoms) -> None:
         >>> water.info["external_field"]
         [0.0, 0.0, 0.1]
     """
-    for name in list(atoms.info):
-        if FIELD not in atoms.info and normalized(name) == normalized(FIELD):
-            atoms.info[FIELD] = atoms.info[name]
+    spellings = [name for name in atoms.info if normalized(name) == normalized(FIELD)]
+    if spellings:
+        atoms.info.setdefault(FIELD, atoms.info[spellings[0]])
 
 
 def check_columns(atoms: ase.Atoms, where: str, labels: Iterable[str] = ()) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -37,6 +37,27 @@ def check_folder(path: Path) -> None:
             pass
     except OSError as error:
         raise OSError(f"{path}: its folder cannot be written ({error.strerror or error}); choose another one") from None
+
+
+def check_file(path: str | Path, overwrite: bool, endings: Collection[str], what: str) -> None:
+    """Makes sure that a file can be written whose ending says its format; to be called before the work.
+
+    Args:
+        path: the file.
+        overwrite: whether a file that is there may be replaced.
+        endings: those that are known, in small letters.
+        what: the file is, for the error of another ending.
+
+    Raises:
+        ValueError: for another ending.
+        FileExistsError: if the file is there and `overwrite` is not set.
+        OSError: where its folder cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"{path}: unknown kind of {what}; the ending must be one of {', '.join(endings)}")
+    refuse_existing(path, overwrite)
+    check_folder(path)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from neural_polarization.charges import FIELD, frame_field
 from neural_polarization.field_derivatives import BORN_CHARGES
-from neural_polarization.files import check_folder, refuse_existing, write_text
+from neural_polarization.files import check_file, write_text
 from neural_polarization.interfaces.prediction import DISPLACEMENT, Prediction, internal_unit
 from neural_polarization.models import STRESS
 from neural_polarization.properties import DEFINITIONS, VOIGT
@@ -56,11 +56,7 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
         FileExistsError: if the file is there and `overwrite` is not set.
         OSError: where its folder cannot be written.
     """
-    path = Path(path)
-    if path.suffix.lower() not in WRITERS:
-        raise ValueError(f"{path}: unknown kind of output; the ending must be one of {', '.join(WRITERS)}")
-    refuse_existing(path, overwrite)
-    check_folder(path)
+    check_file(path, overwrite, WRITERS, "output")
 
 
 def table(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str:
@@ -216,10 +212,9 @@ def in_unit(name: str, value: NDArray[np.float64], units: Mapping[str, str]) -> 
     A property that was learned without labels of its own, such as the polarizability of a response, has the unit of its
     definition.
     """
-    known = DEFINITIONS.get(name)
-    if name not in units and known is None:
+    if name not in units and name not in DEFINITIONS:
         return value, "internal units"
-    unit = internal_unit(units[name] if known is None or name in units else known.property.unit)
+    unit = internal_unit(units[name] if name in units else DEFINITIONS[name].property.unit)
     return np.asarray(value / factor(unit)), unit
 
 

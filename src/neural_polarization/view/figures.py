@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..files import check_folder, refuse_existing, replacing
+from ..files import check_file, replacing
 from ..units import BOHR, DEBYE
 from .page import ball_radius, element_colour, orientation, principal_axes
 from .raster import Canvas, Field
@@ -46,11 +46,7 @@ def check_figure(path: str | Path, overwrite: bool = False) -> None:
         FileExistsError: if the file is there and `overwrite` is not set.
         OSError: where its folder cannot be written.
     """
-    path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise ValueError(f"{path}: unknown kind of figure; the ending must be one of {', '.join(ENDINGS)}")
-    refuse_existing(path, overwrite)
-    check_folder(path)
+    check_file(path, overwrite, ENDINGS, "figure")
 
 
 def write_figure(scene: Scene, path: str | Path, overwrite: bool = False, dpi: int = 200, title: str = "") -> None:
