@@ -375,7 +375,7 @@ def test_the_calculator_sees_a_new_charge(model: Model) -> None:
         assert isinstance(fresh, ase.Atoms)
         fresh.info["charge"] = charge
         assert isinstance(fresh.calc, NeuralPolarizationCalculator)
-        fresh.calc._watch = atoms.calc._watch  # which has said it
+        fresh.calc.watch = atoms.calc.watch  # which has said it
         np.testing.assert_array_equal(atoms.get_dipole_moment(), fresh.get_dipole_moment())
         assert np.allclose(atoms.get_dipole_moment(), neutral) == (charge == 0)
     assert isinstance(atoms.calc, NeuralPolarizationCalculator)

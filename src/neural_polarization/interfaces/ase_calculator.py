@@ -73,7 +73,7 @@ class NeuralPolarizationCalculator(Calculator):
         save_memory: bool = False,
     ) -> None:
         super().__init__()
-        self._watch = Watch(strict)
+        self.watch = Watch(strict)
         self._surroundings: dict[str, Any] | None = None
         self.model = for_simulation(model, checked_device(device), double, trust, save_memory)
         self.external_field = external_field
@@ -142,7 +142,7 @@ class NeuralPolarizationCalculator(Calculator):
             self.model,
             [self._in_field(self.atoms)],
             properties=self._names(self.atoms, properties),
-            watch=self._watch,
+            watch=self.watch,
             with_born_charges=BORN_EFFECTIVE_CHARGES in properties,
         )
         results: dict[str, Any] = {DISPLACEMENT: prediction.displacement}

@@ -17,6 +17,7 @@ from neural_polarization.interfaces.spectra.outputs import broadened
 from neural_polarization.interfaces.spectra.spectrum import write_spectrum
 from neural_polarization.interfaces.spectra.time_series import SPEED_OF_LIGHT, curve_of_dynamics
 from neural_polarization.interfaces.spectra.vibrations import INFRARED, vibrations
+from neural_polarization.pretrained import load_pretrained
 from neural_polarization.response import Response
 
 
@@ -96,6 +97,14 @@ def test_what_cannot_be_resolved_is_refused_before_the_dynamics(
         write_spectrum(make_model(), molecule("H2O"), tmp_path / "water.svg", dynamics=DynamicsConfig(picoseconds=2.0))
     with pytest.raises(ValueError, match="expected an equilibration of zero or more, got -1"):
         DynamicsConfig(equilibration=-1.0)
+
+
+def test_what_lies_outside_of_the_training_is_said_once(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Not again for the vibrations, after the relaxation said it."""
+    ion = molecule("H2O")
+    ion.info["charge"] = 1
+    write_spectrum(load_pretrained("small")[0], ion, tmp_path / "water.svg")
+    assert sum("charge +1" in str(one.message) for one in recwarn) == 1
 
 
 def test_the_command_writes_a_figure_and_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from neural_polarization.interfaces.spectra.outputs import (
 from neural_polarization.interfaces.spectra.surface import Names, polar_tensors_of, surface_of
 from neural_polarization.interfaces.spectra.time_series import check_length, curve_of_dynamics
 from neural_polarization.interfaces.spectra.vibrations import Vibrations, check_vibrating, vibrations
+from neural_polarization.knowledge import Watch
 from neural_polarization.models import Predictor
 from neural_polarization.text import table
 
@@ -73,9 +74,9 @@ def write_spectrum(
     if dynamics is not None:
         check_length(dynamics.records, dynamics.interval, width)
     model = copy.deepcopy(model).double().eval()
-    names = Names.of(model)
-    surface = surface_of(model, names)
-    atoms = relaxed(model, atoms) if relax else atoms
+    names, watch = Names.of(model), Watch()
+    surface = surface_of(model, names, watch=watch)
+    atoms = relaxed(model, atoms, watch) if relax else atoms
     found = vibrations(surface, atoms, polar_tensors_of(model) if names.dipole else None)
     called = mode_names(found.atoms, found.modes)
     if dynamics is None:
@@ -83,7 +84,7 @@ def write_spectrum(
         title = f"{atoms.get_chemical_formula()}, harmonic"
         write_vibrations(rows, found, called)
     else:
-        forces = surface_of(model, Names(names.energy, None, None))
+        forces = surface_of(model, Names(names.energy, None, None), watch=watch)
         course = run_dynamics(surface, atoms, dynamics, report, forces)
         check_conserved(course, len(atoms))
         curve = curve_of_dynamics(course.dipoles, course.polarizabilities, course.interval, course.temperature, width)
@@ -96,14 +97,16 @@ def write_spectrum(
     return as_table(found, called)
 
 
-def relaxed(model: Predictor, atoms: ase.Atoms) -> ase.Atoms:
-    """The nearest minimum of a model in double precision.
+def relaxed(model: Predictor, atoms: ase.Atoms, watch: Watch | None = None) -> ase.Atoms:
+    """The nearest minimum of a model in double precision; `watch` says what lies outside of the training.
 
     Raises:
         ValueError: if it is not found.
     """
     atoms = atoms.copy()
-    atoms.calc = NeuralPolarizationCalculator(model, Names.of(model).energy, double=True)
+    calculator = NeuralPolarizationCalculator(model, Names.of(model).energy, double=True)
+    calculator.watch = watch or calculator.watch
+    atoms.calc = calculator
     if not BFGS(atoms, logfile=None).run(fmax=CONVERGED, steps=_RELAXATION_STEPS):  # pyright: ignore[reportArgumentType]
         raise ValueError(
             f"spectrum: no minimum was found in {_RELAXATION_STEPS} steps; start from a structure nearer to one, or "

@@ -73,16 +73,17 @@ class Names:
         return cls(energies[0], dipoles[0] if dipoles else None, tensors[0] if tensors else None)
 
 
-def surface_of(model: Predictor, names: Names, batch_size: int = 64) -> Surface:
+def surface_of(model: Predictor, names: Names, batch_size: int = 64, watch: Watch | None = None) -> Surface:
     """The values that a model predicts.
 
     Args:
         model: Model with forces, in double precision: second derivatives are differences.
         names: Names of its properties.
         batch_size: Number of structures at a time.
+        watch: Says what lies outside of the training; by default a new one.
     """
     asked = [name for name in (names.energy, names.dipole, names.polarizability) if name is not None]
-    watch = Watch()
+    watch = watch or Watch()
 
     def surface(structures: Sequence[ase.Atoms]) -> list[Values]:
         found: list[Values] = []
