@@ -25,6 +25,7 @@ from neural_polarization.settings import plain
 EVERYTHING = ["energy", "dipole", "polarizability", "hirshfeld_charges"]
 CHOICES: dict[str, dict[str, Any]] = {
     "energy": {"heads": ["energy"], "density_weight": 0.0},
+    "energy_dipole": {"heads": ["energy", "dipole"], "density_weight": 0.0},
     "energy_density": {"heads": ["energy"]},
     "everything": {"heads": EVERYTHING},
     "everything_dipole": {"heads": EVERYTHING, "dipole_weight": 5.0},

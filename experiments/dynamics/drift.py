@@ -3,11 +3,12 @@
     python experiments/dynamics/drift.py model.safetensors                                # ethanol, ASE, 20 ps
     python experiments/dynamics/drift.py model.pt2 --picoseconds 20 --minutes 10          # an exported model
     python experiments/dynamics/drift.py model.safetensors --engine torch-sim --copies 20 # 20 at a time, Python 3.12
-    python experiments/dynamics/drift.py water.pt2 --structure waters.extxyz              # any other structure
+    python experiments/dynamics/drift.py water.pt2 --structure waters.extxyz --warm       # a frame of a dynamics
 
-The structure starts with twice the kinetic energy of the temperature, half of which goes into the bonds. The drift is
-the slope of a straight line through the total energies, the fluctuation is the standard deviation about it. A run ends
-after the given time at the latest, or where the model breaks, and says how far it came.
+A minimum starts with twice the kinetic energy of the temperature, half of which goes into the bonds; a frame of a
+dynamics (`--warm`) starts with that of the temperature. The drift is the slope of a straight line through the total
+energies, the fluctuation is the standard deviation about it. A run ends after the given time at the latest, or where
+the model breaks, and says how far it came.
 """
 
 import argparse
@@ -27,6 +28,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--structure", type=Path, help="by default ethanol")
+    parser.add_argument("--warm", action="store_true", help="the structure is of a dynamics at this temperature")
     parser.add_argument("--engine", choices=["ase", "torch-sim"], default="ase")
     parser.add_argument("--copies", type=int, default=1, help="systems at a time, of torch-sim")
     parser.add_argument("--picoseconds", type=float, default=20.0)
@@ -41,7 +43,8 @@ def started(options: argparse.Namespace, seed: int) -> ase.Atoms:
     """The structure with random velocities."""
     atoms = ase.io.read(options.structure) if options.structure else ase.build.molecule("CH3CH2OH")
     assert isinstance(atoms, ase.Atoms)
-    MaxwellBoltzmannDistribution(atoms, temperature_K=2.0 * options.kelvin, rng=np.random.default_rng(seed))
+    kelvin = options.kelvin if options.warm else 2.0 * options.kelvin
+    MaxwellBoltzmannDistribution(atoms, temperature_K=kelvin, rng=np.random.default_rng(seed))
     Stationary(atoms)
     return atoms
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from ase.data import covalent_radii
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -173,6 +174,52 @@ class TwoPoints(NeuralPolarization[PointFeatures]):
         return self._polarized(features, features, trajectory, connect.nuclear)
 
 
+class BondPoints(NeuralPolarization[PointFeatures]):
+    """Points in the middle of bonds that exchange messages and move as atoms do, and have no energy of their own."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.of_pair = nn.Linear(self.backbone.scalar_channels, self.backbone.scalar_channels)
+
+    def forward(
+        self, molecules: Molecules, start: Tensor | None = None, moves: Sequence[Step] | None = None
+    ) -> Polarized:
+        """Features and displacements of the atoms."""
+        atoms, place = molecules.num_atoms, molecules.positions
+        radii = torch.tensor(covalent_radii, dtype=place.dtype)[molecules.atomic_numbers]
+        first, second = molecules.edge_index
+        bonded = (place[first] - place[second]).norm(dim=-1) < 1.3 * (radii[first] + radii[second])
+        self.bonds = molecules.edge_index[:, bonded & (first < second)]
+        first, second = self.bonds
+        places = torch.cat([place, 0.5 * (place[first] + place[second])])
+        owner = torch.cat([molecules.molecule_index, molecules.molecule_index[first]])
+        near = (owner.unsqueeze(1) == owner) & (torch.cdist(places, places) < self.backbone.cutoff)
+        near.fill_diagonal_(False)
+        whole = replace(
+            molecules,
+            positions=places,
+            edge_index=near.nonzero().t(),
+            atomic_numbers=torch.cat([molecules.atomic_numbers, molecules.atomic_numbers[first]]),
+            molecule_index=owner,
+        )
+        found = super().forward(whole, start, moves)
+        fixed = moving = self._of_atoms(found.fixed, atoms)
+        if found.moving is not found.fixed:
+            moving = self._of_atoms(found.moving, atoms)
+        return Polarized(fixed, moving, found.trajectory[:, :atoms], found.edges)
+
+    @staticmethod
+    def _of_atoms(points: PointFeatures, atoms: int) -> PointFeatures:
+        vectors = points.vectors
+        return PointFeatures(points.scalars[:atoms], None if vectors is None else vectors[:atoms])
+
+    def _embed(self, species: Tensor, molecules: Molecules) -> PointFeatures:
+        points = self.backbone.split(super()._embed(species, molecules))
+        atoms = len(species) - self.bonds.shape[1]
+        of_ends = points.scalars[self.bonds].sum(0)
+        return replace(points, scalars=torch.cat([points.scalars[:atoms], self.of_pair(of_ends)]))
+
+
 class Denoising(nn.Module):
     """An auxiliary loss: vectors of the features point from noisy positions to those without the noise."""
 
@@ -215,6 +262,8 @@ IDEAS = {
     "momentum": Idea(Messages.MOVING_VIEW, Momentum),
     "trust": Idea(Messages.MOVING_VIEW, Trust),
     "two_points": Idea(Messages.RIDING, TwoPoints),
+    "bond_points": Idea(Messages.MOVING_VIEW, BondPoints),
+    "plain_bond_points": Idea(Messages.PLAIN, BondPoints),
     "denoising": Idea(Messages.MOVING_VIEW, denoises=True),
     "plain_denoising": Idea(Messages.PLAIN, denoises=True),
     "second_sweep": Idea(Messages.MOVING_VIEW, SecondSweep),
