@@ -1,22 +1,43 @@
-"""Liquid water for the trainings of `water.yaml`, and 64 molecules of it for dynamics.
+"""Liquid water: what the networks of `water.yaml` learn from, and 64 molecules of it for dynamics.
 
-    python experiments/dynamics/water_frames.py training liquid_water_dplr_30.npz water.extxyz
+    python experiments/dynamics/water_frames.py contacts liquid_water_dplr_30.npz contacts.extxyz
+    npol label contacts.extxyz -o contacts.h5 --level PBE0/def2-SVP --accuracy fast --quantities forces
+    npol pack contacts.h5 -o contacts.npz
+    python experiments/dynamics/water_frames.py training liquid_water_dplr_30.npz water.extxyz --contacts contacts.npz
     python experiments/dynamics/water_frames.py start liquid_water_wannier_160.npz waters.extxyz
 
-The first makes an extended XYZ file of 30 periodic frames of 128 molecules with energies and forces (the data of DPLR,
-L. Zhang et al., J. Chem. Phys. 156, 124107 (2022)). The second writes a frame of 64 molecules out of a dynamics of the
-liquid near room temperature, which comes with the same method's examples, without labels.
+The liquid is 30 periodic frames of 128 molecules with energies and forces (the data of DPLR, L. Zhang et al., J. Chem.
+Phys. 156, 124107 (2022)). The contacts are pairs of neighbours out of them, pushed together: nearer than molecules come
+in the liquid, which a model of it has to know all the same, or its molecules fall into each other. Of them only the
+forces are learned. The start is a frame of 64 molecules out of a dynamics of the liquid near room temperature, which
+comes with the examples of the same method.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import ase
 import ase.io
 import numpy as np
+from scipy.spatial.transform import Rotation
+
+from neural_polarization import open_dataset
+
+TRAIN, VALIDATION = 23, 2
+"""Frames of the liquid, the first ones; the other five are for the test."""
+
+CONTACTS, TOGETHER = 400, 64
+"""Pairs in all, and at most in one structure."""
+
+LARGEST = 25.0
+"""Largest force on an atom of a pair that is learned, eV/Angstrom."""
+
+NEAREST = np.array([2.4, 1.4, 1.6])
+"""Nearest contacts between molecules of the liquid, Angstrom: of two oxygens, of oxygen and hydrogen, two hydrogens."""
 
 
-def training(source: Path) -> list[ase.Atoms]:
+def liquid(source: Path) -> list[ase.Atoms]:
     """The frames of the file with their labels."""
     arrays = np.load(source)
     found: list[ase.Atoms] = []
@@ -29,22 +50,100 @@ def training(source: Path) -> list[ase.Atoms]:
     return found
 
 
-def start(source: Path) -> ase.Atoms:
+def write_training(options: argparse.Namespace) -> None:
+    """The liquid and the contacts, and beside them the split into parts."""
+    frames = liquid(options.source)
+    parts = {
+        "train": list(range(TRAIN)),
+        "validation": list(range(TRAIN, TRAIN + VALIDATION)),
+        "test": list(range(TRAIN + VALIDATION, len(frames))),
+    }
+    if options.contacts:
+        pairs = _labelled(options.contacts)
+        together = [_apart(pairs[k :: -(-len(pairs) // TOGETHER)]) for k in range(-(-len(pairs) // TOGETHER))]
+        parts["train"] += list(range(len(frames), len(frames) + len(together)))
+        frames += together
+    ase.io.write(options.output, frames)
+    options.output.with_suffix(".json").write_text(json.dumps({"by": "structure"} | parts))
+
+
+def _labelled(contacts: Path) -> list[ase.Atoms]:
+    """Pairs with their forces, without those whose forces are far above what a liquid has."""
+    dataset = open_dataset(contacts)
+    pairs: list[ase.Atoms] = []
+    for row in range(len(dataset)):
+        pair = dataset.structure(row)
+        pair.arrays["forces"] = dataset.labels_of(np.array([row]))["forces"].numpy()
+        if np.linalg.norm(pair.arrays["forces"], axis=1).max() < LARGEST:
+            pairs.append(pair)
+    return pairs
+
+
+def _apart(pairs: list[ase.Atoms]) -> ase.Atoms:
+    """Pairs that do not see each other as one structure, so that all structures have about as many atoms."""
+    whole = ase.Atoms()
+    for number, pair in enumerate(pairs):
+        pair.translate(20.0 * np.array(np.unravel_index(number, (4, 4, 4))))
+        whole += pair
+    return whole
+
+
+def write_start(options: argparse.Namespace) -> None:
     """The first frame of the validation part, whose O-H bonds are 0.92 to 1.04 Angstrom long."""
-    arrays = np.load(source)
+    arrays = np.load(options.source)
     positions, cell = arrays["validation_positions"][0], arrays["validation_cell"][0]
-    return ase.Atoms(arrays["atomic_numbers"], positions.astype(np.float64), cell=cell, pbc=True)
+    ase.io.write(
+        options.output, ase.Atoms(arrays["atomic_numbers"], positions.astype(np.float64), cell=cell, pbc=True)
+    )
+
+
+def write_contacts(options: argparse.Namespace) -> None:
+    """Pairs of molecules at contacts that are nearer than any in the liquid, each without a cell."""
+    random = np.random.default_rng(0)
+    frames = [(frame, _molecules(frame)) for frame in liquid(options.source)[:TRAIN]]
+    ase.io.write(options.output, [_pushed(*frames[random.integers(TRAIN)], random) for _ in range(CONTACTS)])
+
+
+def _molecules(frame: ase.Atoms) -> np.ndarray:
+    """Oxygen and hydrogens of each molecule (molecules, 3)."""
+    oxygens, hydrogens = (np.flatnonzero(frame.numbers == number) for number in (8, 1))
+    rows = [[o, *hydrogens[np.argsort(frame.get_distances(o, hydrogens, mic=True))[:2]]] for o in oxygens]
+    return np.array(rows)
+
+
+def _pushed(frame: ase.Atoms, molecules: np.ndarray, random: np.random.Generator) -> ase.Atoms:
+    """A molecule and one of its four nearest ones, which comes as near as a drawn share of `NEAREST` allows.
+
+    Every second one of the others is turned, and comes from a direction that is drawn.
+    """
+    first = random.integers(len(molecules))
+    oxygens = frame.get_distances(molecules[first, 0], molecules[:, 0], mic=True)
+    atoms = [*molecules[first], *molecules[random.choice(np.argsort(oxygens)[1:5])]]
+    pair = ase.Atoms(frame.numbers[atoms], frame.get_distances(atoms[0], atoms, mic=True, vector=True))
+    if random.uniform() < 0.5:
+        turn = Rotation.random(rng=random).as_matrix()
+        pair.positions[3:] = (pair.positions[3:] - pair.positions[3]) @ turn + 3.5 * turn[0]
+    between = pair.positions[3:] - pair.positions[:3, None]
+    hydrogens = (pair.numbers[:3, None] == 1).astype(int) + (pair.numbers[3:] == 1)
+    towards = -between.mean((0, 1)) / np.linalg.norm(between.mean((0, 1)))
+    steps = np.arange(0.0, 3.0, 0.01)
+    distances = np.linalg.norm(between + steps[:, None, None, None] * towards, axis=-1)
+    too_near = (distances < NEAREST[hydrogens] * random.uniform(0.6, 1.0)).any((1, 2))
+    pair.positions[3:] += steps[max(np.argmax(too_near) - 1, 0)] * towards
+    pair.rattle(0.04, rng=random)
+    return pair
 
 
 def main() -> None:
     """Writes one file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    kinds = {"training": training, "start": start}
+    kinds = {"training": write_training, "start": write_start, "contacts": write_contacts}
     parser.add_argument("kind", choices=list(kinds))
     parser.add_argument("source", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--contacts", type=Path, help="packed labels of the contacts, for training")
     options = parser.parse_args()
-    ase.io.write(options.output, kinds[options.kind](options.source))
+    kinds[options.kind](options)
 
 
 if __name__ == "__main__":
