@@ -175,6 +175,16 @@ def neighbours(
     return edge_index, positions.new_zeros(edge_index.shape[1], 3)
 
 
+def wrapped(positions: Float[Tensor, "atoms 3"], cell: Float[Tensor, "3 3"]) -> Float[Tensor, "atoms 3"]:
+    """Positions inside the cell: atoms that have moved far through a periodic system have small numbers again.
+
+    Args:
+        positions: Angstrom, in double precision.
+        cell: lattice vectors in rows, Angstrom; zero for a direction in which the system does not repeat.
+    """
+    return positions - torch.floor(positions @ torch.linalg.pinv(cell)) @ cell
+
+
 def centred(
     positions: Float[Tensor, "atoms 3"], molecule_index: Int[Tensor, " atoms"], num_molecules: int
 ) -> Float[Tensor, "atoms 3"]:

@@ -362,6 +362,18 @@ def test_fault_1_13_forces_far_from_the_origin(model: Model, far: float) -> None
     np.testing.assert_allclose(other.properties["dipole"], one.properties["dipole"], atol=1e-5)
 
 
+@pytest.mark.parametrize("pbc", [True, (True, True, False)])
+def test_forces_of_atoms_that_have_left_their_cell(model: Model, pbc: bool | tuple[bool, bool, bool]) -> None:
+    """Dynamics does not put them back, and single precision would round their large coordinates."""
+    inside = molecule("CH3CH2OH", cell=[[5.0, 0.2, 0.0], [0.0, 5.2, 0.3], [0.4, 0.0, 5.4]], pbc=pbc)
+    left = inside.copy()
+    left.positions[::2] += [1000, -3000, 0] @ inside.cell.array
+    one, other = predict(model, [inside, left])
+    assert one.forces is not None and other.forces is not None and one.stress is not None
+    np.testing.assert_allclose(other.forces, one.forces, atol=2e-6)
+    np.testing.assert_allclose(other.stress, one.stress, atol=2e-8)
+
+
 def test_the_calculator_sees_a_new_charge(model: Model) -> None:
     atoms = molecule("H2O", calculator=NeuralPolarizationCalculator(model))
     assert isinstance(atoms, ase.Atoms)
