@@ -269,7 +269,13 @@ def test_structures_from_smiles_are_checked(monkeypatch: pytest.MonkeyPatch) -> 
 def test_labels_of_the_file_do_not_pass_for_predictions(model: Model, tmp_path: Path) -> None:
     given = molecule("H2O")
     given.info |= {"energy": -99.0, "free_energy": -99.0, "charges": "x", "note": "kept", "polarizability": 0.0}
-    given.arrays |= {"forces": np.full((3, 3), 9.0), "magmoms": np.ones(3), "tags_of_mine": np.arange(3)}
+    given.info["outside_training"] = "size"  # of another model
+    given.arrays |= {
+        "born_charges": np.ones((3, 9)),
+        "forces": np.full((3, 3), 9.0),
+        "magmoms": np.ones(3),
+        "tags_of_mine": np.arange(3),
+    }
     (prediction,) = predictions = predict(model, [given])
     assert prediction.forces is not None
     write_predictions(predictions, UNITS, tmp_path / "out.extxyz")
@@ -280,6 +286,7 @@ def test_labels_of_the_file_do_not_pass_for_predictions(model: Model, tmp_path: 
     assert frame.get_potential_energy() == pytest.approx(float(prediction.properties["energy"]))
     np.testing.assert_allclose(frame.get_forces(), prediction.forces, atol=1e-7)
     assert frame.info["note"] == "kept"
+    assert "outside_training" not in frame.info and "born_charges" not in frame.arrays
     assert frame.info["polarizability"].shape == (3, 3)
     assert frame.arrays["tags_of_mine"].tolist() == [0, 1, 2]
     assert given.info["energy"] == -99.0, "the structure itself stays as it is"
@@ -289,6 +296,19 @@ def test_labels_of_the_file_do_not_pass_for_predictions(model: Model, tmp_path: 
 def test_batches_of_nothing(model: Model, size: int) -> None:
     with pytest.raises(ValueError, match=f"batch_size: expected at least 1, got {size}"):
         predict(model, STRUCTURES, batch_size=size)
+
+
+def test_one_structure_needs_no_list(model: Model) -> None:
+    (one,), (other,) = predict(model, molecule("H2O")), predict(model, [molecule("H2O")])
+    np.testing.assert_array_equal(one.properties["energy"], other.properties["energy"])
+
+
+def test_a_crystal_in_json_has_its_cell(model: Model, tmp_path: Path) -> None:
+    slab = molecule("H2O", cell=[5.0, 6.0, 20.0], pbc=[True, True, False])
+    write_predictions(predict(model, [slab, molecule("H2O")]), UNITS, tmp_path / "out.json")
+    one, other = json.loads((tmp_path / "out.json").read_text())["structures"]
+    assert one["cell"] == slab.cell.tolist() and one["pbc"] == [True, True, False]
+    assert "cell" not in other and "pbc" not in other
 
 
 def test_which_heads_see_the_charge() -> None:
