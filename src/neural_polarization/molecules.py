@@ -16,7 +16,7 @@ from torch import Tensor
 
 from neural_polarization.charges import frame_field, total_charge, unpaired_electrons
 from neural_polarization.errors import DataError
-from neural_polarization.geometry import MANY_ATOMS, all_pairs, centred, neighbours, wrapped
+from neural_polarization.geometry import MANY_ATOMS, all_pairs, centred, gathered, neighbours
 from neural_polarization.plausibility import CLOSEST, check_positions, crowded, periodic_cell, volume_of
 from neural_polarization.tensors import (
     check_atoms,
@@ -180,7 +180,7 @@ class Molecules:
         Args:
             structures: One or several, with total charge and unpaired electrons as `charges` finds them, and
                 `info["external_field"]` as the field (V/Angstrom). A slab or a wire repeats along the lattice vectors
-                for which `pbc` is true; its atoms are moved into the cell.
+                for which `pbc` is true; atoms far outside of the cell are moved to equal places near it.
             cutoff: Cutoff distance, Angstrom.
             dtype: Floating-point type; torch's default if left out. In single precision each structure is about its
                 own centre, so that one far from the origin is as exact as any other.
@@ -326,7 +326,7 @@ def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:
         raise ValueError(f"{where}: {error}") from None
     check_positions(positions.numpy(), where, cell)
     if cell is not None:
-        positions = wrapped(positions, torch.as_tensor(cell))
+        positions = gathered(positions, torch.as_tensor(cell))
     edge_index, shifts = neighbours(positions, None if cell is None else torch.as_tensor(cell), cutoff)
     _check_edges(positions, edge_index, shifts, where)
     return Molecules(
