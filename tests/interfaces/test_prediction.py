@@ -414,6 +414,15 @@ def test_the_calculator_sees_a_new_charge(model: Model) -> None:
     assert atoms.calc.check_state(atoms) == []
 
 
+def test_what_a_crystal_does_not_have_is_not_there() -> None:
+    extent = Model(ModelConfig(("H", "O"), {"r2": HeadConfig("spatial_extent")}, BackboneConfig(channels=8)))
+    water = molecule("H2O", cell=[9.0, 9.0, 9.0], calculator=NeuralPolarizationCalculator(extent, energy="r2"))
+    assert isinstance(water, ase.Atoms) and water.get_potential_energy() > 0.0
+    water.pbc = True
+    with pytest.raises(PropertyNotImplementedError, match="energy"):
+        water.get_potential_energy()
+
+
 def test_forces_of_the_calculator_are_those_of_its_energy(model: Model) -> None:
     atoms = molecule("CH3OH")
     atoms.rattle(0.05, seed=1)
