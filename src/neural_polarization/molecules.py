@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,9 @@ from neural_polarization.tensors import (
     check_states,
     check_values,
 )
+
+_COARSE = 1000.0
+"""Distance (Angstrom) from the centre of a structure beyond which single precision rounds a coordinate by 6e-5."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Molecules:
 
         positions = self.positions
         if dtype is not None and dtype.itemsize < positions.dtype.itemsize:
-            positions = centred(positions, self.molecule_index, self.num_molecules)
+            positions = _about_centres(positions, self.molecule_index, self.num_molecules)
 
         return dataclasses.replace(
             self,
@@ -210,7 +214,7 @@ class Molecules:
         positions = torch.cat([part.positions for part in parts])
         index = torch.repeat_interleave(torch.tensor([len(frame) for frame in frames]))
         if dtype != torch.float64:
-            positions = centred(positions, index, len(frames))
+            positions = _about_centres(positions, index, len(frames))
         field = None
         if any("external_field" in frame.info for frame in frames):
             fields = [frame_field(frame, f"structure {k}") for k, frame in enumerate(frames)]
@@ -311,6 +315,21 @@ def element_table(elements: Sequence[str]) -> Int[Tensor, " numbers"]:
             raise ValueError(f"elements: {symbol!r} is listed twice; leave one out")
         table[atomic_number_of[symbol]] = place
     return table
+
+
+def _about_centres(
+    positions: Float[Tensor, "atoms 3"], index: Int[Tensor, " atoms"], count: int
+) -> Float[Tensor, "atoms 3"]:
+    """Positions about the centre of each structure, as single precision needs them; warns where that is too coarse."""
+    found = centred(positions, index, count)
+    if len(found) and float(found.abs().max()) > _COARSE:
+        warnings.warn(
+            f"a structure reaches more than {_COARSE:g} Angstrom from its centre, where single precision rounds "
+            "coordinates, so that forces are wrong by 0.001 eV/Angstrom or more; compute in double precision, or give "
+            "distant molecules as structures of their own",
+            stacklevel=3,
+        )
+    return found
 
 
 def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:

@@ -382,6 +382,13 @@ def test_fault_1_13_forces_far_from_the_origin(model: Model, far: float) -> None
     np.testing.assert_allclose(other.properties["dipole"], one.properties["dipole"], atol=1e-5)
 
 
+def test_fragments_that_are_too_far_apart_for_single_precision(model: Model) -> None:
+    apart = molecule("CH3CH2OH") + ase.Atoms("H2", [[1e5, 0.0, 0.0], [1e5 + 0.75, 0.0, 0.0]])
+    with pytest.warns(UserWarning, match="more than 1000 Angstrom from its centre, where single precision rounds"):
+        predict(model, [apart])
+    predict(model.double(), [apart])
+
+
 @pytest.mark.parametrize("pbc", [True, (True, True, False)])
 def test_forces_of_atoms_that_have_left_their_cell(model: Model, pbc: bool | tuple[bool, bool, bool]) -> None:
     """Dynamics does not put them back, and single precision would round their large coordinates."""
