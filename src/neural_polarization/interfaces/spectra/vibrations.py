@@ -25,7 +25,7 @@ _STEP = 0.005  # Angstrom: cubic terms change second derivatives by some 1e-5 of
 
 _LARGER_STEP = 0.02  # Angstrom: of the atom that moves most; anharmonic bonds change by a few 1/cm
 
-_UNCERTAIN = 20.0  # 1/cm: a larger change is a kink of the energy
+_UNCERTAIN = (20.0, 0.02)  # 1/cm, and of the wavenumber: a change of more than both is a kink of the energy
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,10 @@ def _warn_of_kinks(
     forces = np.array([values.forces for values in surface(moved)])
     pull = ((forces[len(modes) :] - forces[: len(modes)]) * modes).sum((1, 2))
     larger = _as_wavenumbers(pull / (2.0 * amplitudes))
-    worst = int(np.abs(larger - wavenumbers).argmax())
-    if abs(larger[worst] - wavenumbers[worst]) > _UNCERTAIN:
+    allowed = np.maximum(_UNCERTAIN[0], _UNCERTAIN[1] * np.abs(wavenumbers))
+    change = np.abs(larger - wavenumbers) / allowed
+    worst = int(change.argmax())
+    if change[worst] > 1.0:
         one, other = (f"{abs(value):.0f}{'i' if value < 0.0 else ''}" for value in (wavenumbers[worst], larger[worst]))
         warnings.warn(
             f"spectrum: the mode at {one} 1/cm is at {other} 1/cm if atoms move by {_LARGER_STEP:g} instead of "
