@@ -129,6 +129,7 @@ def test_python_runs_in_order(page: Path, folder: Path, monkeypatch: pytest.Monk
         for long, short in SHORTER.items():
             code = code.replace(long, short)
         with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "spectrum: the mode at")  # of random weights
             if needs:
                 warnings.simplefilter("ignore")
             exec(compile(code, name_of(page), "exec"), namespace)

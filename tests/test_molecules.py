@@ -126,6 +126,21 @@ def test_copies_have_shifts_charges_and_fields(copied: Callable[[Molecules], Mol
             assert value == expected
 
 
+@pytest.mark.parametrize("pbc", [True, (True, False, True)])
+def test_atoms_far_outside_of_their_cell_come_back_and_others_stay(pbc: bool | tuple[bool, bool, bool]) -> None:
+    """A molecule about a corner of its box is not cut."""
+    box = molecule("CH3CH2OH", cell=[[15.0, 0.2, 0.0], [0.0, 15.2, 0.3], [0.4, 0.0, 15.4]], pbc=pbc)
+    assert (box.positions < 0.0).any() and (box.positions > 0.0).any()
+    here = Molecules.from_ase(box, 4.0, torch.float64)
+    np.testing.assert_array_equal(here.positions, box.positions)
+    assert here.shifts is not None and not here.shifts.any()
+    away = box.copy()
+    away.positions[2] += [1000, 0, -30] @ box.cell.array
+    there = Molecules.from_ase(away, 4.0, torch.float64)
+    assert (there.positions - here.positions).abs().max() < 50.0
+    assert torch.equal(there.edge_index, here.edge_index)
+
+
 def test_large_molecules_come_from_cell_lists() -> None:
     frame = molecule("C60") * (1, 1, 1)
     frame.set_cell([10.0, 10.0, 10.0])

@@ -175,6 +175,19 @@ def neighbours(
     return edge_index, positions.new_zeros(edge_index.shape[1], 3)
 
 
+def gathered(positions: Float[Tensor, "atoms 3"], cell: Float[Tensor, "3 3"]) -> Float[Tensor, "atoms 3"]:
+    """Positions within a cell's length of their median: atoms that have moved far through a periodic system come back.
+
+    Nearer ones stay where they are, so that a molecule in a box is not cut at a side of it.
+
+    Args:
+        positions: Angstrom, in double precision.
+        cell: lattice vectors in rows, Angstrom; zero for a direction in which the system does not repeat.
+    """
+    fractions = positions @ torch.linalg.pinv(cell)
+    return positions - 2.0 * torch.round(0.5 * (fractions - fractions.median(0).values)) @ cell
+
+
 def centred(
     positions: Float[Tensor, "atoms 3"], molecule_index: Int[Tensor, " atoms"], num_molecules: int
 ) -> Float[Tensor, "atoms 3"]:

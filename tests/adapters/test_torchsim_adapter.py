@@ -18,6 +18,7 @@ from neural_polarization.architectures import BackboneConfig
 from neural_polarization.electronic import ElectronicInput
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.torch_sim import TorchSimModel
+from neural_polarization.knowledge import TrainingKnowledge
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 
 DOUBLE = torch.float64
@@ -141,8 +142,28 @@ def test_states_and_models_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="the model has no energy 'gap' with forces"):
         TorchSimModel(model_of(), energy="gap")
     state = ts.io.atoms_to_state([molecule("NH3")], torch.device("cpu"), DOUBLE)
-    with pytest.raises(ValueError, match="atom 0 is N, an element that this network was not made for"):
+    with pytest.raises(ValueError, match=r"state \(HN\) contains N, but the model was trained for H, C, O only"):
         TorchSimModel(model_of())(state)
+    learned = model_of()
+    learned.knowledge = TrainingKnowledge(elements={"H": 4, "C": 2, "O": 0})
+    state = ts.io.atoms_to_state(molecules(), torch.device("cpu"), DOUBLE)
+    with pytest.raises(ValueError, match="contains O, which the model names, but no training structure had"):
+        TorchSimModel(learned)(state)
+
+
+def test_spins_and_fields_that_cannot_be() -> None:
+    frames = molecules()
+    for frame in frames:
+        frame.info |= {"spin": 0, "external_field": [0.0, 0.0, 0.1]}
+    frames[1].info["spin"] = 1
+    engine = TorchSimModel(model_of(electronic=ElectronicInput.SPIN))
+    state = ts.io.atoms_to_state(frames, torch.device("cpu"), DOUBLE, system_extras_map={"spin": "spin"})
+    with pytest.raises(ValueError, match=r"molecule 1: H2O with charge \+0 has 10 electrons, which cannot have 1 unpa"):
+        engine(state)
+    names = {"external_field": "external_field"}
+    state = ts.io.atoms_to_state(frames, torch.device("cpu"), DOUBLE, system_extras_map=names)
+    with pytest.raises(ValueError, match="external_field: torch-sim runs without fields"):
+        engine(state)
 
 
 def test_dynamics_of_molecules_keep_energy_displacements_and_dipoles() -> None:

@@ -57,6 +57,18 @@ def test_energy_forces_and_dipole_in_a_field(given: str) -> None:
     np.testing.assert_allclose(atoms.get_dipole_moment(), expected["dipole"][0].detach().numpy(), atol=1e-12)
 
 
+def test_names_that_look_like_a_field() -> None:
+    """Another spelling is the field, as in a file; another name is not, and that is said once."""
+    calculator = NeuralPolarizationCalculator(make_model(), double=True)
+    expected = water(calculator, external_field=FIELD).get_potential_energy()
+    assert water(calculator, **{"External-Field": FIELD}).get_potential_energy() == expected
+    wrong = water(calculator, electric_field=FIELD)
+    with pytest.warns(UserWarning, match=r"atoms\.info: electric_field = .* is not used; .* given as external_field"):
+        assert wrong.get_potential_energy() != expected
+    wrong.rattle(0.01)
+    wrong.get_potential_energy()
+
+
 def test_another_field_is_another_calculation() -> None:
     atoms = water(NeuralPolarizationCalculator(make_model(), double=True))
     free = atoms.get_potential_energy()

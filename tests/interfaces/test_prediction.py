@@ -269,7 +269,13 @@ def test_structures_from_smiles_are_checked(monkeypatch: pytest.MonkeyPatch) -> 
 def test_labels_of_the_file_do_not_pass_for_predictions(model: Model, tmp_path: Path) -> None:
     given = molecule("H2O")
     given.info |= {"energy": -99.0, "free_energy": -99.0, "charges": "x", "note": "kept", "polarizability": 0.0}
-    given.arrays |= {"forces": np.full((3, 3), 9.0), "magmoms": np.ones(3), "tags_of_mine": np.arange(3)}
+    given.info["outside_training"] = "size"  # of another model
+    given.arrays |= {
+        "born_charges": np.ones((3, 9)),
+        "forces": np.full((3, 3), 9.0),
+        "magmoms": np.ones(3),
+        "tags_of_mine": np.arange(3),
+    }
     (prediction,) = predictions = predict(model, [given])
     assert prediction.forces is not None
     write_predictions(predictions, UNITS, tmp_path / "out.extxyz")
@@ -280,6 +286,7 @@ def test_labels_of_the_file_do_not_pass_for_predictions(model: Model, tmp_path: 
     assert frame.get_potential_energy() == pytest.approx(float(prediction.properties["energy"]))
     np.testing.assert_allclose(frame.get_forces(), prediction.forces, atol=1e-7)
     assert frame.info["note"] == "kept"
+    assert "outside_training" not in frame.info and "born_charges" not in frame.arrays
     assert frame.info["polarizability"].shape == (3, 3)
     assert frame.arrays["tags_of_mine"].tolist() == [0, 1, 2]
     assert given.info["energy"] == -99.0, "the structure itself stays as it is"
@@ -289,6 +296,19 @@ def test_labels_of_the_file_do_not_pass_for_predictions(model: Model, tmp_path: 
 def test_batches_of_nothing(model: Model, size: int) -> None:
     with pytest.raises(ValueError, match=f"batch_size: expected at least 1, got {size}"):
         predict(model, STRUCTURES, batch_size=size)
+
+
+def test_one_structure_needs_no_list(model: Model) -> None:
+    (one,), (other,) = predict(model, molecule("H2O")), predict(model, [molecule("H2O")])
+    np.testing.assert_array_equal(one.properties["energy"], other.properties["energy"])
+
+
+def test_a_crystal_in_json_has_its_cell(model: Model, tmp_path: Path) -> None:
+    slab = molecule("H2O", cell=[5.0, 6.0, 20.0], pbc=[True, True, False])
+    write_predictions(predict(model, [slab, molecule("H2O")]), UNITS, tmp_path / "out.json")
+    one, other = json.loads((tmp_path / "out.json").read_text())["structures"]
+    assert one["cell"] == slab.cell.tolist() and one["pbc"] == [True, True, False]
+    assert "cell" not in other and "pbc" not in other
 
 
 def test_which_heads_see_the_charge() -> None:
@@ -362,6 +382,25 @@ def test_fault_1_13_forces_far_from_the_origin(model: Model, far: float) -> None
     np.testing.assert_allclose(other.properties["dipole"], one.properties["dipole"], atol=1e-5)
 
 
+def test_fragments_that_are_too_far_apart_for_single_precision(model: Model) -> None:
+    apart = molecule("CH3CH2OH") + ase.Atoms("H2", [[1e5, 0.0, 0.0], [1e5 + 0.75, 0.0, 0.0]])
+    with pytest.warns(UserWarning, match="more than 1000 Angstrom from its centre, where single precision rounds"):
+        predict(model, [apart])
+    predict(model.double(), [apart])
+
+
+@pytest.mark.parametrize("pbc", [True, (True, True, False)])
+def test_forces_of_atoms_that_have_left_their_cell(model: Model, pbc: bool | tuple[bool, bool, bool]) -> None:
+    """Dynamics does not put them back, and single precision would round their large coordinates."""
+    inside = molecule("CH3CH2OH", cell=[[5.0, 0.2, 0.0], [0.0, 5.2, 0.3], [0.4, 0.0, 5.4]], pbc=pbc)
+    left = inside.copy()
+    left.positions[::2] += [1000, -3000, 0] @ inside.cell.array
+    one, other = predict(model, [inside, left])
+    assert one.forces is not None and other.forces is not None and one.stress is not None
+    np.testing.assert_allclose(other.forces, one.forces, atol=2e-6)
+    np.testing.assert_allclose(other.stress, one.stress, atol=2e-8)
+
+
 def test_the_calculator_sees_a_new_charge(model: Model) -> None:
     atoms = molecule("H2O", calculator=NeuralPolarizationCalculator(model))
     assert isinstance(atoms, ase.Atoms)
@@ -380,6 +419,15 @@ def test_the_calculator_sees_a_new_charge(model: Model) -> None:
         assert np.allclose(atoms.get_dipole_moment(), neutral) == (charge == 0)
     assert isinstance(atoms.calc, NeuralPolarizationCalculator)
     assert atoms.calc.check_state(atoms) == []
+
+
+def test_what_a_crystal_does_not_have_is_not_there() -> None:
+    extent = Model(ModelConfig(("H", "O"), {"r2": HeadConfig("spatial_extent")}, BackboneConfig(channels=8)))
+    water = molecule("H2O", cell=[9.0, 9.0, 9.0], calculator=NeuralPolarizationCalculator(extent, energy="r2"))
+    assert isinstance(water, ase.Atoms) and water.get_potential_energy() > 0.0
+    water.pbc = True
+    with pytest.raises(PropertyNotImplementedError, match="energy"):
+        water.get_potential_energy()
 
 
 def test_forces_of_the_calculator_are_those_of_its_energy(model: Model) -> None:

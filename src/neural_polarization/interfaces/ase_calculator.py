@@ -8,7 +8,7 @@ import ase
 import torch
 from ase.calculators.calculator import Calculator, all_changes
 
-from neural_polarization.charges import frame_field, total_charge, unpaired_electrons
+from neural_polarization.charges import FIELD, LookAlikes, frame_field, settle_field, total_charge, unpaired_electrons
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.exported import for_simulation
 from neural_polarization.interfaces.prediction import DISPLACEMENT, predict
@@ -75,6 +75,7 @@ class NeuralPolarizationCalculator(Calculator):
         super().__init__()
         self.watch = Watch(strict)
         self._surroundings: dict[str, Any] | None = None
+        self._names_seen: set[str] = set()
         self.model = for_simulation(model, checked_device(device), double, trust, save_memory)
         self.external_field = external_field
         if external_field is not None and not self.model.sees_field:
@@ -138,6 +139,7 @@ class NeuralPolarizationCalculator(Calculator):
         super().calculate(atoms, list(properties), list(system_changes))
         assert isinstance(self.atoms, ase.Atoms)
         self._surroundings = self._surroundings_of(self.atoms)
+        self._warn_of_names(self.atoms)
         (prediction,) = predict(
             self.model,
             [self._in_field(self.atoms)],
@@ -146,7 +148,7 @@ class NeuralPolarizationCalculator(Calculator):
             with_born_charges=BORN_EFFECTIVE_CHARGES in properties,
         )
         results: dict[str, Any] = {DISPLACEMENT: prediction.displacement}
-        if "energy" in self.implemented_properties:
+        if self.energy in prediction.properties:  # a spatial extent, for instance, is none of a crystal
             results["energy"] = results["free_energy"] = float(prediction.properties[self.energy])
         if "forces" in self.implemented_properties:
             results["forces"] = prediction.forces
@@ -164,10 +166,20 @@ class NeuralPolarizationCalculator(Calculator):
 
     def _in_field(self, atoms: ase.Atoms) -> ase.Atoms:
         """The structure in its field, or in the calculator's where it has none."""
-        if self.external_field is not None and "external_field" not in atoms.info:
+        if FIELD not in atoms.info:
             atoms = atoms.copy()
-            atoms.info["external_field"] = self.external_field
+            settle_field(atoms)
+            if self.external_field is not None:
+                atoms.info.setdefault(FIELD, self.external_field)
         return atoms
+
+    def _warn_of_names(self, atoms: ase.Atoms) -> None:
+        """Warns once of names in `atoms.info` that look like a charge, a spin or a field and are not used."""
+        if not self._names_seen.issuperset(atoms.info):
+            self._names_seen.update(atoms.info)
+            look_alikes = LookAlikes("atoms.info")
+            look_alikes.see(atoms.info, "atoms.info")
+            look_alikes.warn()
 
     def _names(self, atoms: ase.Atoms, properties: Collection[str]) -> list[str] | None:
         """What is predicted: all there is; in a field the polarizability, which costs derivatives, on request."""

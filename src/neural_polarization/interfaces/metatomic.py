@@ -141,15 +141,21 @@ def export_metatomic(
             file.write(draft.read_bytes())
 
 
+def _learned(model: Model) -> list[str]:
+    """Elements that engines may ask for: a model may name others, which no training structure had."""
+    missing = () if model.knowledge is None else model.knowledge.missing_elements
+    return [symbol for symbol in model.elements if symbol not in missing]
+
+
 def _engine(model: Model, name: str) -> AtomisticModel:
-    molecules = Molecules.from_ase(samples(model.elements)[0], model.cutoff, torch.float64)
+    molecules = Molecules.from_ase(samples(_learned(model))[0], model.cutoff, torch.float64)
     shifts = torch.zeros(molecules.edge_index.shape[1], 3, dtype=torch.float64)
     tensors = molecules.atomic_numbers, molecules.positions, molecules.edge_index, shifts, molecules.molecule_index
     traced = torch.jit.trace(Energy(model, name), tensors, check_trace=False)
     layers = len(list(model.representation.backbone.layers))
     capabilities = ModelCapabilities(
         outputs={"energy": ModelOutput(unit="eV", sample_kind="system")},
-        atomic_types=[atomic_numbers[symbol] for symbol in model.elements],
+        atomic_types=[atomic_numbers[symbol] for symbol in _learned(model)],
         interaction_range=(layers + 1) * model.cutoff,  # moves see the features of neighbours after the last layer
         length_unit="angstrom",
         supported_devices=["cpu", "cuda"],
@@ -166,7 +172,7 @@ def _engine(model: Model, name: str) -> AtomisticModel:
 def _check(model: Model, name: str, path: Path) -> None:
     """Compares energies, forces and stresses through metatomic's own calculator with the model's."""
     calculator = MetatomicCalculator(str(path), device="cpu", check_consistency=True)
-    for atoms in samples(model.elements):
+    for atoms in samples(_learned(model)):
         (expected,) = predict(model, [atoms])
         atoms.calc = calculator
         assert expected.forces is not None

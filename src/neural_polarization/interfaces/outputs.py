@@ -127,6 +127,8 @@ def _as_json(predictions: Sequence[Prediction], units: Mapping[str, str]) -> str
             "properties": {name: {"value": value.tolist(), "unit": unit} for name, (value, unit) in shown.items()},
             DISPLACEMENT: prediction.displacement.tolist(),
         }
+        if atoms.pbc.any():
+            entry |= {"cell": atoms.cell.array.tolist(), "pbc": atoms.pbc.tolist()}
         if FIELD in atoms.info:
             entry[FIELD] = frame_field(atoms, atoms.get_chemical_formula()).tolist()
         if prediction.forces is not None:
@@ -171,8 +173,8 @@ def _frame(prediction: Prediction, units: Mapping[str, str]) -> Any:
 
     frame = prediction.atoms.copy()
     frame.calc = None
-    for name in all_properties:
-        # A file's own energy or forces would be read back as the model's.
+    for name in (*all_properties, BORN_CHARGES, OUTSIDE):
+        # A file's own energy or forces, or those of another model, would be read back as the model's.
         frame.info.pop(name, None)
         frame.arrays.pop(name, None)
     # ASE's own names are in ASE's units, which are the internal ones; every other property says its unit.

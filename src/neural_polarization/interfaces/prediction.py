@@ -50,7 +50,7 @@ class Prediction:
 
 def predict(
     model: Predictor,
-    structures: Sequence[ase.Atoms],
+    structures: ase.Atoms | Sequence[ase.Atoms],
     batch_size: int = 64,
     properties: Collection[str] | None = None,
     watch: Watch | None = None,
@@ -60,7 +60,7 @@ def predict(
 
     Args:
         model: on any device.
-        structures: molecules or periodic systems.
+        structures: one or several molecules or periodic systems.
         batch_size: structures at a time.
         properties: names of those that are predicted, by default all that are defined for the structure.
         watch: says what lies outside of the training; by default a new one. `Watch(strict=True)` makes it an error.
@@ -71,6 +71,8 @@ def predict(
             batch size below 1, Born charges of a model without a response, a property that is asked for by its name
             and not defined for a periodic system, or a prediction that is not finite.
     """
+    if isinstance(structures, ase.Atoms):
+        structures = [structures]
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
     if with_born_charges:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.exported import for_simulation
-from neural_polarization.interfaces.prediction import DISPLACEMENT
+from neural_polarization.interfaces.prediction import DISPLACEMENT, check_elements
 from neural_polarization.knowledge import Watch
 from neural_polarization.models import FORCES, STRESS, Predictor
 from neural_polarization.molecules import Molecules
@@ -96,8 +96,8 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
         """Energy (systems), eV, forces (atoms, 3), eV/Angstrom, stress (systems, 3, 3), eV/Angstrom^3, and the rest.
 
         Raises:
-            ValueError: for a state in single precision, a charge or spin that is no whole number, or systems that
-                cannot be (as `Molecules`).
+            ValueError: for a state in single precision or in an electric field, a charge or spin that is no whole
+                number, an element that the model has not learned, or systems that cannot be (as `Molecules`).
         """
         periodic = bool(state.pbc.any())
         molecules = self._molecules(state, periodic)
@@ -124,8 +124,15 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
                 f"state: its positions are in {state.positions.dtype}, in which energies do not keep their digits; "
                 "make it with dtype=torch.float64 (the network computes in its own precision)"
             )
+        if getattr(state, "external_field", None) is not None:
+            raise ValueError(
+                "external_field: torch-sim runs without fields; leave it out of the state, or run each system with "
+                "`NeuralPolarizationCalculator`"
+            )
         sizes = torch.bincount(state.system_idx).tolist()
         numbers, positions = state.atomic_numbers.long(), state.positions.detach()
+        check_elements(self.model, [ase.Atoms(numbers.unique().cpu().numpy())], ["state"])
+        charge, spin = _whole(state, "charge"), _whole(state, "spin")
         if periodic:
             cells = state.cell.mT.detach().cpu().numpy()  # torch-sim has lattice vectors in columns
             frames = [
@@ -134,8 +141,8 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
             ]
             molecules = Molecules.from_ase(frames, self.model.cutoff, torch.float64)
         else:
-            molecules = Molecules.from_arrays(numbers, positions, self.model.cutoff, sizes)
-        molecules = dataclasses.replace(molecules, charge=_whole(state, "charge"), spin=_whole(state, "spin"))
+            molecules = Molecules.from_arrays(numbers, positions, self.model.cutoff, sizes, charge, spin=spin)
+        molecules = dataclasses.replace(molecules, charge=charge, spin=spin)
         return molecules.to(self._device, next(self.model.parameters()).dtype)
 
 

@@ -1,6 +1,7 @@
 """Harmonic spectra against closed forms, PySCF's Hessian and Born charges, and ASE's infrared class."""
 
 import gc
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -54,6 +55,29 @@ def test_a_diatomic_molecule_has_its_closed_form() -> None:
     ratio = 3.0 * anisotropy**2 / (45.0 * mean**2 + 4.0 * anisotropy**2)
     assert found.depolarization == pytest.approx([ratio], rel=1e-4)
     assert mode_names(found.atoms, found.modes) == ["C-O stretch"]
+
+
+@pytest.mark.parametrize("height", [0.0, 0.02])
+def test_a_kink_of_the_energy_is_said(height: float) -> None:
+    """As that of a norm of vectors, |x|, which is smooth within a thousandth: the second derivative is no property."""
+    atoms = diatomic()
+
+    def kinked(structures: Sequence[ase.Atoms]) -> list[Values]:
+        found: list[Values] = []
+        for moved, values in zip(structures, springs(structures), strict=True):
+            bond = moved.positions[1] - moved.positions[0]
+            length = float(np.linalg.norm(bond))
+            stretch = length - atoms.get_distance(0, 1)
+            pull = height * stretch / np.sqrt(stretch**2 + 1e-6) * bond / length
+            found.append(Values(values.energy, values.forces + np.array([pull, -pull])))
+        return found
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        vibrations(kinked, atoms)
+    assert len(said) == (1 if height else 0)
+    if height:
+        assert "1/cm if atoms move by 0.02 instead of 0.005 Angstrom" in str(said[0].message)
 
 
 def by_pyscf(structures: Sequence[ase.Atoms]) -> list[Values]:
@@ -134,6 +158,7 @@ def spectrum_of(model: Model, atoms: ase.Atoms) -> Vibrations:
     return vibrations(surface_of(model, Names.of(model)), atoms, polar_tensors_of(model))
 
 
+@pytest.mark.filterwarnings("ignore:spectrum. the mode at")  # weights are random, and the molecule symmetric
 @pytest.mark.parametrize("field", [None, [0.0, 0.1, 0.3]])
 def test_ase_finds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: list[float] | None) -> None:
     """ASE keeps rotations in; where all wavenumbers are compared, its modes and ours agree in what vibrates."""

@@ -1,5 +1,6 @@
 """Harmonic vibrations of a molecule, their infrared intensities and Raman activities."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,10 @@ _LINEAR = 1e-2
 """Size of the third rotation of a molecule, of that of the first, below which the molecule counts as linear."""
 
 _STEP = 0.005  # Angstrom: cubic terms change second derivatives by some 1e-5 of them
+
+_LARGER_STEP = 0.02  # Angstrom: of the atom that moves most; anharmonic bonds change by a few 1/cm
+
+_UNCERTAIN = (20.0, 0.02)  # 1/cm, and of the wavenumber: a change of more than both is a kink of the energy
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ def vibrations(
         polar_tensors: Born charges; where there are none, slopes of the dipole are differences too.
         step: Displacement of each coordinate to either side, Angstrom.
 
+    Warns:
+        UserWarning: if a mode has another wavenumber at a larger step: the energy is not smooth in this geometry.
+
     Raises:
         ValueError: for a periodic system, a single atom, or constraints.
 
@@ -69,6 +77,7 @@ def vibrations(
         [(low.forces - high.forces).ravel() / (2.0 * step) for high, low in zip(more, less, strict=True)]
     )
     wavenumbers, modes = normal_modes(atoms, 0.5 * (hessian + hessian.T))
+    _warn_of_kinks(surface, atoms, wavenumbers, modes, step)
     slopes = None
     if polar_tensors is not None:
         slopes = polar_tensors(atoms)
@@ -92,8 +101,41 @@ def normal_modes(
     roots = np.sqrt(atoms.get_masses()).repeat(3)
     inside = internal_displacements(atoms)
     values, vectors = np.linalg.eigh(inside.T @ (hessian / roots[:, None] / roots) @ inside)
-    wavenumbers = np.sign(values) * np.sqrt(np.abs(values)) * WAVENUMBER
-    return wavenumbers, ((inside @ vectors) / roots[:, None]).T.reshape(len(values), len(atoms), 3)
+    return _as_wavenumbers(values), ((inside @ vectors) / roots[:, None]).T.reshape(len(values), len(atoms), 3)
+
+
+def _as_wavenumbers(stiffness: Float[np.ndarray, " modes"]) -> Float[np.ndarray, " modes"]:
+    """Wavenumbers, 1/cm, of force constants over masses, eV/(Angstrom^2 amu); negative as these are."""
+    return np.sign(stiffness) * np.sqrt(np.abs(stiffness)) * WAVENUMBER
+
+
+def _warn_of_kinks(
+    surface: Surface,
+    atoms: ase.Atoms,
+    wavenumbers: Float[np.ndarray, " modes"],
+    modes: Float[np.ndarray, "modes atoms 3"],
+    step: float,
+) -> None:
+    """Warns of a mode whose wavenumber is another one at a larger step along it."""
+    amplitudes = _LARGER_STEP / np.linalg.norm(modes, axis=-1).max(-1)
+    along = amplitudes[:, None, None] * modes
+    moved = [atoms.copy() for _ in range(2 * len(modes))]
+    for structure, displacement in zip(moved, np.concatenate([along, -along]), strict=True):
+        structure.positions += displacement
+    forces = np.array([values.forces for values in surface(moved)])
+    pull = ((forces[len(modes) :] - forces[: len(modes)]) * modes).sum((1, 2))
+    larger = _as_wavenumbers(pull / (2.0 * amplitudes))
+    allowed = np.maximum(_UNCERTAIN[0], _UNCERTAIN[1] * np.abs(wavenumbers))
+    change = np.abs(larger - wavenumbers) / allowed
+    worst = int(change.argmax())
+    if change[worst] > 1.0:
+        one, other = (f"{abs(value):.0f}{'i' if value < 0.0 else ''}" for value in (wavenumbers[worst], larger[worst]))
+        warnings.warn(
+            f"spectrum: the mode at {one} 1/cm is at {other} 1/cm if atoms move by {_LARGER_STEP:g} instead of "
+            f"{step:g} Angstrom: the energy of this model has a kink in this geometry, as norms of vectors have in "
+            "symmetric molecules, and harmonic wavenumbers are that uncertain",
+            stacklevel=3,
+        )
 
 
 def infrared_intensities(
