@@ -148,7 +148,7 @@ class NeuralPolarizationCalculator(Calculator):
             with_born_charges=BORN_EFFECTIVE_CHARGES in properties,
         )
         results: dict[str, Any] = {DISPLACEMENT: prediction.displacement}
-        if self.energy in prediction.properties:  # a spatial extent, for instance, is none of a crystal
+        if self.energy in prediction.properties:  # a spatial extent, for instance, is not defined for a crystal
             results["energy"] = results["free_energy"] = float(prediction.properties[self.energy])
         if "forces" in self.implemented_properties:
             results["forces"] = prediction.forces
