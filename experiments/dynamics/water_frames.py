@@ -92,9 +92,7 @@ def write_start(options: argparse.Namespace) -> None:
     """The first frame of the validation part, whose O-H bonds are 0.92 to 1.04 Angstrom long."""
     arrays = np.load(options.source)
     positions, cell = arrays["validation_positions"][0], arrays["validation_cell"][0]
-    ase.io.write(
-        options.output, ase.Atoms(arrays["atomic_numbers"], positions.astype(np.float64), cell=cell, pbc=True)
-    )
+    ase.io.write(options.output, ase.Atoms(arrays["atomic_numbers"], positions.astype(np.float64), cell=cell, pbc=True))
 
 
 def write_contacts(options: argparse.Namespace) -> None:
