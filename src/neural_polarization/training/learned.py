@@ -10,6 +10,7 @@ from jaxtyping import Int
 
 from neural_polarization.checkpoints import read_knowledge
 from neural_polarization.data.batching import PreparedDataset
+from neural_polarization.data.config import DataConfig
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.errors import DataError
 from neural_polarization.facts import Facts
@@ -30,6 +31,12 @@ def fingerprint(dataset: Dataset) -> str:
         digest.update(f"|{name}|".encode())
         digest.update(np.ascontiguousarray(dataset.labels[name]).tobytes())
     return digest.hexdigest()
+
+
+def files_beside(config: DataConfig) -> dict[str, str]:
+    """SHA-256 of the files beside the data that decide what is learned, by the key that names them."""
+    named = {"data.split.path": config.split.path, "data.densities": config.densities}
+    return {key: hashlib.sha256(Path(path).read_bytes()).hexdigest() for key, path in named.items() if path is not None}
 
 
 def completed(
