@@ -86,10 +86,11 @@ def prepare(config: ExperimentConfig) -> Task:
     _check_fields(model, dataset, training)
     densities = _densities(config, dataset, split)
     _check_shapes(model, dataset)
+    given = given_references(training.references, dataset)
     model.fit_scales(
         dataset.labels_of(split.train),
         torch.from_numpy(dataset.composition(model.config.elements, split.train)),
-        given_references(training.references, dataset),
+        given,
         values_of_atoms(model, dataset, isolated),
     )
     trained = tuple(Losses(training.losses, model).settings)
@@ -106,7 +107,7 @@ def prepare(config: ExperimentConfig) -> Task:
     model.knowledge = completed(model.knowledge, model, dataset, parts["train"])
     taken_over: tuple[str, ...] = ()
     if config.start_from is not None:
-        taken_over = start_from(model, config.start_from, parts["train"])
+        taken_over = start_from(model, config.start_from, parts["train"], given)
         model.knowledge = inherited(model.knowledge, model, config.start_from)
     model.knowledge = with_ranges_per_atom(model.knowledge, model, dataset, split.train)
     return Task(dataset, split, model, parts, tuple(_left_out(dataset, split, left_out)), taken_over, densities)
