@@ -11,7 +11,7 @@ from jaxtyping import Int
 from neural_polarization.charges import FIELD
 from neural_polarization.data.ase_formats import read_extxyz
 from neural_polarization.data.cache import default_cache_directory
-from neural_polarization.data.columns import KNOWN, PropertyConfig, check_units
+from neural_polarization.data.columns import KNOWN, PropertyConfig, check_units, is_energy
 from neural_polarization.data.config import DataConfig, SplitConfig
 from neural_polarization.data.dataset import Dataset, check_leakage
 from neural_polarization.data.density_structures import molecules_of, open_densities
@@ -31,6 +31,7 @@ from neural_polarization.data.splits import (
     stored_split,
 )
 from neural_polarization.errors import DataError, nearest
+from neural_polarization.predictor import STRESS
 from neural_polarization.properties import label_of
 
 __all__ = ["FORMATS", "DataConfig", "PropertyConfig", "SplitConfig", "make_split", "open_dataset"]
@@ -72,6 +73,8 @@ def _check_own_units(config: DataConfig) -> None:
     for name, chosen in (config.properties or {}).items():
         key = chosen.source or name
         known = label_of(key)
+        if name == STRESS and is_energy(chosen.unit):  # of a virial, which becomes a stress
+            chosen = replace(chosen, unit=None)
         measured_in = None if known is None else KNOWN[known].unit
         check_units(config.path, name, chosen, measured_in, _CUSTOMARY.get(name))
 
