@@ -121,3 +121,25 @@ def test_data_that_are_gone_or_do_not_fit(run: Path, tmp_path: Path) -> None:
     save_model(loaded, tmp_path / "bare.safetensors")
     with pytest.raises(ValueError, match="says nothing about its data"):
         evaluate(tmp_path / "bare.safetensors")
+
+
+def test_data_that_have_changed(run: Path) -> None:
+    """Frames were added to the file: the split does not apply any more, and most of what is evaluated has trained."""
+    data = run / "waters.npz"
+    before = data.read_bytes()
+    write_packed(waters(44), data)
+    try:
+        with pytest.warns(UserWarning, match=r"waters\.npz: has other structures .* among them those that trained"):
+            assert list(evaluate(run / "run").errors) == ["all"]
+    finally:
+        data.write_bytes(before)
+
+
+def test_a_model_that_says_nothing_about_its_data(run: Path, tmp_path: Path) -> None:
+    """As `save_model` writes it in a script."""
+    model, _ = load_model(run / "run")
+    save_model(model, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"says nothing about its data .*; give --data\.path and --data\.format"):
+        evaluate(tmp_path / "model.safetensors")
+    named = {"path": str(run / "waters.npz"), "format": "packed"}
+    assert evaluate(tmp_path / "model.safetensors", named).errors["all"]["energy"]["count"] == 40
