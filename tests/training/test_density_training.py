@@ -202,6 +202,10 @@ def test_densities_belong_to_their_structures_where_rows_are_left_out(files: tup
         ({"data__densities": None}, "give their file as `data.densities`"),
         ({"training__compile": True}, "steps with densities are not compiled"),
         ({"training__losses": {"density": {"weight": 0.0}}}, "every weight is zero"),
+        (
+            {"training__density_points": 2001},
+            r"training\.density_points: 2001 are asked for, .* gives 2000",
+        ),
     ],
 )
 def test_configurations_that_cannot_be(

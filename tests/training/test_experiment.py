@@ -653,6 +653,14 @@ def test_a_run_is_not_resumed_with_other_data(tmp_path: Path) -> None:
     assert fit(config, quiet=True)["epochs"] == 2
 
 
+def test_a_cutoff_without_neighbours(tmp_path: Path) -> None:
+    """A cutoff in nanometres: every atom would be alone, and the training would learn constants without a word."""
+    tree = experiment(tmp_path, epochs=1)
+    tree["model"]["backbone"]["cutoff"] = 0.5
+    with pytest.raises(ValueError, match=r"cutoff: no two atoms of the training part are nearer than 0\.5 Ang"):
+        fit(build(ExperimentConfig, tree, Source("test")), quiet=True)
+
+
 def test_an_interrupted_run_is_not_continued_with_another_split(tmp_path: Path) -> None:
     """The split stands in a file of its own, under the same name: what trained until now would judge."""
     config, file = config_of(tmp_path, epochs=2, checkpoint_seconds=0.0), tmp_path / "split.json"

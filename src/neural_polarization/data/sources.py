@@ -1,5 +1,6 @@
 """The way in: from a configuration to a data set and its split."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from neural_polarization.data.splits import (
 from neural_polarization.errors import DataError, nearest
 from neural_polarization.predictor import STRESS
 from neural_polarization.properties import label_of
+from neural_polarization.units import factor
 
 __all__ = ["FORMATS", "DataConfig", "PropertyConfig", "SplitConfig", "make_split", "open_dataset"]
 
@@ -77,6 +79,15 @@ def _check_own_units(config: DataConfig) -> None:
             chosen = replace(chosen, unit=None)
         measured_in = None if known is None else KNOWN[known].unit
         check_units(config.path, name, chosen, measured_in, _CUSTOMARY.get(name))
+    energy, forces = ((config.properties or {}).get(name) for name in ("energy", "forces"))
+    if energy is None or forces is None or energy.unit is None or forces.unit is not None:
+        return
+    if factor(energy.unit) != 1.0:
+        warnings.warn(
+            f"{config.path}: data.properties.forces: has no unit and is read in eV/Angstrom, but the energy in "
+            f"{energy.unit}; give the unit of both",
+            stacklevel=4,
+        )
 
 
 _CUSTOMARY: Mapping[str, str] = MappingProxyType(

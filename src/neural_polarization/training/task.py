@@ -103,6 +103,11 @@ def prepare(config: ExperimentConfig) -> Task:
     if training.machine.precision == "64":
         model.double()
     parts = {name: dataset.subset(part).prepare(model.cutoff) for name, part in split.parts.items() if len(part)}
+    if not parts["train"].num_edges.any() and parts["train"].num_atoms.max() > 1:
+        raise ValueError(
+            f"model.backbone.cutoff: no two atoms of the training part are nearer than {model.cutoff:g} Angstrom, so "
+            "that nothing could be learned of their geometry; give a longer cutoff, in Angstrom"
+        )
     assert model.knowledge is not None
     model.knowledge = completed(model.knowledge, model, dataset, parts["train"])
     taken_over: tuple[str, ...] = ()
@@ -143,6 +148,11 @@ def _densities(config: ExperimentConfig, dataset: Dataset, split: Split) -> dict
     if config.training.compile:
         raise ValueError("training.compile: steps with densities are not compiled; set compile to false")
     points = read_density_points(path, dataset.molecules, seed=config.training.seed)
+    if config.training.density_points > points.weights.shape[1]:
+        raise ValueError(
+            f"training.density_points: {config.training.density_points} are asked for, but {path} gives "
+            f"{points.weights.shape[1]} of each density; take at most as many"
+        )
     found = {name: points.of_part(part) for name, part in split.parts.items()}
     empty = [name for name in ("train", "validation") if not len(found[name])]
     if empty:
