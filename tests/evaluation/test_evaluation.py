@@ -143,3 +143,12 @@ def test_a_model_that_says_nothing_about_its_data(run: Path, tmp_path: Path) -> 
         evaluate(tmp_path / "model.safetensors")
     named = {"path": str(run / "waters.npz"), "format": "packed"}
     assert evaluate(tmp_path / "model.safetensors", named).errors["all"]["energy"]["count"] == 40
+
+
+def test_settings_of_the_former_file_alone(run: Path, tmp_path: Path) -> None:
+    """Groups, which an evaluation does not need, and settings of QM9 do not hinder that of another file."""
+    model, stored = load_model(run / "run")
+    data = {**stored.metadata["data"], "format": "qm9", "group": "molecule", "label_source": 2, "exclude": "list.txt"}
+    save_model(model, tmp_path / "model.safetensors", {**stored.metadata, "data": data}, stored.tensors)
+    named = {"path": str(run / "waters.npz"), "format": "packed"}
+    assert list(evaluate(tmp_path / "model.safetensors", named).errors) == ["validation", "test"]

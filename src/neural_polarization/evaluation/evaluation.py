@@ -127,8 +127,10 @@ def evaluation_config(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> Dat
             f"{checkpoint.path}: says nothing about its data (it was not written by `npol train`); give --data.path "
             "and --data.format"
         )
-    if "path" in changed:  # the former files for validation and test do not belong to other data
-        changed = {"validation": None, "test": None, "densities": None, **changed}
+    if "path" in changed:  # the former files for validation and test do not belong to other data, nor do groups
+        changed = {"validation": None, "test": None, "densities": None, "group": None, **changed}
+    if "format" in changed and changed["format"] != stored.get("format"):
+        changed = {"label_source": None, "exclude": None, **changed}
     source = Source(f"data of {checkpoint.path}").replacing(changed, "--data.")
     return build(DataConfig, with_overrides(stored, changed), source)
 
