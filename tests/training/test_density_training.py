@@ -195,6 +195,12 @@ def test_densities_belong_to_their_structures_where_rows_are_left_out(files: tup
     assert found == pytest.approx(100 * expected.mean(), rel=1e-4)
 
 
+def test_an_evaluation_without_reference_densities(files: tuple[str, str], tmp_path: Path) -> None:
+    fit(experiment(files, tmp_path / "run", training__epochs=1), quiet=True)
+    with pytest.raises(ValueError, match=r"the model predicts a density; .* are given as --data\.densities FILE"):
+        evaluate(tmp_path / "run", {"path": str(DATA / "ethanol.npz")})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

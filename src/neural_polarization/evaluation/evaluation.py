@@ -70,9 +70,11 @@ def evaluate(
     names = [name for name in predicted if name in dataset.properties]
     densities = _densities(model, config, dataset)
     if not names and densities is None:
+        what = ", ".join([*predicted_names(model), *([] if model.density_head is None else ["a density"])])
+        also = "" if model.density_head is None else "; reference densities are given as --data.densities FILE"
         raise ValueError(
-            f"{dataset.name}: has labels of {', '.join(dataset.properties)}, but the model predicts "
-            f"{', '.join(predicted_names(model))}; name the labels under data.properties as the model does"
+            f"{dataset.name}: has labels of {', '.join(dataset.properties)}, but the model predicts {what}; name the "
+            f"labels under data.properties as the model does{also}"
         )
     model.to(device)
     chosen = evaluated_parts(stored, dataset)
