@@ -96,6 +96,28 @@ def test_errors_name_key_and_remedy(tmp_path: Path, words: list[str], message: s
         read(tmp_path, *words)
 
 
+@pytest.mark.parametrize("written", ["010", "+10", "1_0", "0xA", "0b1010"])
+def test_whole_numbers(tmp_path: Path, written: str) -> None:
+    """A leading zero makes no octal number, as it did in YAML 1.1."""
+    assert read(tmp_path, "--training.epochs", written).training.epochs == 10
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("training.epochs", "a whole number"),
+        ("training.learning_rate", "a number"),
+        ("training.schedule.decay", "one of 'cosine', 'plateau', 'none'"),
+        ("model.heads.energy.forces", "true or false"),
+        ("name", "text"),
+    ],
+)
+def test_a_key_without_a_value(tmp_path: Path, key: str, kind: str) -> None:
+    """As `forces:` and nothing after it: it would have meant no forces."""
+    with pytest.raises(ConfigError, match=rf"{key} must be {kind}, but has no value; give one, or leave"):
+        read(tmp_path, f"--{key}=")
+
+
 def test_errors_name_the_line(tmp_path: Path) -> None:
     path = tmp_path / "experiment.yaml"
     path.write_text("name: x\ntraining:\n  epochs: 3\n  bach_size: 4\n")

@@ -207,7 +207,9 @@ def _add_compare(commands: Any) -> None:
     )
     compare.add_argument("grid", metavar="GRID.yaml", help="base experiment, variants and seeds")
     compare.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time, one thread each")
-    compare.add_argument("--only", nargs="+", metavar="VARIANT", help="train these; the table has all that is done")
+    compare.add_argument(
+        "--only", nargs="+", action="extend", metavar="VARIANT", help="train these; the table has all that is done"
+    )
     compare.add_argument("--overwrite", action="store_true", help="delete trainings of another configuration")
     compare.add_argument("--table", action="store_true", help="only show the table of what is finished")
     compare.set_defaults(run=_compare, takes="settings")
@@ -325,7 +327,7 @@ def _add_expressiveness(commands: Any) -> None:
         help="which structures networks with random weights can distinguish, polarized and not",
         allow_abbrev=False,
     )
-    expressiveness.add_argument("--backbones", nargs="+", metavar="NAME", help="default: all")
+    expressiveness.add_argument("--backbones", nargs="+", action="extend", metavar="NAME", help="default: all")
     expressiveness.add_argument("--seeds", type=int, default=10, metavar="N", help="draws of the weights")
     expressiveness.add_argument("--max-layers", type=int, default=4, metavar="N")
     expressiveness.add_argument("-o", "--output", default="runs/expressiveness", metavar="DIR")

@@ -237,6 +237,16 @@ def label_of(name: str) -> str | None:
     return _LABELS.get(normalized(name))
 
 
+def is_virial(name: str) -> bool:
+    """Whether a name in a file is one of `VIRIALS`.
+
+    Example:
+        >>> is_virial("Virial"), is_virial("stress")
+        (True, False)
+    """
+    return normalized(name) in {normalized(other) for other in VIRIALS}
+
+
 def looks_like(name: str) -> str | None:
     """The quantity that a name suggests, though it says neither level nor unit.
 

@@ -240,6 +240,10 @@ def _value(hint: Any, value: object, key: str, source: Source, known: list[str])
             str(name): _build(inner, {} if item is None else item, f"{key}.{name}.", source, known)
             for name, item in items
         }
+    if value is None and hint is not Any:  # which jsonargparse would take for every type
+        raise ConfigError(
+            f"{source.at(key)}: {key} must be {described(hint)}, but has no value; give one, or leave the key out"
+        )
     return _leaf(hint, value, key, source)
 
 

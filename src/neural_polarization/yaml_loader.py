@@ -32,10 +32,11 @@ def _with_word(number: _Number, node: yaml.ScalarNode) -> _Number:
 
 
 class Loader(yaml.SafeLoader):
-    """YAML without surprises: numbers remember how they were written, and a date is text."""
+    """YAML without surprises: numbers remember how they were written, a date is text, and 010 is ten, not eight."""
 
     def whole(self, node: yaml.ScalarNode) -> Whole:
-        return _with_word(Whole(self.construct_yaml_int(node)), node)
+        digits = str(node.value).replace("_", "")
+        return _with_word(Whole(digits if digits.lstrip("+-").isdigit() else self.construct_yaml_int(node)), node)
 
     def real(self, node: yaml.ScalarNode) -> Real:
         return _with_word(Real(self.construct_yaml_float(node)), node)

@@ -13,6 +13,7 @@ from neural_polarization.data.packed import read_packed, write_packed
 from neural_polarization.data.splits import Split
 from neural_polarization.errors import DataError
 from neural_polarization.properties import Property
+from waters import waters
 
 
 def test_all_comes_back(dataset: Dataset, tmp_path: Path) -> None:
@@ -118,3 +119,13 @@ def test_an_old_file_stays_if_writing_fails(dataset: Dataset, tmp_path: Path, mo
         write_packed(dataset, tmp_path / "set.npz")
     assert (tmp_path / "set.npz").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["set.npz"]
+
+
+def test_units_are_not_converted_twice(tmp_path: Path) -> None:
+    """The configuration of the file that was packed also names the unit that the labels had there."""
+    data = waters()
+    write_packed(data, tmp_path / "waters.npz")
+    with pytest.raises(DataError, match=r"energy\.unit: is 'hartree', but a packed file has .*; leave the unit out"):
+        read_packed(tmp_path / "waters.npz", {"energy": PropertyConfig(unit="hartree")})
+    same = read_packed(tmp_path / "waters.npz", {"energy": PropertyConfig(unit="eV", shown_in="hartree")})
+    np.testing.assert_array_equal(same.labels["energy"], data.labels["energy"])

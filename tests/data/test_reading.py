@@ -19,6 +19,7 @@ from neural_polarization.data.packed import read_packed, write_packed
 from neural_polarization.data.sources import open_dataset
 from neural_polarization.errors import DataError
 from neural_polarization.properties import Property
+from neural_polarization.units import factor
 
 FRAME = "2\nProperties=species:S:1:pos:R:3{columns} {pair}\nH 0 0 0{one}\nH 0 0 0.{digits}{two}\n"
 
@@ -139,6 +140,25 @@ def test_stress_and_virial(tmp_path: Path) -> None:
         ase.io.write(tmp_path / "set.extxyz", atoms)
         data = opened(tmp_path / "set.extxyz", wanted)
         np.testing.assert_allclose(data.labels["stress"], [stress], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("key", "config"),
+    [
+        ("Virial", PropertyConfig()),
+        ("REF-virial", PropertyConfig()),
+        ("Virial", PropertyConfig("Virial")),
+        ("virial", PropertyConfig("virial", "eV")),
+        ("virial", PropertyConfig("virial", "hartree", shown_in="hartree/bohr^3")),
+        ("W", PropertyConfig("W", "kcal/mol")),
+    ],
+)
+def test_virials_by_other_names_and_units(tmp_path: Path, key: str, config: PropertyConfig) -> None:
+    """A virial is an energy: it is told by its name, however that is spelled, or by its unit."""
+    atoms = ase.Atoms("Cu", cell=[2.0, 3.0, 4.0], pbc=True, info={key: -24.0 * np.diag([1.0, 2.0, 3.0])})
+    ase.io.write(tmp_path / "set.extxyz", atoms)
+    found = opened(tmp_path / "set.extxyz", {"stress": config}).labels["stress"]
+    np.testing.assert_allclose(found, [np.array([1.0, 2.0, 3.0, 0.0, 0.0, 0.0]) * factor(config.unit or "eV")])
 
 
 def test_a_stress_needs_a_volume(tmp_path: Path) -> None:

@@ -53,6 +53,19 @@ def test_the_files_are_the_parts(files: dict[str, str]) -> None:
     assert len(np.unique(data.groups)) == 40
 
 
+def test_fields_of_a_later_file_alone(tmp_path: Path) -> None:
+    """The properties are those of the training file, so that labels in fields would pass for those without a field."""
+    for name, field in (("train", None), ("test", [0.0, 0.0, 0.5])):
+        frames = [ase.Atoms("HF", [[0, 0, 0], [0, 0, 0.9 + 0.01 * k]], info={"energy": -k}) for k in range(1, 5)]
+        for frame in frames:
+            frame.positions *= 1.0 if field is None else 1.1
+            frame.info |= {} if field is None else {"external_field": field}
+        ase.io.write(tmp_path / f"{name}.xyz", frames, format="extxyz")
+    chosen = DataConfig("extxyz", str(tmp_path / "train.xyz"), test=str(tmp_path / "test.xyz"), cache=False)
+    with pytest.warns(UserWarning, match=r"test\.xyz: 4 of 4 structures are in electric fields .*, which are not read"):
+        assert open_dataset(chosen).properties.keys() == {"energy"}
+
+
 FRACTIONS = {"kind": "group", "train": 0.8, "validation": 0.1, "test": 0.1}
 """As in configs/own_data.yaml; they do not apply to a part that has a file of its own."""
 

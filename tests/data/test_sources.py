@@ -223,6 +223,20 @@ def test_units_that_fit(tmp_path: Path, name: str, unit: str, shown_in: str | No
     np.testing.assert_allclose(data.labels[name], np.arange(6) * factor(unit))
 
 
+def test_a_unit_of_the_energy_alone(tmp_path: Path) -> None:
+    """Forces in hartree/bohr beside energies in hartree are read in eV/Angstrom, 51 times too small."""
+    atoms = molecule("H2O")
+    atoms.info["energy"], atoms.arrays["forces"] = -76.4, np.full((3, 3), 0.01)
+    ase.io.write(tmp_path / "set.xyz", atoms, format="extxyz")
+    wanted = {"energy": PropertyConfig(unit="hartree"), "forces": PropertyConfig()}
+    config = DataConfig("extxyz", str(tmp_path / "set.xyz"), wanted, cache=False)
+    with pytest.warns(UserWarning, match=r"forces: has no unit and is read in eV/Angstrom, but the energy in hartree"):
+        open_dataset(config)
+    both = {**wanted, "forces": PropertyConfig(unit="hartree/bohr")}
+    labels = open_dataset(replace(config, properties=both)).labels["forces"]
+    np.testing.assert_allclose(labels, 0.01 * factor("hartree/bohr"))
+
+
 def test_units_of_known_formats(packed: DataConfig, tmp_path: Path) -> None:
     for name, wanted, message in (
         ("energy", PropertyConfig(shown_in="D"), r"energy\.shown_in: 'D' is length \* charge"),

@@ -210,3 +210,12 @@ def test_fault_1_17_parts_that_are_no_indices(tmp_path: Path, part: str, message
         load_split(path)
     with pytest.raises(FileNotFoundError, match=r"none\.json: there is no such file; expected a split"):
         load_split(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_a_fraction_that_leaves_a_part_empty(part: str) -> None:
+    """A training without the test part that was asked for would have no test errors, and not say so."""
+    with pytest.raises(DataError, match=rf"split\.{part}: 0\.04 of 10 structures is less than one half, and the part"):
+        random_split(np.arange(10), **{part: 0.04})
+    assert len(random_split(np.arange(10), test=0, seed=1).test) == 0
+    assert len(random_split(np.arange(4), train=3, validation=1).test) == 0, "a tenth that nobody asked for"

@@ -121,3 +121,34 @@ def test_data_that_are_gone_or_do_not_fit(run: Path, tmp_path: Path) -> None:
     save_model(loaded, tmp_path / "bare.safetensors")
     with pytest.raises(ValueError, match="says nothing about its data"):
         evaluate(tmp_path / "bare.safetensors")
+
+
+def test_data_that_have_changed(run: Path) -> None:
+    """Frames were added to the file: the split does not apply any more, and most of what is evaluated has trained."""
+    data = run / "waters.npz"
+    before = data.read_bytes()
+    write_packed(waters(44), data)
+    try:
+        with pytest.warns(UserWarning, match=r"waters\.npz: has other structures .* among them those that trained"):
+            assert list(evaluate(run / "run").errors) == ["all"]
+    finally:
+        data.write_bytes(before)
+
+
+def test_a_model_that_says_nothing_about_its_data(run: Path, tmp_path: Path) -> None:
+    """As `save_model` writes it in a script."""
+    model, _ = load_model(run / "run")
+    save_model(model, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"says nothing about its data .*; give --data\.path and --data\.format"):
+        evaluate(tmp_path / "model.safetensors")
+    named = {"path": str(run / "waters.npz"), "format": "packed"}
+    assert evaluate(tmp_path / "model.safetensors", named).errors["all"]["energy"]["count"] == 40
+
+
+def test_settings_of_the_former_file_alone(run: Path, tmp_path: Path) -> None:
+    """Groups, which an evaluation does not need, and settings of QM9 do not hinder that of another file."""
+    model, stored = load_model(run / "run")
+    data = {**stored.metadata["data"], "format": "qm9", "group": "molecule", "label_source": 2, "exclude": "list.txt"}
+    save_model(model, tmp_path / "model.safetensors", {**stored.metadata, "data": data}, stored.tensors)
+    named = {"path": str(run / "waters.npz"), "format": "packed"}
+    assert list(evaluate(tmp_path / "model.safetensors", named).errors) == ["validation", "test"]

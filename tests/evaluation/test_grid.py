@@ -20,6 +20,7 @@ import yaml
 
 from neural_polarization.data.packed import write_packed
 from neural_polarization.data.sources import open_dataset
+from neural_polarization.data.splits import Split, save_split
 from neural_polarization.evaluation import comparison as comparing
 from neural_polarization.evaluation import matching
 from neural_polarization.evaluation.comparison import compare, measure, tabulate
@@ -29,7 +30,7 @@ from neural_polarization.evaluation.tables import make_table, write_table
 from neural_polarization.files import write_json, write_text
 from neural_polarization.settings import ConfigError, Source, build, plain, with_overrides
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.learned import fingerprint
+from neural_polarization.training.learned import files_beside, fingerprint
 from waters import experiment, waters
 
 PLAIN = {"model.polarization.messages": "plain"}
@@ -443,6 +444,19 @@ def test_a_grid_is_not_continued_with_other_data(tmp_path: Path) -> None:
     assert not cell.directory.started
     write_json(cell.directory.result, {})  # release 0.1.0 did not say
     comparing.check_data([cell], overwrite=False)
+
+
+def test_a_grid_is_not_continued_with_another_split(tmp_path: Path) -> None:
+    file, numbers = tmp_path / "split.json", np.arange(40)
+    grid = grid_of(tmp_path, {"base.data.split": {"kind": "stored", "path": str(file)}}, seeds=[0])
+    (cell, *_) = grid.cells({})
+    save_split(Split(numbers[:24], numbers[24:32], numbers[32:]), file)
+    present = {"content_hash": fingerprint(open_dataset(cell.config.data)), "files": files_beside(cell.config.data)}
+    write_json(cell.directory.result, present)
+    comparing.check_data([cell], overwrite=False)
+    save_split(Split(numbers[16:], numbers[8:16], numbers[:8]), file)
+    with pytest.raises(FileExistsError, match=r"learned from another file of data.split.path; put the former"):
+        comparing.check_data([cell], overwrite=False)
 
 
 def test_no_table_of_different_data(tmp_path: Path) -> None:

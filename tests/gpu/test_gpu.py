@@ -10,8 +10,11 @@ import pytest
 import torch
 from ase.build import molecule
 
+from density_models import density_model
 from neural_polarization.architectures import ARCHITECTURES, BackboneConfig
 from neural_polarization.checkpoints import load_model
+from neural_polarization.data.density_points import read_density_points
+from neural_polarization.data.packed import read_packed
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
 from neural_polarization.interfaces.prediction import predict
 from neural_polarization.messages import Messages
@@ -22,6 +25,7 @@ from neural_polarization.testing import TinyModel, distorted
 from neural_polarization.testing.base import every_choice
 from neural_polarization.training.compiled import compile_training
 from neural_polarization.training.config import ExperimentConfig
+from neural_polarization.training.densities import density_errors
 from neural_polarization.training.experiment import errors_of, fit
 from neural_polarization.training.task import prepare
 from small import EVERY_HEAD, tiny
@@ -30,6 +34,7 @@ from waters import experiment, interrupted
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 GPU = "cuda"
+DATA = Path(__file__).parent.parent.parent / "data"
 every_network = pytest.mark.parametrize("name", ARCHITECTURES)
 
 
@@ -139,6 +144,17 @@ def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
     assert resumed["steps"] == whole["steps"]
     # Sums over neighbours have no fixed order on a GPU, so the weights agree to rounding and no further.
     assert resumed["test"]["forces"]["mae"] == pytest.approx(whole["test"]["forces"]["mae"], rel=1e-2)
+
+
+def test_errors_of_densities() -> None:
+    """Measured at the end of a training and by `npol evaluate`, on the device of the model."""
+    dataset = read_packed(DATA / "small_molecules.npz")
+    smiles = np.load(DATA / "small_molecules.npz")["smiles"]
+    points = read_density_points(DATA / "small_molecules_densities.npz", dataset.molecules)
+    points, prepared = points.of_structures(np.flatnonzero(smiles == "C")), dataset.prepare(4.0)
+    model = density_model()
+    expected = density_errors(model, prepared, points)
+    np.testing.assert_allclose(density_errors(model.to(GPU), prepared, points), expected, rtol=1e-3)
 
 
 @pytest.mark.slow

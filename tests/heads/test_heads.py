@@ -346,6 +346,15 @@ def test_polarizability_scale_leaves_the_references_out() -> None:
     assert float(head.baseline.scale) == pytest.approx(math.sqrt(2.0 / 9.0))
 
 
+def test_what_references_explain_exactly_keeps_a_scale_of_one() -> None:
+    """As many compositions as elements: rounding, 1e-11 eV, would be a scale in which nothing can be learned."""
+    head = Extensive(Widths(4, 0), ELEMENTS, 4)
+    composition = torch.tensor([[10.0, 3.0, 2.0], [11.0, 2.0, 6.0], [8.0, 7.0, 7.0]], dtype=torch.float64)
+    values = composition @ torch.tensor([-13.6, -1030.1, -2040.3], dtype=torch.float64)
+    head.fit(values + torch.tensor([0.3, -1.1, 0.7]), composition)
+    assert float(head.baseline.scale) == 1.0
+
+
 @pytest.mark.parametrize("kind", HEADS)
 def test_a_constant_property_keeps_a_scale_of_one(kind: str) -> None:
     head: Head = HEADS[kind](Widths(4, 2), ELEMENTS, 4)

@@ -360,6 +360,17 @@ def test_periodic_structures_have_no_labels() -> None:
         compute(ase.Atoms(HYDROGEN, cell=[9.0, 9.0, 9.0], pbc=[True, False, False]), REQUEST)
 
 
+def test_options_that_are_given_twice_add_up(tmp_path: Path) -> None:
+    """The second --property took the place of the first, whose labels were left out."""
+    frames = [ase.Atoms("H2", [[0, 0, 0], [0, 0, distance]]) for distance in (0.7, 0.8)]
+    for atoms in frames:
+        atoms.info |= {"E": -1.0, "mu": np.zeros(3)}
+    ase.io.write(tmp_path / "set.extxyz", frames)
+    words = ["--property", "energy=E:hartree", "--property", "dipole=mu:D"]
+    assert npol("pack", str(tmp_path / "set.extxyz"), "-o", str(tmp_path / "set.npz"), *words) == 0
+    assert read_packed(tmp_path / "set.npz").properties.keys() == {"energy", "dipole"}
+
+
 def test_extended_xyz_is_packed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frames = [ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.7 + 0.01 * k]]) for k in range(4)]
     for k, atoms in enumerate(frames):

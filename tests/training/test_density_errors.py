@@ -50,6 +50,15 @@ def test_the_measure_does_not_depend_on_the_batches(methanes) -> None:
     )
 
 
+def test_a_batch_moves_with_all_of_its_arrays(methanes) -> None:
+    """A model on a GPU needs points and weights there too; "meta" is a device that every machine has."""
+    prepared, points = methanes
+    batch = DensityBatch.of(prepared, points).to(torch.device("meta"))
+    moved = [value for value in vars(batch).values() if isinstance(value, torch.Tensor)]
+    assert len(moved) == 4
+    assert {value.device.type for value in (*moved, batch.molecules.positions, batch.molecules.edge_index)} == {"meta"}
+
+
 def test_mean_of_each_molecule() -> None:
     assert by_molecule(np.array([0.1, 0.3, 0.5]), np.array([4, 4, 7])) == pytest.approx({4: 0.2, 7: 0.5})
 

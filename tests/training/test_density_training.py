@@ -195,6 +195,12 @@ def test_densities_belong_to_their_structures_where_rows_are_left_out(files: tup
     assert found == pytest.approx(100 * expected.mean(), rel=1e-4)
 
 
+def test_an_evaluation_without_reference_densities(files: tuple[str, str], tmp_path: Path) -> None:
+    fit(experiment(files, tmp_path / "run", training__epochs=1), quiet=True)
+    with pytest.raises(ValueError, match=r"the model predicts a density; .* are given as --data\.densities FILE"):
+        evaluate(tmp_path / "run", {"path": str(DATA / "ethanol.npz")})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -202,6 +208,10 @@ def test_densities_belong_to_their_structures_where_rows_are_left_out(files: tup
         ({"data__densities": None}, "give their file as `data.densities`"),
         ({"training__compile": True}, "steps with densities are not compiled"),
         ({"training__losses": {"density": {"weight": 0.0}}}, "every weight is zero"),
+        (
+            {"training__density_points": 2001},
+            r"training\.density_points: 2001 are asked for, .* gives 2000",
+        ),
     ],
 )
 def test_configurations_that_cannot_be(

@@ -24,8 +24,10 @@ from safetensors.torch import load_file
 from scipy.spatial.distance import pdist
 
 from neural_polarization.checkpoints import load_model
+from neural_polarization.data.config import SplitConfig
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.packed import write_packed
+from neural_polarization.data.splits import Split, save_split
 from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
 from neural_polarization.properties import Property
@@ -651,6 +653,31 @@ def test_a_run_is_not_resumed_with_other_data(tmp_path: Path) -> None:
     assert fit(config, quiet=True)["epochs"] == 2
 
 
+def test_a_cutoff_without_neighbours(tmp_path: Path) -> None:
+    """A cutoff in nanometres: every atom would be alone, and the training would learn constants without a word."""
+    tree = experiment(tmp_path, epochs=1)
+    tree["model"]["backbone"]["cutoff"] = 0.5
+    with pytest.raises(ValueError, match=r"cutoff: no two atoms of the training part are nearer than 0\.5 Ang"):
+        fit(build(ExperimentConfig, tree, Source("test")), quiet=True)
+
+
+def test_an_interrupted_run_is_not_continued_with_another_split(tmp_path: Path) -> None:
+    """The split stands in a file of its own, under the same name: what trained until now would judge."""
+    config, file = config_of(tmp_path, epochs=2, checkpoint_seconds=0.0), tmp_path / "split.json"
+    split = SplitConfig("stored", path=str(file))
+    config = replace(config, data=replace(config.data, split=split))
+    numbers = np.arange(40)
+    save_split(Split(numbers[:24], numbers[24:32], numbers[32:]), file)
+    with interrupted(at_step=4):
+        fit(config, quiet=True)
+    before = file.read_bytes()
+    save_split(Split(numbers[16:], numbers[8:16], numbers[:8]), file)
+    with pytest.raises(ConfigError, match=r"the file of data.split.path has changed since .*--overwrite"):
+        fit(config, quiet=True)
+    file.write_bytes(before)
+    assert fit(config, quiet=True)["epochs"] == 2
+
+
 def test_an_interrupted_run_of_an_earlier_release_goes_on(tmp_path: Path) -> None:
     """Settings that did not exist then have their defaults, and its resume file does not say what it learned from."""
     config = config_of(tmp_path, epochs=2, checkpoint_seconds=0.0)
@@ -661,7 +688,7 @@ def test_an_interrupted_run_of_an_earlier_release_goes_on(tmp_path: Path) -> Non
     del tree["training"]["references"], tree["training"]["isolated_atoms"]
     (run / "config.yaml").write_text(yaml.safe_dump(tree))
     stored = torch.load(run / "resume.ckpt", weights_only=True)
-    del stored["content_hash"]
+    del stored["content_hash"], stored["files"]
     torch.save(stored, run / "resume.ckpt")
     assert fit(config, quiet=True)["epochs"] == 2
 

@@ -13,10 +13,13 @@ from neural_polarization.checkpoints import load_model, save_model
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
+from neural_polarization.data.separate import joined
 from neural_polarization.interfaces.prediction import predict
+from neural_polarization.knowledge import FITTED, GIVEN
 from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.settings import Source, build
+from neural_polarization.training import start as start_module
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.experiment import fit
 from neural_polarization.training.start import start_from
@@ -146,18 +149,21 @@ def test_labels_of_another_level_of_theory_shift_the_references(tmp_path: Path) 
     assert new.head("energy").baseline.references.equal(REFERENCES)
 
 
-def test_the_reference_of_a_new_element_is_fitted_to_what_is_left(tmp_path: Path) -> None:
-    """Carbon monoxide and dioxide whose energies are references alone; the network adds what it adds."""
-    old = checkpoint(tmp_path / "old.safetensors", config())
+def oxides() -> Dataset:
+    """Carbon monoxide and dioxide whose energies are references alone; a network adds what it adds."""
     sizes, numbers = np.array([2, 3]), np.array([6, 8, 6, 8, 8])
     places = np.array([[0.0, 0, 0], [1.13, 0, 0], [0, 0, 0], [1.16, 0, 0], [-1.16, 0, 0]])
     energy = np.array([-1035.0 - 2043.0, -1035.0 - 2 * 2043.0])
-    data = Dataset(
+    return Dataset(
         "oxides",
         FlatMolecules.checked("oxides", sizes, numbers, places),
         {"energy": waters().properties["energy"]},
         {"energy": energy},
     )
+
+
+def test_the_reference_of_a_new_element_is_fitted_to_what_is_left(tmp_path: Path) -> None:
+    old, data = checkpoint(tmp_path / "old.safetensors", config()), oxides()
     new = Model(config(elements=("H", "C", "O")))
     new.fit_scales(data.labels_of(np.arange(2)), torch.from_numpy(data.composition(("H", "C", "O"))))
     lines = start_from(new, tmp_path / "old.safetensors", data.prepare(old.cutoff))
@@ -165,6 +171,44 @@ def test_the_reference_of_a_new_element_is_fitted_to_what_is_left(tmp_path: Path
     references = new.head("energy").baseline.references
     assert references[[0, 2]].equal(REFERENCES) or "shifted" in lines[-1]
     assert float(references[1]) == pytest.approx(-1035.0, abs=5.0)
+
+
+def test_references_that_are_given_stay(tmp_path: Path) -> None:
+    old, data = checkpoint(tmp_path / "old.safetensors", config()), oxides()
+    new = Model(config(elements=("H", "C", "O")))
+    new.fit_scales(data.labels_of(np.arange(2)), torch.from_numpy(data.composition(("H", "C", "O"))))
+    given = {"energy": {"C": -1030.0, "O": -2040.0, "H": -13.0}}
+    lines = start_from(new, tmp_path / "old.safetensors", data.prepare(old.cutoff), given)
+    assert lines[-1] == "  references of energy: as given for C, O, H"
+    assert new.head("energy").baseline.references.tolist() == [-13.0, -1030.0, -2040.0]
+
+
+def test_a_new_element_that_is_rare_is_fitted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many molecules only some are looked at, and among them none with the new element."""
+    monkeypatch.setattr(start_module, "_SAMPLE", 4)
+    old, rare = checkpoint(tmp_path / "old.safetensors", config()), oxides()
+    many = labelled(old)
+    data = joined([many.subset(np.arange(11)), rare, many.subset(np.arange(11, 20))])
+    new = Model(config(elements=("H", "C", "O")))
+    new.fit_scales(data.labels_of(np.arange(22)), torch.from_numpy(data.composition(("H", "C", "O"))))
+    new.head("energy").baseline.references[1] = 7.0  # of a fit with other terms
+    lines = start_from(new, tmp_path / "old.safetensors", data.prepare(old.cutoff))
+    assert "  references of energy: fitted for C" in lines
+    assert float(new.head("energy").baseline.references[1]) == pytest.approx(-1035.0, abs=5.0)
+
+
+def test_where_references_come_from_is_known(tmp_path: Path) -> None:
+    """`npol info` calls a value given if it is the one that was given."""
+    tree = experiment(tmp_path, epochs=1)
+    fit(build(ExperimentConfig, tree, Source("test")), quiet=True)
+    again = {**tree, "output": str(tmp_path / "again"), "start_from": str(tmp_path / "run" / "model.safetensors")}
+    again["training"] = {**tree["training"], "references": {"energy": {"atoms": {"O": -2000.0}}}}
+    model = prepare(build(ExperimentConfig, again, Source("test"))).model
+    assert model.knowledge is not None
+    known = model.knowledge.references["energy"]
+    assert known.values["O"] == -2000.0
+    assert dict(known.sources) == {"H": FITTED, "O": GIVEN}
+    assert list(known.values.values()) == model.head("energy").baseline.references.tolist()
 
 
 def test_a_training_starts_there_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

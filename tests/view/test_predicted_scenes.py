@@ -16,6 +16,7 @@ from neural_polarization.data.packed import read_packed
 from neural_polarization.density import Density, FlatShells, Nuclei
 from neural_polarization.density.free_atoms import free_atoms
 from neural_polarization.interfaces.electrons import predict_density
+from neural_polarization.knowledge import OutsideTrainingWarning
 from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig
 from neural_polarization.molecules import Molecules
@@ -54,6 +55,15 @@ def test_a_scene_of_a_model_without_a_density() -> None:
     assert abs(charged.charges.sum()) < 1e-9
     [plain] = scenes_of(density_model(Messages.PLAIN, None, **HEADS), [shaken("CH3OH")], UNITS)
     assert plain.moving_points is None
+
+
+def test_the_charge_by_any_of_its_names() -> None:
+    water, hydroxide = shaken("H2O"), shaken("OH")
+    water.info["total_charge"] = 1
+    hydroxide.set_initial_charges([-1.0, 0.0])
+    with pytest.warns(OutsideTrainingWarning, match="structures with a charge: 2 of 2"):
+        scenes = scenes_of(density_model(density=None, **HEADS), [water, hydroxide], UNITS)
+    assert [scene.charge for scene in scenes] == [1, -1]
 
 
 def test_a_scene_of_a_stored_density() -> None:

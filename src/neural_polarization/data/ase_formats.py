@@ -10,7 +10,7 @@ import numpy as np
 
 from neural_polarization.charges import FIELD, unpaired_electrons
 from neural_polarization.data.cache import Array
-from neural_polarization.data.columns import KNOWN, PropertyConfig
+from neural_polarization.data.columns import KNOWN, PropertyConfig, is_energy
 from neural_polarization.data.counts import LabelCount, Reading, warn_of_fields
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
@@ -18,7 +18,7 @@ from neural_polarization.data.origins import about_nuclear_charge
 from neural_polarization.errors import DataError, nearest
 from neural_polarization.plausibility import periodic_cell, volume_of
 from neural_polarization.predictor import STRESS
-from neural_polarization.properties import DEFINITIONS, VIRIALS, VOIGT, Property, label_of, looks_like
+from neural_polarization.properties import DEFINITIONS, VOIGT, Property, is_virial, label_of, looks_like
 from neural_polarization.structures import iterate_structures
 from neural_polarization.structures.smiles import canonical_smiles
 from neural_polarization.text import counted
@@ -208,7 +208,7 @@ def _source(records: Sequence[_Record], name: str, config: PropertyConfig) -> st
     if config.source or any(record.place(name) is not None for record in records):
         return config.source or name
     others = [key for key in _keys(records) if label_of(key) == name]
-    virials = [key for key in _keys(records) if name == STRESS and key in VIRIALS]
+    virials = [key for key in _keys(records) if name == STRESS and is_virial(key)]
     return next(iter([*others, *virials]), name)
 
 
@@ -217,7 +217,7 @@ def _labels(
 ) -> tuple[Property, Array, LabelCount]:
     key = _source(records, name, config)
     meant = label_of(key)
-    virial = key in VIRIALS and name == STRESS
+    virial = name == STRESS and (is_virial(key) or is_energy(config.unit))
     if config.unit is None and meant is None and not virial:
         raise DataError(
             f"data.properties.{name}: has no unit; give the one in the file, for instance eV, kcal/mol/Angstrom, "

@@ -54,6 +54,19 @@ KNOWN: Mapping[str, Column] = MappingProxyType(
 """Properties whose meaning everybody shares, in internal units, which are ASE's, and how results are shown."""
 
 
+def is_energy(unit: str | None) -> bool:
+    """Whether a unit is one of energy, which tells a virial from a stress.
+
+    Example:
+        >>> is_energy("kcal/mol"), is_energy("eV/Angstrom^3"), is_energy(None)
+        (True, False, False)
+    """
+    try:
+        return unit is not None and parsed(unit).dimension == parsed("eV").dimension
+    except ValueError:
+        return False
+
+
 def check_units(
     source: str, name: str, config: PropertyConfig, measured_in: str | None = None, customary: str | None = None
 ) -> None:

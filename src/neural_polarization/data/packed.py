@@ -116,6 +116,7 @@ def read_packed(
     )
     everything = _columns(file)
     columns = chosen_columns(str(path), everything, properties)
+    _check_units(str(path), everything, properties or {})
     if FIELD in everything and FIELD not in columns:
         warn_of_fields(str(path), _number_in_fields(file.values(everything[FIELD].source)), len(n_atoms))
     groups = file.numbers("molecule", (len(n_atoms),)) if "molecule" in file else None
@@ -137,6 +138,17 @@ def read_packed(
         cache_directory=cache_directory,
         isolated=isolated,
     )
+
+
+def _check_units(source: str, columns: Mapping[str, Column], properties: Mapping[str, PropertyConfig]) -> None:
+    """A file with a table of its properties has converted them already: another unit would convert them again."""
+    for name, config in properties.items():
+        if config.unit is None or columns[config.source or name].unit != "1" or factor(config.unit) == 1.0:
+            continue
+        raise DataError(
+            f"{source}: data.properties.{name}.unit: is {config.unit!r}, but a packed file has labels in Angstrom,"
+            " eV and e, whatever they were in before; leave the unit out (shown_in is the unit of results)"
+        )
 
 
 def _number_in_fields(fields: Array) -> int:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from neural_polarization.charges import FIELD
 from neural_polarization.data.cache import Array
 from neural_polarization.data.config import DataConfig, SplitConfig
-from neural_polarization.data.counts import joined_readings
+from neural_polarization.data.counts import joined_readings, warn_of_fields
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.splits import Split, stored_split
@@ -58,13 +59,17 @@ def open_files(config: DataConfig, open_one: Callable[[DataConfig], Dataset]) ->
 def joined(datasets: list[Dataset]) -> Dataset:
     """Several data sets as one, with the properties of the first; labels that another one lacks are missing there.
 
-    Groups of different data sets are different groups. Rows of a file (`FlatMolecules.file_rows`) are those of the
-    first.
+    Fields that the first one does not have are not read, which is a warning. Groups of different data sets are
+    different groups. Rows of a file (`FlatMolecules.file_rows`) are those of the first.
 
     Raises:
         DataError: for a property that is another kind of quantity in a later data set.
     """
     first = datasets[0]
+    for dataset in datasets[1:]:
+        if FIELD in dataset.properties and FIELD not in first.properties:
+            inside = int(np.nan_to_num(dataset.labels[FIELD]).any(1).sum())
+            warn_of_fields(dataset.name, inside, len(dataset))
     molecules = [dataset.molecules for dataset in datasets]
     charges = [np.zeros(len(of)) if of.charges is None else of.charges for of in molecules]
     cells = [np.full((len(of), 3, 3), np.nan) if of.cells is None else of.cells for of in molecules]

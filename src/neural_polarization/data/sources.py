@@ -1,5 +1,6 @@
 """The way in: from a configuration to a data set and its split."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from jaxtyping import Int
 from neural_polarization.charges import FIELD
 from neural_polarization.data.ase_formats import read_extxyz
 from neural_polarization.data.cache import default_cache_directory
-from neural_polarization.data.columns import KNOWN, PropertyConfig, check_units
+from neural_polarization.data.columns import KNOWN, PropertyConfig, check_units, is_energy
 from neural_polarization.data.config import DataConfig, SplitConfig
 from neural_polarization.data.dataset import Dataset, check_leakage
 from neural_polarization.data.density_structures import molecules_of, open_densities
@@ -31,7 +32,9 @@ from neural_polarization.data.splits import (
     stored_split,
 )
 from neural_polarization.errors import DataError, nearest
+from neural_polarization.predictor import STRESS
 from neural_polarization.properties import label_of
+from neural_polarization.units import factor
 
 __all__ = ["FORMATS", "DataConfig", "PropertyConfig", "SplitConfig", "make_split", "open_dataset"]
 
@@ -72,8 +75,19 @@ def _check_own_units(config: DataConfig) -> None:
     for name, chosen in (config.properties or {}).items():
         key = chosen.source or name
         known = label_of(key)
+        if name == STRESS and is_energy(chosen.unit):  # of a virial, which becomes a stress
+            chosen = replace(chosen, unit=None)
         measured_in = None if known is None else KNOWN[known].unit
         check_units(config.path, name, chosen, measured_in, _CUSTOMARY.get(name))
+    energy, forces = ((config.properties or {}).get(name) for name in ("energy", "forces"))
+    if energy is None or forces is None or energy.unit is None or forces.unit is not None:
+        return
+    if factor(energy.unit) != 1.0:
+        warnings.warn(
+            f"{config.path}: data.properties.forces: has no unit and is read in eV/Angstrom, but the energy in "
+            f"{energy.unit}; give the unit of both",
+            stacklevel=4,
+        )
 
 
 _CUSTOMARY: Mapping[str, str] = MappingProxyType(

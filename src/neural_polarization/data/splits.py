@@ -306,6 +306,12 @@ def _cut(
         "test": 0.1 if test is None else test,
     }
     counts = _counts(given, len(order), what, note)
+    for name, size in {"train": train, "validation": validation, "test": test}.items():
+        if size and not counts[name]:
+            raise DataError(
+                f"split.{name}: {size} of {len(order):,} {what} is less than one half, and the part would be empty; "
+                "give a larger fraction, or a whole number"
+            )
     # Test and validation come from the end: with one seed they stay the same while the training part grows.
     n, t, v = len(order), counts["test"], counts["validation"]
     return _trainable(Split(order[: counts["train"]], order[n - t - v : n - t], order[n - t :], by))

@@ -26,7 +26,7 @@ from neural_polarization.settings import differences, plain
 from neural_polarization.text import duration
 from neural_polarization.training.callbacks import load_resume_file
 from neural_polarization.training.directory import RunDirectory
-from neural_polarization.training.learned import fingerprint
+from neural_polarization.training.learned import files_beside, fingerprint
 from neural_polarization.training.task import prepare
 
 _POLL = 0.2  # seconds between two checks of the running trainings
@@ -46,6 +46,19 @@ class Costs:
     found: dict[str, dict[str, Any]]
     parameters: dict[str, int]
     step_seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a training learned from.
+
+    Attributes:
+        content_hash: SHA-256 of structures and labels; None where the training does not say it.
+        files: That of the files beside the data, by key (`learned.files_beside`).
+    """
+
+    content_hash: str | None
+    files: Mapping[str, str]
 
 
 @dataclass
@@ -237,30 +250,36 @@ def check_data(cells: Sequence[Cell], overwrite: bool) -> None:
     """
     present: dict[str, str] = {}
     for cell in cells:
-        before = learned_from(cell.directory)
+        before, data = learned_from(cell.directory), cell.config.data
         if before is None:
             continue
-        key = json.dumps(plain(cell.config.data), sort_keys=True)
+        key = json.dumps(plain(data), sort_keys=True)
         if key not in present:
-            present[key] = fingerprint(open_dataset(cell.config.data))
-        if before == present[key]:
+            present[key] = fingerprint(open_dataset(data))
+        files = files_beside(data)
+        others = [name for name, former in before.files.items() if files.get(name, former) != former]
+        if before.content_hash in (None, present[key]) and not others:
             continue
         if not overwrite:
+            what = f"another file of {' and of '.join(others)}"
+            if not others:
+                what = f"other contents of {data.path} ({str(before.content_hash)[:12]}, now {present[key][:12]})"
             raise FileExistsError(
-                f"{cell.directory.path}: this training learned from other contents of {cell.config.data.path} "
-                f"({before[:12]}, now {present[key][:12]}); put the former file back, give another `output`, or "
-                "--overwrite to train it anew"
+                f"{cell.directory.path}: this training learned from {what}; put the former file back, give another "
+                "`output`, or --overwrite to train it anew"
             )
         cell.directory.clear()
 
 
-def learned_from(directory: RunDirectory) -> str | None:
-    """SHA-256 of the data of a finished or interrupted training; None where there is none, or it does not say."""
+def learned_from(directory: RunDirectory) -> Learned | None:
+    """What a finished or interrupted training learned from; None where there is none."""
     if directory.finished:
-        return directory.read_result().get("content_hash")
-    if directory.resume.is_file():
-        return load_resume_file(directory.resume).get("content_hash")
-    return None
+        stored = directory.read_result()
+    elif directory.resume.is_file():
+        stored = load_resume_file(directory.resume)
+    else:
+        return None
+    return Learned(stored.get("content_hash"), stored.get("files", {}))
 
 
 def _train(todo: list[Cell], costs: Costs, jobs: int, total: int) -> list[str]:

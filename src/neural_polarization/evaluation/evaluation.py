@@ -1,5 +1,6 @@
 """`npol evaluate`: errors and parity plots of a checkpoint on the held-out parts of its data, or on other data."""
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,13 +70,23 @@ def evaluate(
     names = [name for name in predicted if name in dataset.properties]
     densities = _densities(model, config, dataset)
     if not names and densities is None:
+        what = ", ".join([*predicted_names(model), *([] if model.density_head is None else ["a density"])])
+        also = "" if model.density_head is None else "; reference densities are given as --data.densities FILE"
         raise ValueError(
-            f"{dataset.name}: has labels of {', '.join(dataset.properties)}, but the model predicts "
-            f"{', '.join(predicted_names(model))}; name the labels under data.properties as the model does"
+            f"{dataset.name}: has labels of {', '.join(dataset.properties)}, but the model predicts {what}; name the "
+            f"labels under data.properties as the model does{also}"
         )
     model.to(device)
+    chosen = evaluated_parts(stored, dataset)
+    if ALL in chosen and config.path == stored.metadata.get("data", {}).get("path"):
+        warnings.warn(
+            f"{dataset.name}: has other structures than when the model was trained, so that its split does not apply: "
+            "all of them are evaluated, among them those that trained; put the former file and settings back, or give "
+            "other data (--data.path)",
+            stacklevel=2,
+        )
     parts: dict[str, _Part] = {}
-    for part, indices in evaluated_parts(stored, dataset).items():
+    for part, indices in chosen.items():
         prepared = dataset.subset(indices).prepare(model.cutoff)
         parts[part] = _evaluate_part(model, prepared, dataset.properties, names, batch_size)
         if densities is not None:
@@ -112,15 +123,18 @@ def evaluation_config(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> Dat
     Raises:
         ValueError: if the checkpoint does not name its data.
     """
-    if "data" not in checkpoint.metadata:
+    stored = checkpoint.metadata.get("data", {})
+    if not stored and "path" not in changed:
         raise ValueError(
             f"{checkpoint.path}: says nothing about its data (it was not written by `npol train`); give --data.path "
             "and --data.format"
         )
-    if "path" in changed:  # the former files for validation and test do not belong to other data
-        changed = {"validation": None, "test": None, "densities": None, **changed}
+    if "path" in changed:  # the former files for validation and test do not belong to other data, nor do groups
+        changed = {"validation": None, "test": None, "densities": None, "group": None, **changed}
+    if "format" in changed and changed["format"] != stored.get("format"):
+        changed = {"label_source": None, "exclude": None, **changed}
     source = Source(f"data of {checkpoint.path}").replacing(changed, "--data.")
-    return build(DataConfig, with_overrides(checkpoint.metadata["data"], changed), source)
+    return build(DataConfig, with_overrides(stored, changed), source)
 
 
 def open_configured(config: DataConfig) -> Dataset:

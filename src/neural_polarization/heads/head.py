@@ -13,6 +13,9 @@ from neural_polarization.layers import sum_by_index
 from neural_polarization.molecules import Molecules, element_table
 from neural_polarization.polarization import Polarized
 
+_ROUNDING = 1e-13
+"""Of the largest label: residuals below it are rounding, in float64."""
+
 
 @dataclass(frozen=True)
 class Widths:
@@ -79,7 +82,9 @@ class Baseline(nn.Module):
             rest = (values - design @ references).unsqueeze(-1)
             references[fitted] = torch.linalg.lstsq(design[:, fitted], rest, driver="gelsd").solution[:, 0]
         self.references.copy_(references)
-        return values - design @ references
+        residual = values - design @ references
+        # Where references explain every label, rounding is all that is left: it is no scale.
+        return residual.where(residual.abs() > _ROUNDING * values.abs().max(), 0.0)
 
     def set_scale(self, residuals: Float[Tensor, "..."]) -> None:
         """Sets the scale to the root mean square of `residuals`, or to one if it is zero or there are no residuals."""

@@ -78,8 +78,8 @@ def _add_label(subparsers: Any) -> None:
     command.add_argument(
         "--quantities",
         nargs="+",
+        action="extend",
         choices=QUANTITIES,
-        default=list(USUAL_QUANTITIES),
         metavar="NAME",
         help=f"beside energy, dipole, quadrupole and orbital energies: some of {' '.join(QUANTITIES)}; default: all "
         "but born_charges, which take six more calculations of each structure",
@@ -87,6 +87,7 @@ def _add_label(subparsers: Any) -> None:
     command.add_argument(
         "--fraction",
         nargs="+",
+        action="extend",
         default=[],
         metavar="NAME=SHARE",
         help="give a quantity to a random share of the structures, for instance polarizability=0.3",
@@ -128,6 +129,7 @@ def _add_pack(subparsers: Any) -> None:
     command.add_argument(
         "--property",
         nargs="+",
+        action="extend",
         default=[],
         metavar="NAME=KEY:UNIT",
         help="labels of extended XYZ, for instance energy=E_dft:hartree; default: energy, forces and dipole",
@@ -198,7 +200,7 @@ def _run_label(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
     request = Request(
         level=Level.parse(arguments.level),
         accuracy=accuracy,
-        quantities=tuple(arguments.quantities),
+        quantities=tuple(arguments.quantities or USUAL_QUANTITIES),
         fractions=_shares(arguments.fraction),
         field=(x, y, z),
         gpu=arguments.gpu,

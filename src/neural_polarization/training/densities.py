@@ -61,6 +61,11 @@ class DensityBatch:
             torch.from_numpy(points.electrons).to(dtype),
         )
 
+    def to(self, device: torch.device) -> "DensityBatch":
+        """The same batch on another device."""
+        moved = (self.points, self.weights, self.deformation, self.electrons)
+        return DensityBatch(self.molecules.to(device), *(values.to(device) for values in moved))
+
     def errors(self, learned: tuple[Gaussians, ...]) -> Float[Tensor, " molecules"]:
         """Normalized absolute error of each molecule, integral of |rho - rho_ref| over that of rho_ref.
 
@@ -93,7 +98,7 @@ def density_errors(
     """Normalized absolute error of a model on every density, over all of its points.
 
     Args:
-        model: with a density.
+        model: with a density, on any device.
         prepared: the data set whose rows the structures of `points` are.
         points: of the densities.
         batch_size: densities at a time.
@@ -104,14 +109,15 @@ def density_errors(
     if model.density_head is None:
         raise ValueError("model: it has no density whose error could be measured; give one with `model.density`")
     errors: list[Tensor] = []
+    weight = next(model.parameters())
     with torch.no_grad():
         for start in range(0, len(points), batch_size):
             chosen = points.subset(np.arange(start, min(start + batch_size, len(points))))
-            batch = DensityBatch.of(prepared, chosen, next(model.parameters()).dtype)
+            batch = DensityBatch.of(prepared, chosen, weight.dtype).to(weight.device)
             errors.append(
                 batch.errors(model.density_head.deformation(model.represent(batch.molecules), batch.molecules))
             )
-    return torch.cat(errors).double().numpy()
+    return torch.cat(errors).double().cpu().numpy()
 
 
 def by_molecule(errors: Float[np.ndarray, " densities"], molecule: Int[np.ndarray, " densities"]) -> dict[int, float]:

@@ -23,7 +23,7 @@ from neural_polarization.training.batches import BatchOrder, batch_loader, large
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.densities import DENSITY, PERCENT, DensityErrors, density_errors
 from neural_polarization.training.directory import RunDirectory
-from neural_polarization.training.learned import fingerprint
+from neural_polarization.training.learned import files_beside, fingerprint
 from neural_polarization.training.summary import doubts, summary
 from neural_polarization.training.task import Task, prepare
 from neural_polarization.user_networks import module_of
@@ -130,7 +130,8 @@ def _prepare(
     if training.compile:
         order = BatchOrder(len(train), training.batch_size, training.seed)
         example = largest_batch(train, order, epochs, dtype)
-    learner = Learner(task.model, training, epochs * steps_per_epoch, example, _errors_of_densities(config, task))
+    densities, files = _errors_of_densities(config, task), files_beside(config.data)
+    learner = Learner(task.model, training, epochs * steps_per_epoch, example, densities, files)
     best, history = KeepBest(training.early_stopping, epochs), History(directory.metrics, task.units)
     callbacks: list[Callback] = [
         best,
@@ -141,7 +142,7 @@ def _prepare(
     ]
     if resuming:
         state = load_resume_file(directory.resume)
-        _check_same_data(directory, state, task)
+        _check_same_data(directory, state, task, files)
         if not quiet:
             sys.stderr.write(_resuming(config, directory, learner.schedule(int(state["global_step"]))))
     with without_chatter():
@@ -177,8 +178,16 @@ def _prepare_strictly(config: ExperimentConfig) -> Task:
     return task
 
 
-def _check_same_data(directory: RunDirectory, resumed: Mapping[str, Any], task: Task) -> None:
+def _check_same_data(directory: RunDirectory, resumed: Mapping[str, Any], task: Task, files: Mapping[str, str]) -> None:
     """Raises where the interrupted run learned from other data than there are now: its split would mean nothing."""
+    former = resumed.get("files", {})  # earlier runs did not write it
+    changed = [key for key, content in files.items() if former.get(key, content) != content]
+    if changed:
+        raise ConfigError(
+            f"{directory.path}: the file of {' and of '.join(changed)} has changed since this run was interrupted, so "
+            "that molecules of its test part may have trained; put the former file back, give another `output`, or "
+            "--overwrite to begin anew"
+        )
     knowledge = task.model.knowledge
     before = resumed.get("content_hash")  # runs of 0.1.0 did not write it
     if before and knowledge and before != knowledge.content_hash:
@@ -243,6 +252,7 @@ def _finish(session: _Session) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in task.model.parameters()),
         "training_molecules": len(task.parts["train"]),
         "content_hash": fingerprint(task.dataset),
+        "files": files_beside(config.data),
         "epochs": len(session.history.rows),
         "best_epoch": best.epoch,
         "steps": trainer.global_step,

@@ -1,6 +1,7 @@
 """What a model learns from, as its checkpoint keeps it: filled in before the training starts."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from jaxtyping import Int
 
 from neural_polarization.checkpoints import read_knowledge
 from neural_polarization.data.batching import PreparedDataset
+from neural_polarization.data.config import DataConfig
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.errors import DataError
 from neural_polarization.facts import Facts
-from neural_polarization.knowledge import TrainingKnowledge, independent
+from neural_polarization.knowledge import FITTED, References, TrainingKnowledge, independent
 from neural_polarization.models import Model
 from neural_polarization.training.batches import BatchOrder
 
@@ -30,6 +32,12 @@ def fingerprint(dataset: Dataset) -> str:
         digest.update(f"|{name}|".encode())
         digest.update(np.ascontiguousarray(dataset.labels[name]).tobytes())
     return digest.hexdigest()
+
+
+def files_beside(config: DataConfig) -> dict[str, str]:
+    """SHA-256 of the files beside the data that decide what is learned, by the key that names them."""
+    named = {"data.split.path": config.split.path, "data.densities": config.densities}
+    return {key: hashlib.sha256(Path(path).read_bytes()).hexdigest() for key, path in named.items() if path is not None}
 
 
 def completed(
@@ -142,5 +150,14 @@ def inherited(knowledge: TrainingKnowledge, model: Model, path: str | Path) -> T
             counts = [dict(zip(former.values, row, strict=True)) for row in former.compositions]
             rows = [tuple(count.get(symbol, 0) for symbol in model.elements) for count in counts]
             compositions = independent([*rows, *fitted.compositions])
-        references[name] = replace(fitted, values=values, compositions=compositions)
+        sources = {
+            symbol: _source(symbol, value, [fitted, *([] if former is None else [former])])
+            for symbol, value in values.items()
+        }
+        references[name] = References(values, sources, compositions)
     return replace(knowledge, references=references)
+
+
+def _source(symbol: str, value: float, known: Sequence[References]) -> str:
+    """Where a reference comes from: the first that has this value for the element; else it was fitted, or shifted."""
+    return next((one.sources[symbol] for one in known if one.values.get(symbol) == value), FITTED)

@@ -29,6 +29,7 @@ class Learner(lightning.LightningModule):
             no density.
         example: the largest batch, and the fraction by which others may have more atoms, for a training that is to
             be compiled; None for one that is not.
+        files: hashes of the files beside the data (`learned.files_beside`), which the resume file keeps.
 
     Attributes:
         epoch_loss: mean training loss of the last epoch.
@@ -44,6 +45,7 @@ class Learner(lightning.LightningModule):
         total_steps: int,
         example: tuple[Batch, float] | None = None,
         densities: tuple[DensityErrors, DensityErrors] | None = None,
+        files: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -55,6 +57,7 @@ class Learner(lightning.LightningModule):
         self.validation_errors: dict[str, Error] = {}
         self._example = example
         self._densities = densities
+        self._files = dict(files or {})
         self._compiled: CompiledModel | None = None
         self._loss_sum: Tensor | None = None
         self._loss_count = 0
@@ -171,6 +174,7 @@ class Learner(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the state of the schedule, and which data were learned from."""
         checkpoint["schedule"] = self.schedule.state()
+        checkpoint["files"] = self._files
         if self.model.knowledge is not None:
             checkpoint["content_hash"] = self.model.knowledge.content_hash
 

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
 import torch
 from ase.data import atomic_numbers as number_of
 from ase.data import chemical_symbols
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from neural_polarization.checkpoints import read_weights
@@ -28,7 +29,7 @@ from neural_polarization.settings import differences, plain
 from neural_polarization.training.batches import BatchOrder
 
 _SAMPLE = 1000
-"""Number of training molecules from which references are fitted."""
+"""Number of training molecules from which references are fitted; as many again with each new element."""
 
 _OTHER_LEVEL = 0.1
 """References are shifted if the shift leaves less than this fraction of the error, as with another level of theory."""
@@ -92,17 +93,23 @@ class _Elements:
         return Messages(config.polarization.messages).points
 
 
-def start_from(model: Model, path: str | Path, training: PreparedDataset) -> tuple[str, ...]:
+def start_from(
+    model: Model,
+    path: str | Path,
+    training: PreparedDataset,
+    given: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+) -> tuple[str, ...]:
     """Gives a new model the weights of a checkpoint, as far as they fit.
 
     References of energies and other sums stay those of the checkpoint; those of new elements are fitted to what is
     left. If the labels are of another level of theory, so that a shift of the references takes away nearly all of the
-    error, they are shifted.
+    error, they are shifted. References that the user gives are kept.
 
     Args:
         model: a new one, with references and scales from the training data.
         path: the checkpoint.
         training: molecules that train.
+        given: per property, references of elements that the user gives, internal unit.
 
     Returns:
         Lines that say what was taken over and what is new.
@@ -130,7 +137,7 @@ def start_from(model: Model, path: str | Path, training: PreparedDataset) -> tup
     for name in model.config.heads:
         head = model.head(name)
         if isinstance(head, Atomwise) and f"heads.{name}.baseline.references" in taken:
-            lines += _fit_references(model, name, head, elements, training)
+            lines += _fit_references(model, name, head, elements, training, given.get(name, {}))
     return tuple(lines)
 
 
@@ -254,16 +261,28 @@ def _hold_still(model: Model) -> None:
 
 
 def _fit_references(
-    model: Model, name: str, head: Atomwise, elements: _Elements, training: PreparedDataset
+    model: Model,
+    name: str,
+    head: Atomwise,
+    elements: _Elements,
+    training: PreparedDataset,
+    given: Mapping[str, float],
 ) -> list[str]:
-    """Fits references of new elements to what the model leaves over, and shifts all where that explains the labels."""
-    composition, residual = _residuals(model, name, training)
+    """Fits references of new elements to what the model leaves over, and shifts all where that explains the labels.
+
+    Those that are given stay as they are.
+    """
+    symbols = elements.new.elements
+    for symbol, value in given.items():
+        head.baseline.references[symbols.index(symbol)] = value
+    lines = [f"  references of {name}: as given for {', '.join(given)}"] if given else []
+    composition, residual = _residuals(model, name, elements, training)
     if not len(residual):
-        return []
+        return lines
     if isinstance(head, Intensive):
         composition = composition / composition.sum(-1, keepdim=True)
-    lines: list[str] = []
-    new = [k for k, symbol in enumerate(elements.new.elements) if symbol in elements.added and composition[:, k].any()]
+    free = [k for k, symbol in enumerate(symbols) if symbol not in given]
+    new = [k for k in free if symbols[k] in elements.added and composition[:, k].any()]
     if new:
         # What the fit to the data alone gave them is part of a sum whose other terms are now the checkpoint's.
         start = head.baseline.references[new].clone()
@@ -271,11 +290,13 @@ def _fit_references(
         solution = torch.linalg.lstsq(composition[:, new], residual.unsqueeze(-1), driver="gelsd").solution[:, 0]
         head.baseline.references[new] = solution
         residual = residual - composition[:, new] @ solution
-        lines.append(f"  references of {name}: fitted for {', '.join(elements.new.elements[k] for k in new)}")
-    shift = torch.linalg.lstsq(composition, residual.unsqueeze(-1), driver="gelsd").solution[:, 0]
-    size, left = residual.square().mean().sqrt(), (residual - composition @ shift).square().mean().sqrt()
+        lines.append(f"  references of {name}: fitted for {', '.join(symbols[k] for k in new)}")
+    if not free:
+        return lines
+    shift = torch.linalg.lstsq(composition[:, free], residual.unsqueeze(-1), driver="gelsd").solution[:, 0]
+    size, left = residual.square().mean().sqrt(), (residual - composition[:, free] @ shift).square().mean().sqrt()
     if left < _OTHER_LEVEL * size and size > _NOTICED * head.baseline.scale:
-        head.baseline.references += shift
+        head.baseline.references[free] += shift
         lines.append(
             f"  references of {name}: shifted, which takes the error from {float(size):.4g} to {float(left):.4g} "
             "(internal units); so it is with labels of another level of theory"
@@ -284,12 +305,11 @@ def _fit_references(
 
 
 def _residuals(
-    model: Model, name: str, training: PreparedDataset
+    model: Model, name: str, elements: _Elements, training: PreparedDataset
 ) -> tuple[Float[Tensor, "known elements"], Float[Tensor, " known"]]:
     """Composition, and label minus prediction, of some training molecules that have the label."""
     weight = next(model.parameters())
-    step = max(1, len(training) // _SAMPLE)
-    chosen = torch.arange(0, len(training), step)
+    chosen = _sample(training, elements.added)
     compositions: list[Tensor] = []
     residuals: list[Tensor] = []
     mode = model.training
@@ -304,6 +324,21 @@ def _residuals(
         residuals.append((label - predicted.double())[known])
     model.train(mode)
     return torch.cat(compositions), torch.cat(residuals)
+
+
+def _sample(training: PreparedDataset, added: Sequence[str]) -> Int[Tensor, " chosen"]:
+    """Some training molecules, among them some with each new element, however rare it is."""
+    everything = torch.arange(len(training))
+    chosen = _thinned(everything)
+    if len(chosen) < len(everything) and added:
+        batches = (training.batch(rows).molecules for rows in BatchOrder(len(training), 256))
+        counts = torch.cat([_composition(molecules, added) for molecules in batches])
+        chosen = torch.cat([chosen, *(_thinned(everything[counts[:, k] > 0]) for k in range(len(added)))]).unique()
+    return chosen
+
+
+def _thinned(rows: Int[Tensor, " rows"]) -> Int[Tensor, " some"]:
+    return rows[:: max(1, len(rows) // _SAMPLE)]
 
 
 def _composition(molecules: Molecules, elements: Sequence[str]) -> Float[Tensor, "molecules elements"]:

@@ -86,10 +86,11 @@ def prepare(config: ExperimentConfig) -> Task:
     _check_fields(model, dataset, training)
     densities = _densities(config, dataset, split)
     _check_shapes(model, dataset)
+    given = given_references(training.references, dataset)
     model.fit_scales(
         dataset.labels_of(split.train),
         torch.from_numpy(dataset.composition(model.config.elements, split.train)),
-        given_references(training.references, dataset),
+        given,
         values_of_atoms(model, dataset, isolated),
     )
     trained = tuple(Losses(training.losses, model).settings)
@@ -102,11 +103,16 @@ def prepare(config: ExperimentConfig) -> Task:
     if training.machine.precision == "64":
         model.double()
     parts = {name: dataset.subset(part).prepare(model.cutoff) for name, part in split.parts.items() if len(part)}
+    if not parts["train"].num_edges.any() and parts["train"].num_atoms.max() > 1:
+        raise ValueError(
+            f"model.backbone.cutoff: no two atoms of the training part are nearer than {model.cutoff:g} Angstrom, so "
+            "that nothing could be learned of their geometry; give a longer cutoff, in Angstrom"
+        )
     assert model.knowledge is not None
     model.knowledge = completed(model.knowledge, model, dataset, parts["train"])
     taken_over: tuple[str, ...] = ()
     if config.start_from is not None:
-        taken_over = start_from(model, config.start_from, parts["train"])
+        taken_over = start_from(model, config.start_from, parts["train"], given)
         model.knowledge = inherited(model.knowledge, model, config.start_from)
     model.knowledge = with_ranges_per_atom(model.knowledge, model, dataset, split.train)
     return Task(dataset, split, model, parts, tuple(_left_out(dataset, split, left_out)), taken_over, densities)
@@ -142,6 +148,11 @@ def _densities(config: ExperimentConfig, dataset: Dataset, split: Split) -> dict
     if config.training.compile:
         raise ValueError("training.compile: steps with densities are not compiled; set compile to false")
     points = read_density_points(path, dataset.molecules, seed=config.training.seed)
+    if config.training.density_points > points.weights.shape[1]:
+        raise ValueError(
+            f"training.density_points: {config.training.density_points} are asked for, but {path} gives "
+            f"{points.weights.shape[1]} of each density; take at most as many"
+        )
     found = {name: points.of_part(part) for name, part in split.parts.items()}
     empty = [name for name in ("train", "validation") if not len(found[name])]
     if empty:

@@ -7,6 +7,7 @@ import ase
 import numpy as np
 import torch
 
+from ..charges import total_charge
 from ..density.density import Density
 from ..density.free_atoms import known_elements
 from ..density.grids import grid_around
@@ -47,7 +48,8 @@ def scene_of_density(atoms: ase.Atoms, density: Density, spacing: float = 0.15) 
     """A scene of a molecule and a density of any origin: of labels, of a calculation, of a model.
 
     Args:
-        atoms: the molecule; `atoms.info` may hold "charge", and "name" or "smiles" for the title.
+        atoms: the molecule with its charge (`charges.total_charge`); `atoms.info` may hold "name" or "smiles" for the
+            title.
         density: of this one molecule, with its nuclei where the atoms are. There is no deformation density of
             elements without a free atom (`free_atoms.known_elements`).
         spacing: of the grids, Angstrom.
@@ -83,7 +85,7 @@ def _bare(atoms: ase.Atoms) -> Scene:
         title=str(atoms.info.get("name") or atoms.info.get("smiles") or atoms.get_chemical_formula()),
         atomic_numbers=atoms.numbers,
         positions=atoms.positions,
-        charge=round(float(atoms.info.get("charge", 0))),
+        charge=total_charge(atoms),
     )
 
 
