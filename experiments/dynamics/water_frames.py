@@ -128,7 +128,7 @@ def _pushed(frame: ase.Atoms, molecules: np.ndarray, random: np.random.Generator
     distances = np.linalg.norm(between + steps[:, None, None, None] * towards, axis=-1)
     too_near = (distances < NEAREST[hydrogens] * random.uniform(0.6, 1.0)).any((1, 2))
     pair.positions[3:] += steps[max(np.argmax(too_near) - 1, 0)] * towards
-    pair.rattle(0.04, rng=random)
+    pair.rattle(random.uniform(0.02, 0.14), rng=random)
     return pair
 
 
