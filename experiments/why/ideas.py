@@ -257,6 +257,8 @@ class Idea:
 IDEAS = {
     "plain": Idea(Messages.PLAIN),
     "wider": Idea(Messages.PLAIN, channels=36),
+    "wide": Idea(Messages.PLAIN, channels=64),
+    "wide_moving_view": Idea(Messages.MOVING_VIEW, channels=64),
     "riding": Idea(Messages.RIDING),
     "moving_view": Idea(Messages.MOVING_VIEW),
     "momentum": Idea(Messages.MOVING_VIEW, Momentum),

@@ -78,7 +78,8 @@ def evaluate(
         )
     model.to(device)
     chosen = evaluated_parts(stored, dataset)
-    if ALL in chosen and config.path == stored.metadata.get("data", {}).get("path"):
+    same_file = config.path == stored.metadata.get("data", {}).get("path")
+    if ALL in chosen and same_file and "dataset" in stored.metadata:
         warnings.warn(
             f"{dataset.name}: has other structures than when the model was trained, so that its split does not apply: "
             "all of them are evaluated, among them those that trained; put the former file and settings back, or give "
