@@ -396,8 +396,8 @@ def test_sizes_that_are_to_match_are_found_once(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match=r"variants.riding.* riding -> moving_view"):
         measure(grid_of(tmp_path, variants=changed))
     timed = measure(grid_of(tmp_path, minutes=0.1, output=str(tmp_path / "timed")))
-    steps = {name: found["training.steps"] for name, found in timed.found.items()}
-    assert steps["plain"] > steps["polarized"] > 0
+    seconds = {name: found["training.steps"] * timed.step_seconds[name] for name, found in timed.found.items()}
+    assert seconds == {name: pytest.approx(6.0, rel=0.05) for name in ("plain", "polarized", "wider")}
 
 
 @pytest.mark.slow
