@@ -26,7 +26,7 @@ from neural_polarization.settings import differences, plain
 from neural_polarization.text import duration
 from neural_polarization.training.callbacks import load_resume_file
 from neural_polarization.training.directory import RunDirectory
-from neural_polarization.training.learned import files_beside, fingerprint
+from neural_polarization.training.learned import changed_files, files_beside, fingerprint
 from neural_polarization.training.task import prepare
 
 _POLL = 0.2  # seconds between two checks of the running trainings
@@ -248,22 +248,24 @@ def check_data(cells: Sequence[Cell], overwrite: bool) -> None:
     Raises:
         FileExistsError: for one that did not; ratios of models of different data would mean nothing.
     """
-    present: dict[str, str] = {}
+    present: dict[str, Learned] = {}
     for cell in cells:
         before, data = learned_from(cell.directory), cell.config.data
         if before is None:
             continue
         key = json.dumps(plain(data), sort_keys=True)
         if key not in present:
-            present[key] = fingerprint(open_dataset(data))
-        files = files_beside(data)
-        others = [name for name, former in before.files.items() if files.get(name, former) != former]
-        if before.content_hash in (None, present[key]) and not others:
+            present[key] = Learned(fingerprint(open_dataset(data)), files_beside(data))
+        now = present[key]
+        others = changed_files(before.files, now.files)
+        if before.content_hash in (None, now.content_hash) and not others:
             continue
         if not overwrite:
             what = f"another file of {' and of '.join(others)}"
             if not others:
-                what = f"other contents of {data.path} ({str(before.content_hash)[:12]}, now {present[key][:12]})"
+                what = (
+                    f"other contents of {data.path} ({str(before.content_hash)[:12]}, now {str(now.content_hash)[:12]})"
+                )
             raise FileExistsError(
                 f"{cell.directory.path}: this training learned from {what}; put the former file back, give another "
                 "`output`, or --overwrite to train it anew"

@@ -166,11 +166,12 @@ class NeuralPolarizationCalculator(Calculator):
 
     def _in_field(self, atoms: ase.Atoms) -> ase.Atoms:
         """The structure in its field, or in the calculator's where it has none."""
-        if FIELD not in atoms.info:
-            atoms = atoms.copy()
-            settle_field(atoms)
-            if self.external_field is not None:
-                atoms.info.setdefault(FIELD, self.external_field)
+        if FIELD in atoms.info or (self.external_field is None and not atoms.info):
+            return atoms
+        atoms = atoms.copy()
+        settle_field(atoms)
+        if self.external_field is not None:
+            atoms.info.setdefault(FIELD, self.external_field)
         return atoms
 
     def _warn_of_names(self, atoms: ase.Atoms) -> None:

@@ -23,7 +23,7 @@ from neural_polarization.training.batches import BatchOrder, batch_loader, large
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.densities import DENSITY, PERCENT, DensityErrors, density_errors
 from neural_polarization.training.directory import RunDirectory
-from neural_polarization.training.learned import files_beside, fingerprint
+from neural_polarization.training.learned import changed_files, files_beside, fingerprint
 from neural_polarization.training.summary import doubts, summary
 from neural_polarization.training.task import Task, prepare
 from neural_polarization.user_networks import module_of
@@ -180,8 +180,7 @@ def _prepare_strictly(config: ExperimentConfig) -> Task:
 
 def _check_same_data(directory: RunDirectory, resumed: Mapping[str, Any], task: Task, files: Mapping[str, str]) -> None:
     """Raises where the interrupted run learned from other data than there are now: its split would mean nothing."""
-    former = resumed.get("files", {})  # earlier runs did not write it
-    changed = [key for key, content in files.items() if former.get(key, content) != content]
+    changed = changed_files(resumed.get("files", {}), files)
     if changed:
         raise ConfigError(
             f"{directory.path}: the file of {' and of '.join(changed)} has changed since this run was interrupted, so "
@@ -252,7 +251,7 @@ def _finish(session: _Session) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in task.model.parameters()),
         "training_molecules": len(task.parts["train"]),
         "content_hash": fingerprint(task.dataset),
-        "files": files_beside(config.data),
+        "files": session.learner.files,
         "epochs": len(session.history.rows),
         "best_epoch": best.epoch,
         "steps": trainer.global_step,

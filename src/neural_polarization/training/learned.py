@@ -1,7 +1,7 @@
 """What a model learns from, as its checkpoint keeps it: filled in before the training starts."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +38,11 @@ def files_beside(config: DataConfig) -> dict[str, str]:
     """SHA-256 of the files beside the data that decide what is learned, by the key that names them."""
     named = {"data.split.path": config.split.path, "data.densities": config.densities}
     return {key: hashlib.sha256(Path(path).read_bytes()).hexdigest() for key, path in named.items() if path is not None}
+
+
+def changed_files(former: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
+    """Keys of files beside the data that have other contents; earlier trainings did not write all of them."""
+    return [key for key, content in present.items() if former.get(key, content) != content]
 
 
 def completed(

@@ -29,9 +29,10 @@ class Learner(lightning.LightningModule):
             no density.
         example: the largest batch, and the fraction by which others may have more atoms, for a training that is to
             be compiled; None for one that is not.
-        files: hashes of the files beside the data (`learned.files_beside`), which the resume file keeps.
+        files: hashes of the files beside the data (`learned.files_beside`).
 
     Attributes:
+        files: those hashes, which the resume file and the result keep.
         epoch_loss: mean training loss of the last epoch.
         validation_loss: of this epoch's validation, with the weights it was run with; NaN if there was none, or no
             label in it, so that nothing counts as the best of nothing.
@@ -57,7 +58,7 @@ class Learner(lightning.LightningModule):
         self.validation_errors: dict[str, Error] = {}
         self._example = example
         self._densities = densities
-        self._files = dict(files or {})
+        self.files = dict(files or {})
         self._compiled: CompiledModel | None = None
         self._loss_sum: Tensor | None = None
         self._loss_count = 0
@@ -174,7 +175,7 @@ class Learner(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the state of the schedule, and which data were learned from."""
         checkpoint["schedule"] = self.schedule.state()
-        checkpoint["files"] = self._files
+        checkpoint["files"] = self.files
         if self.model.knowledge is not None:
             checkpoint["content_hash"] = self.model.knowledge.content_hash
 
