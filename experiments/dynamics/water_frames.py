@@ -1,13 +1,15 @@
 """Liquid water: what the networks of `water.yaml` learn from, and 64 molecules of it for dynamics.
 
     python experiments/dynamics/water_frames.py contacts liquid_water_dplr_30.npz contacts.extxyz
-    npol label contacts.extxyz -o contacts.h5 --level PBE0/def2-SVP --accuracy fast --quantities forces
+    python experiments/dynamics/water_frames.py contacts liquid_water_dplr_30.npz contacts_3.extxyz --molecules 3
+    npol label contacts.extxyz -o contacts.h5 --level PBE0/def2-SVP --accuracy fast --quantities forces  # both files
     npol pack contacts.h5 -o contacts.npz
-    python experiments/dynamics/water_frames.py training liquid_water_dplr_30.npz water.extxyz --contacts contacts.npz
+    python experiments/dynamics/water_frames.py training liquid_water_dplr_30.npz water.extxyz \
+        --contacts contacts.npz contacts_3.npz
     python experiments/dynamics/water_frames.py start liquid_water_wannier_160.npz waters.extxyz
 
 The liquid is 30 periodic frames of 128 molecules with energies and forces (the data of DPLR, L. Zhang et al., J. Chem.
-Phys. 156, 124107 (2022)). The contacts are pairs of neighbours out of them, pushed together: nearer than molecules come
+Phys. 156, 124107 (2022)). The contacts are two or three neighbours out of them, pushed together: nearer than molecules come
 in the liquid, which a model of it has to know all the same, or its molecules fall into each other. Of them only the
 forces are learned. The start is a frame of 64 molecules out of a dynamics of the liquid near room temperature, which
 comes with the examples of the same method.
@@ -27,11 +29,11 @@ from neural_polarization import open_dataset
 TRAIN, VALIDATION = 23, 2
 """Frames of the liquid, the first ones; the other five are for the test."""
 
-CONTACTS, TOGETHER = 400, 64
-"""Pairs in all, and at most in one structure."""
+CONTACTS, TOGETHER = {2: 400, 3: 300}, 384
+"""Clusters with so many molecules, and about how many atoms of them are put into one structure."""
 
 LARGEST = 25.0
-"""Largest force on an atom of a pair that is learned, eV/Angstrom."""
+"""Largest force on an atom of a cluster that is learned, eV/Angstrom."""
 
 NEAREST = np.array([2.4, 1.4, 1.6])
 """Nearest contacts between molecules of the liquid, Angstrom: of two oxygens, of oxygen and hydrogen, two hydrogens."""
@@ -58,9 +60,10 @@ def write_training(options: argparse.Namespace) -> None:
         "validation": list(range(TRAIN, TRAIN + VALIDATION)),
         "test": list(range(TRAIN + VALIDATION, len(frames))),
     }
-    if options.contacts:
-        pairs = _labelled(options.contacts)
-        together = [_apart(pairs[k :: -(-len(pairs) // TOGETHER)]) for k in range(-(-len(pairs) // TOGETHER))]
+    for contacts in options.contacts:
+        clusters = _labelled(contacts)
+        number = -(-len(clusters) * len(clusters[0]) // TOGETHER)
+        together = [_apart(clusters[k::number]) for k in range(number)]
         parts["train"] += list(range(len(frames), len(frames) + len(together)))
         frames += together
     ase.io.write(options.output, frames)
@@ -68,23 +71,23 @@ def write_training(options: argparse.Namespace) -> None:
 
 
 def _labelled(contacts: Path) -> list[ase.Atoms]:
-    """Pairs with their forces, without those whose forces are far above what a liquid has."""
+    """Clusters with their forces, without those whose forces are far above what a liquid has."""
     dataset = open_dataset(contacts)
-    pairs: list[ase.Atoms] = []
+    clusters: list[ase.Atoms] = []
     for row in range(len(dataset)):
-        pair = dataset.structure(row)
-        pair.arrays["forces"] = dataset.labels_of(np.array([row]))["forces"].numpy()
-        if np.linalg.norm(pair.arrays["forces"], axis=1).max() < LARGEST:
-            pairs.append(pair)
-    return pairs
+        cluster = dataset.structure(row)
+        cluster.arrays["forces"] = dataset.labels_of(np.array([row]))["forces"].numpy()
+        if np.linalg.norm(cluster.arrays["forces"], axis=1).max() < LARGEST:
+            clusters.append(cluster)
+    return clusters
 
 
-def _apart(pairs: list[ase.Atoms]) -> ase.Atoms:
-    """Pairs that do not see each other as one structure, so that all structures have about as many atoms."""
+def _apart(clusters: list[ase.Atoms]) -> ase.Atoms:
+    """Clusters that do not see each other as one structure, so that all structures have about as many atoms."""
     whole = ase.Atoms()
-    for number, pair in enumerate(pairs):
-        pair.translate(20.0 * np.array(np.unravel_index(number, (4, 4, 4))))
-        whole += pair
+    for number, cluster in enumerate(clusters):
+        cluster.translate(20.0 * np.array(np.unravel_index(number, (4, 4, 4))))
+        whole += cluster
     return whole
 
 
@@ -96,10 +99,11 @@ def write_start(options: argparse.Namespace) -> None:
 
 
 def write_contacts(options: argparse.Namespace) -> None:
-    """Pairs of molecules at contacts that are nearer than any in the liquid, each without a cell."""
-    random = np.random.default_rng(0)
+    """Clusters of molecules at contacts that are nearer than any in the liquid, each without a cell."""
+    random = np.random.default_rng(options.molecules - 2)
     frames = [(frame, _molecules(frame)) for frame in liquid(options.source)[:TRAIN]]
-    ase.io.write(options.output, [_pushed(*frames[random.integers(TRAIN)], random) for _ in range(CONTACTS)])
+    drawn = random.integers(TRAIN, size=CONTACTS[options.molecules])
+    ase.io.write(options.output, [_pushed(*frames[k], options.molecules, random) for k in drawn])
 
 
 def _molecules(frame: ase.Atoms) -> np.ndarray:
@@ -109,27 +113,31 @@ def _molecules(frame: ase.Atoms) -> np.ndarray:
     return np.array(rows)
 
 
-def _pushed(frame: ase.Atoms, molecules: np.ndarray, random: np.random.Generator) -> ase.Atoms:
-    """A molecule and one of its four nearest ones, which comes as near as a drawn share of `NEAREST` allows.
+def _pushed(frame: ase.Atoms, molecules: np.ndarray, size: int, random: np.random.Generator) -> ase.Atoms:
+    """A molecule and some of its four nearest ones, which come as near as a drawn share of `NEAREST` allows.
 
     Every second one of the others is turned, and comes from a direction that is drawn.
     """
     first = random.integers(len(molecules))
     oxygens = frame.get_distances(molecules[first, 0], molecules[:, 0], mic=True)
-    atoms = [*molecules[first], *molecules[random.choice(np.argsort(oxygens)[1:5])]]
-    pair = ase.Atoms(frame.numbers[atoms], frame.get_distances(atoms[0], atoms, mic=True, vector=True))
-    if random.uniform() < 0.5:
-        turn = Rotation.random(rng=random).as_matrix()
-        pair.positions[3:] = (pair.positions[3:] - pair.positions[3]) @ turn + 3.5 * turn[0]
-    between = pair.positions[3:] - pair.positions[:3, None]
-    hydrogens = (pair.numbers[:3, None] == 1).astype(int) + (pair.numbers[3:] == 1)
-    towards = -between.mean((0, 1)) / np.linalg.norm(between.mean((0, 1)))
-    steps = np.arange(0.0, 3.0, 0.01)
-    distances = np.linalg.norm(between + steps[:, None, None, None] * towards, axis=-1)
-    too_near = (distances < NEAREST[hydrogens] * random.uniform(0.6, 1.0)).any((1, 2))
-    pair.positions[3:] += steps[max(np.argmax(too_near) - 1, 0)] * towards
-    pair.rattle(random.uniform(0.02, 0.14), rng=random)
-    return pair
+    others = random.choice(np.argsort(oxygens)[1:5], size - 1, replace=False)
+    atoms = molecules[[first, *others]].ravel()
+    cluster = ase.Atoms(frame.numbers[atoms], frame.get_distances(atoms[0], atoms, mic=True, vector=True))
+    for begin in range(3, 3 * size, 3):
+        moved = slice(begin, begin + 3)
+        if random.uniform() < 0.5:
+            turn = Rotation.random(rng=random).as_matrix()
+            start = cluster.positions[moved]
+            cluster.positions[moved] = (start - start[0]) @ turn + 3.5 * turn[0]
+        between = cluster.positions[moved] - cluster.positions[:begin, None]
+        hydrogens = (cluster.numbers[:begin, None] == 1).astype(int) + (cluster.numbers[moved] == 1)
+        towards = -between[:3].mean((0, 1)) / np.linalg.norm(between[:3].mean((0, 1)))
+        steps = np.arange(-4.0, 3.0, 0.01)
+        distances = np.linalg.norm(between + steps[:, None, None, None] * towards, axis=-1)
+        too_near = (distances < NEAREST[hydrogens] * random.uniform(0.6, 1.0)).any((1, 2))
+        cluster.positions[moved] += steps[max(np.argmax(too_near) - 1, 0)] * towards
+    cluster.rattle(random.uniform(0.02, 0.14), rng=random)
+    return cluster
 
 
 def main() -> None:
@@ -139,7 +147,8 @@ def main() -> None:
     parser.add_argument("kind", choices=list(kinds))
     parser.add_argument("source", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--contacts", type=Path, help="packed labels of the contacts, for training")
+    parser.add_argument("--molecules", type=int, choices=list(CONTACTS), default=2, help="of a contact")
+    parser.add_argument("--contacts", type=Path, nargs="+", default=[], help="packed labels of contacts, for training")
     options = parser.parse_args()
     kinds[options.kind](options)
 

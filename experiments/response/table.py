@@ -1,4 +1,4 @@
-"""How well each response is learned from as many SCF calculations: the table of docs/results.md.
+"""How well each response is learned from as many SCF calculations: the table of docs/results/fields.md.
 
     python experiments/response/table.py train LABELS.npz RUNS --backbones painn --views riding --seeds 0 1 2
     python experiments/response/table.py show LABELS.npz RUNS
