@@ -17,8 +17,8 @@ from ase.calculators.fd import calculate_numerical_stress
 
 from neural_polarization.architectures import ARCHITECTURES, BackboneConfig
 from neural_polarization.interfaces.ase_calculator import NeuralPolarizationCalculator
-from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.model_config import Lengths, Messages, PolarizationConfig
+from neural_polarization.models import HeadConfig, Model, ModelConfig
 
 POLARIZATIONS = {
     "plain": PolarizationConfig(Messages.PLAIN),

@@ -9,10 +9,10 @@
     python experiments/dynamics/water_frames.py start liquid_water_wannier_160.npz waters.extxyz
 
 The liquid is 30 periodic frames of 128 molecules with energies and forces (the data of DPLR, L. Zhang et al., J. Chem.
-Phys. 156, 124107 (2022)). The contacts are two or three neighbours out of them, pushed together: nearer than molecules come
-in the liquid, which a model of it has to know all the same, or its molecules fall into each other. Of them only the
-forces are learned. The start is a frame of 64 molecules out of a dynamics of the liquid near room temperature, which
-comes with the examples of the same method.
+Phys. 156, 124107 (2022)). The contacts are two or three neighbours out of them, pushed together: nearer than molecules
+come in the liquid, which a model of it has to know all the same, or its molecules fall into each other. Of them only
+the forces are learned. The start is a frame of 64 molecules out of a dynamics of the liquid near room temperature,
+which comes with the examples of the same method.
 """
 
 import argparse
@@ -101,9 +101,9 @@ def write_start(options: argparse.Namespace) -> None:
 def write_contacts(options: argparse.Namespace) -> None:
     """Clusters of molecules at contacts that are nearer than any in the liquid, each without a cell."""
     random = np.random.default_rng(options.molecules - 2)
-    frames = [(frame, _molecules(frame)) for frame in liquid(options.source)[:TRAIN]]
-    drawn = random.integers(TRAIN, size=CONTACTS[options.molecules])
-    ase.io.write(options.output, [_pushed(*frames[k], options.molecules, random) for k in drawn])
+    frames = liquid(options.source)
+    drawn = random.integers(TRAIN, size=CONTACTS[options.molecules]).tolist()
+    ase.io.write(options.output, [_pushed(frames[k], options.molecules, random) for k in drawn])
 
 
 def _molecules(frame: ase.Atoms) -> np.ndarray:
@@ -113,11 +113,12 @@ def _molecules(frame: ase.Atoms) -> np.ndarray:
     return np.array(rows)
 
 
-def _pushed(frame: ase.Atoms, molecules: np.ndarray, size: int, random: np.random.Generator) -> ase.Atoms:
+def _pushed(frame: ase.Atoms, size: int, random: np.random.Generator) -> ase.Atoms:
     """A molecule and some of its four nearest ones, which come as near as a drawn share of `NEAREST` allows.
 
     Every second one of the others is turned, and comes from a direction that is drawn.
     """
+    molecules = _molecules(frame)
     first = random.integers(len(molecules))
     oxygens = frame.get_distances(molecules[first, 0], molecules[:, 0], mic=True)
     others = random.choice(np.argsort(oxygens)[1:5], size - 1, replace=False)
