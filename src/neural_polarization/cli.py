@@ -227,8 +227,9 @@ def _compare(known: argparse.Namespace, rest: list[str]) -> int:
         return 0
     table, failures = compare(grid, known.jobs, known.overwrite, known.only)
     model = f"{grid.output}/{table.rows[-1].name}/seed_{table.rows[-1].seeds[0]}/model.safetensors"
+    picture = ", ratios.png" if Path(grid.output, "ratios.png").is_file() else ""  # there may be no ratio yet
     sys.stdout.write(
-        f"\n{table}\nwritten: {grid.output}/table.md, table.csv, table.json, ratios.png\n"
+        f"\n{table}\nwritten: {grid.output}/table.md, table.csv, table.json{picture}\n"
         f"next: npol evaluate {model}\n      npol predict {model} --smiles CCO\n"
     )
     for failure in failures:
