@@ -308,3 +308,16 @@ def test_fault_3_packages_that_are_missing_are_named_with_what_brings_them(
 
 def unknown_user() -> Path:
     raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize(("words", "goes_on"), [("train a.yaml", True), ("info a.safetensors", False)])
+def test_what_an_interrupted_command_says(
+    words: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("neural_polarization.cli._train", interrupted)
+    monkeypatch.setattr("neural_polarization.interfaces.commands._info", interrupted)
+    assert main(words.split()) == 130
+    assert capsys.readouterr().err == f"\nstopped{'; the same command goes on where it was' if goes_on else ''}\n"
