@@ -97,18 +97,22 @@ def test_an_evaluation_stands_beside_the_model_unless_told_otherwise(
 
 @pytest.mark.parametrize("failures", [[], ["variant moving, seed 0: FAILED"]])
 def test_failures_of_a_comparison_are_told_and_code_1(
-    failures: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    failures: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was finished is shown all the same."""
+    """What was finished is shown all the same; a picture without ratios is not there, and not spoken of."""
     table = SimpleNamespace(rows=[SimpleNamespace(name="plain", seeds=[0])])
     module = "neural_polarization.evaluation"
-    grid = SimpleNamespace(output="runs/grid", config=SimpleNamespace(variants={}))
+    grid = SimpleNamespace(output=tmp_path, config=SimpleNamespace(variants={}))
     monkeypatch.setattr(f"{module}.grid.read_grid", lambda *_: grid)
     monkeypatch.setattr(f"{module}.comparison.compare", lambda *_: (table, failures))
     assert main(["compare", "grid.yaml"]) == len(failures)
     output = capsys.readouterr()
-    assert "npol evaluate runs/grid/plain/seed_0/model.safetensors" in output.out
+    assert f"npol evaluate {tmp_path}/plain/seed_0/model.safetensors" in output.out
+    assert f"written: {tmp_path}/table.md, table.csv, table.json\n" in output.out
     assert output.err == "".join(f"npol: {failure}\n" for failure in failures)
+    (tmp_path / "ratios.png").touch()
+    assert main(["compare", "grid.yaml"]) == len(failures)
+    assert "table.json, ratios.png\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -304,3 +308,16 @@ def test_fault_3_packages_that_are_missing_are_named_with_what_brings_them(
 
 def unknown_user() -> Path:
     raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize(("words", "goes_on"), [("train a.yaml", True), ("info a.safetensors", False)])
+def test_what_an_interrupted_command_says(
+    words: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("neural_polarization.cli._train", interrupted)
+    monkeypatch.setattr("neural_polarization.interfaces.commands._info", interrupted)
+    assert main(words.split()) == 130
+    assert capsys.readouterr().err == f"\nstopped{'; the same command goes on where it was' if goes_on else ''}\n"

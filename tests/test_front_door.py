@@ -64,6 +64,11 @@ def test_five_lines(tmp_path: Path) -> None:
     assert 1000 * np.mean(errors) == pytest.approx(mae, rel=1e-4)
 
 
+def test_charges_of_atoms_are_predicted_too() -> None:
+    model = npol.Model(npol.ModelConfig(("H", "O"), {"hirshfeld_charges": npol.HeadConfig("atomic_charges")}))
+    assert npol.predict(model, molecule("H2O"))["hirshfeld_charges"].shape == (3,)
+
+
 def test_a_configuration_in_python(tmp_path: Path) -> None:
     tree = experiment(tmp_path, epochs=1)
     first = npol.fit(tree, {"output": str(tmp_path / "mapping")}, quiet=True)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 USER_ERROR = 2
 BUG = 70
 INTERRUPTED = 130
+CONTINUED = ("train", "compare", "label", "expressiveness")
+"""Commands that keep what they have done, and go on there."""
 LONGEST = 500
 """Characters of an unforeseen error that are shown."""
 
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _check_words(rest, getattr(known, "takes", None))
             return run(known, rest)
     except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command goes on from the last checkpoint (training.checkpoint_seconds)\n")
+        sys.stderr.write(f"\nstopped{'; the same command goes on where it was' if words[0] in CONTINUED else ''}\n")
         return INTERRUPTED
     except Exception as error:
         if show:
@@ -227,8 +229,9 @@ def _compare(known: argparse.Namespace, rest: list[str]) -> int:
         return 0
     table, failures = compare(grid, known.jobs, known.overwrite, known.only)
     model = f"{grid.output}/{table.rows[-1].name}/seed_{table.rows[-1].seeds[0]}/model.safetensors"
+    picture = ", ratios.png" if Path(grid.output, "ratios.png").is_file() else ""  # there may be no ratio yet
     sys.stdout.write(
-        f"\n{table}\nwritten: {grid.output}/table.md, table.csv, table.json, ratios.png\n"
+        f"\n{table}\nwritten: {grid.output}/table.md, table.csv, table.json{picture}\n"
         f"next: npol evaluate {model}\n      npol predict {model} --smiles CCO\n"
     )
     for failure in failures:

@@ -97,3 +97,9 @@ def test_published_splits_in_tables_beside_the_file(tmp_path: Path) -> None:
     (tmp_path / "splits" / "index_test_01.csv").write_text("a,b\n")
     with pytest.raises(DataError, match=r"index_test_01\.csv: expected one frame number per line"):
         read_md17(path)
+
+
+def test_what_npol_pack_wrote_is_told_apart(tmp_path: Path) -> None:
+    path = write(tmp_path, {"n_atoms": np.full(FRAMES, ATOMS), "atomic_numbers": np.tile(Z, FRAMES), "positions": R})
+    with pytest.raises(DataError, match=r"npz: is a packed data set, no MD17 .*; set data\.format to packed"):
+        read_md17(path)

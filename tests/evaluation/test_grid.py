@@ -290,6 +290,9 @@ def test_tables_are_written_in_every_form(tmp_path: Path) -> None:
     assert [float(row["test_mae"]) for row in rows] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     assert json.loads((tmp_path / "table.json").read_text())["plain"]["mae"]["p5"] == [6.0]
     assert (tmp_path / "ratios.png").read_bytes().startswith(b"\x89PNG")
+    wider = {"plain": {}, "wider": {0: one}}
+    write_table(make_table("test", "plain", wider, dict.fromkeys(wider, 7), dict.fromkeys(wider, 1.0), {}), tmp_path)
+    assert not (tmp_path / "ratios.png").exists()  # it was of another table, and this one has no ratios
 
 
 @pytest.mark.slow

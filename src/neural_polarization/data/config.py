@@ -45,7 +45,8 @@ class DataConfig:
         format: Format of the file: "packed", "qm9", "rmd17", "md17", "extxyz" or "ase".
         path: File of the data set. For QM9 it can be a folder, into which the published archive is downloaded if it is
             not there.
-        properties: Labels that are read, by the name that they get. Left out: all that the format knows.
+        properties: Labels that are read, by the name that they get. Left out: all that the format knows; of extended
+            XYZ files and ASE databases energy, forces and dipole.
         label_source: For packed QM9 files only: bits of the array `label_source`; molecules with at least one of them
             are kept. Left out: all molecules.
         exclude: For QM9 only: file with the published list of molecules to leave out (uncharacterized.txt).

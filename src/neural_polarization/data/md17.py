@@ -114,6 +114,8 @@ def read_md17(
 
 
 def _layout_of(file: ArrayFile) -> _Layout:
+    if "n_atoms" in file:  # beside positions and atomic numbers of other shapes
+        raise DataError(f"{file.path}: is a packed data set, no MD17 or rMD17 file; set data.format to packed")
     for layout in _LAYOUTS.values():
         if layout.numbers in file and layout.positions in file:
             return layout

@@ -191,7 +191,7 @@ def make_table(
 
 
 def write_table(table: Table, directory: Path) -> None:
-    """Writes table.md, table.csv, table.json and ratios.png."""
+    """Writes table.md, table.csv, table.json and, where there are ratios, ratios.png."""
     write_text(directory / "table.md", table.markdown())
     write_text(directory / "table.csv", table.long())
     write_json(
@@ -224,6 +224,7 @@ def _plot(table: Table, path: Path) -> None:
 
     rows = [row for row in table.rows if row.ratios]
     if not rows:
+        path.unlink(missing_ok=True)  # of a former table
         return
     width = max(6.0, 3.0 + 1.2 * len(table.units) * max(len(rows), 2) ** 0.5)
     figure = Figure(figsize=(width, 4.2), layout="constrained")

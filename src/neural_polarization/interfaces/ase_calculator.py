@@ -27,7 +27,8 @@ class NeuralPolarizationCalculator(Calculator):
     `displacement`, (atoms, 3), Angstrom: where the electron clouds are relative to their nuclei. Molecules, crystals,
     slabs and wires are understood. What repeats has no dipole. It has a stress if its cell has a volume, which is that
     with the vacuum for a slab, as everywhere in ASE. The total charge is `atoms.info["charge"]`, e, or the sum of the
-    initial charges (`charges.total_charge`); only dipoles, and energies in a field, depend on it.
+    initial charges (`charges.total_charge`); only dipoles, and energies in a field, depend on it, unless it is an input
+    of the network (`model.electronic`).
 
     A model with a response gives energies, forces and dipoles in a uniform electric field:
     `atoms.info["external_field"]` or, where that is not set, the calculator's own. The energy is that of molecule and

@@ -150,7 +150,8 @@ def predict(
 
     Returns:
         For one structure a dictionary of arrays in internal units (eV, Angstrom, e); for several a list of them. A
-        number has no axes, forces and displacements are (atoms, 3). What is not defined for a structure is left out.
+        number has no axes, forces and displacements are (atoms, 3), charges of atoms (atoms,). What is not defined for
+        a structure is left out.
 
     Raises:
         ValueError: for an element that the model was not made for, or a structure that cannot be.
@@ -164,6 +165,7 @@ def predict(
     found = [
         {
             **of.properties,
+            **of.of_atoms,
             **({} if of.forces is None else {FORCES: of.forces}),
             **({} if of.stress is None else {STRESS: of.stress}),
             DISPLACEMENT: of.displacement,
