@@ -246,3 +246,20 @@ def test_sdf_without_hydrogens_or_depth(tmp_path: Path) -> None:
     path.write_text("no mol block\n$$$$\n")
     with pytest.raises(DataError, match=r"structure 0 \(line 1\): cannot be read by RDKit"):
         read_structures(path)
+
+
+def test_a_smiles_of_nothing() -> None:
+    pytest.importorskip("rdkit")
+    with pytest.raises(DataError, match=r"--smiles: SMILES '' cannot be read"):
+        embedded_molecule("", "--smiles")
+
+
+@pytest.mark.parametrize(("states", "info"), [("1 1", {"charge": 1, "spin": 0}), ("0 2", {"charge": 0, "spin": 1})])
+def test_charge_and_multiplicity_of_gaussian_input(tmp_path: Path, states: str, info: dict[str, int]) -> None:
+    """ASE reads them as settings of a calculation."""
+    path = tmp_path / "methyl.gjf"
+    atoms = "C 0.0 0.0 0.0\nH 1.08 0.0 0.0\nH -0.54 0.94 0.0\nH -0.54 -0.94 0.0\n"
+    path.write_text(f"#P B3LYP/6-31G(d)\n\nmethyl\n\n{states}\n{atoms}\n")
+    (methyl,) = read_structures(path)
+    assert {name: methyl.info[name] for name in ("charge", "spin")} == info
+    assert methyl.calc is None
