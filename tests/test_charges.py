@@ -198,3 +198,11 @@ def test_fields_by_their_name_in_any_spelling(tmp_path: Path) -> None:
             UserWarning, match=rf"structure 0 .*{name} = .*0.3.* is not used; .* given as external_field"
         ):
             assert "external_field" not in read_structures(path)[0].info
+
+
+def test_keys_that_are_no_text() -> None:
+    """ASE takes any key in `atoms.info`."""
+    water = ase.Atoms("H2O", info={"charge": 1, 3: 1, ("a", "pair"): 2})
+    assert total_charge(water) == 1
+    assert unpaired_electrons(water) is None
+    assert look_alikes(water.info) == []

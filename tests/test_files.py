@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neural_polarization.files import check_folder, locked, replacing, write_arrays, write_json
+from neural_polarization.files import check_file, check_folder, locked, replacing, write_arrays, write_json
 
 TRY = """
 import sys
@@ -60,3 +60,10 @@ def test_a_lock_keeps_another_process_out_and_leaves_nothing(tmp_path: Path) -> 
             pass
     assert list(path.parent.iterdir()) == []
     assert other() == "free"
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
+    (tmp_path / "page.html").mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(IsADirectoryError, match=r"page\.html is a folder; give the path of a file"):
+            check_file(tmp_path / "page.html", overwrite, (".html",), "page")

@@ -17,8 +17,11 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
     """Makes sure that a file is only replaced on purpose; to be called before the work that it is for.
 
     Raises:
+        IsADirectoryError: if the path is that of a folder.
         FileExistsError: if the file is there and `overwrite` is not set.
     """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the path of a file")
     if path.exists() and not overwrite:
         raise FileExistsError(
             f"{path} exists; give another path, or --overwrite (in Python overwrite=True) to replace it"

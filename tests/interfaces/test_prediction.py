@@ -602,3 +602,13 @@ def test_total_energies_are_shown_to_tenths_of_a_millielectronvolt(model: Model)
     (prediction,) = predict(model, [ase.Atoms("H")])
     energy = float(prediction.properties["energy"])
     assert f" {energy:.4f} " in table([prediction], UNITS)
+
+
+def test_properties_that_ase_collects(model: Model) -> None:
+    """ASE takes only names that it knows, which the displacement has not."""
+    water = molecule("H2O", calculator=NeuralPolarizationCalculator(model))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OutsideTrainingWarning)
+        found = water.get_properties(["energy", "forces"])
+    assert found["energy"] == water.get_potential_energy()
+    assert "displacement" in water.calc.results

@@ -1,6 +1,7 @@
 """The commands `npol enumerate`, `sample`, `label` and `pack`. Nothing heavy is imported before one runs."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,6 +12,8 @@ from ..properties import QUANTITIES, USUAL_QUANTITIES
 from ..text import counted
 
 if TYPE_CHECKING:
+    import ase
+
     from .jobs import Summary
 
 
@@ -143,8 +146,6 @@ def _add_pack(subparsers: Any) -> None:
 
 
 def _run_enumerate(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
-    from ase.io import write
-
     from .calculation import Request
     from .enumeration import Sampling, choose, enumerate_smiles, structures
     from .level import Level
@@ -161,8 +162,7 @@ def _run_enumerate(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> i
     request = Request(Level.parse(arguments.relax), FAST) if arguments.relax else None
     sampling = Sampling(arguments.frames, arguments.temperature, arguments.seed)
     made = structures(smiles, sampling, None if request is None else lambda atoms: relax(atoms, request))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write(output, made, format="extxyz")
+    _write_structures(output, made)
     molecules = len({atoms.info["smiles"] for atoms in made})
     sys.stdout.write(
         f"{output}: {counted(len(made), 'structure')} of {counted(molecules, 'molecule')} ({len(smiles)} enumerated)\n"
@@ -171,15 +171,12 @@ def _run_enumerate(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> i
 
 
 def _run_sample(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
-    from ase.io import write
-
     from .dynamics import Dynamics, sample
 
     output = _new_structures(arguments)
     dynamics = Dynamics(arguments.frames, arguments.temperature, arguments.interval, seed=arguments.seed)
     made = sample(arguments.smiles, dynamics)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write(output, made, format="extxyz")
+    _write_structures(output, made)
     sys.stdout.write(f"{output}: {counted(len(made), 'structure')} of {counted(len(arguments.smiles), 'molecule')}\n")
     return 0
 
@@ -321,13 +318,25 @@ def _is_hdf5(name: str) -> bool:
 
 def _new_structures(arguments: argparse.Namespace) -> Path:
     """Where structures are written, if that can be."""
-    from ..files import refuse_existing
+    from ..files import check_folder, refuse_existing
 
     output = Path(arguments.output)
     if output.suffix != ".extxyz":
         raise ValueError(f"{output}: expected the ending .extxyz, which keeps SMILES and numbers of molecules")
     refuse_existing(output, arguments.overwrite)
+    check_folder(output)
     return output
+
+
+def _write_structures(output: Path, structures: "Sequence[ase.Atoms]") -> None:
+    """Extended XYZ that is complete or not there."""
+    import ase.io
+
+    from ..files import write_text
+
+    text = io.StringIO()
+    ase.io.write(text, structures, format="extxyz")
+    write_text(output, text.getvalue())
 
 
 def _shares(words: Sequence[str]) -> dict[str, float]:
