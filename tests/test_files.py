@@ -67,3 +67,10 @@ def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
     for overwrite in (False, True):
         with pytest.raises(IsADirectoryError, match=r"page\.html is a folder; give the path of a file"):
             check_file(tmp_path / "page.html", overwrite, (".html",), "page")
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_folder_without_locks_is_no_other_process(tmp_path: Path, wait: bool) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="its folder cannot be written"), locked(tmp_path / "file" / ".lock", wait):
+        pass

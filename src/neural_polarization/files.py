@@ -106,8 +106,9 @@ def locked(path: Path, wait: bool = False) -> Generator[None]:
 
     Raises:
         BlockingIOError: where another process has the lock and `wait` is not set.
+        OSError: where its directory cannot be written, which would look like another process's lock.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_folder(path)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=-1 if wait else 0)

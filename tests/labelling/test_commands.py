@@ -421,3 +421,33 @@ def test_structures_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch:
     with pytest.raises(OSError, match="No space left"):
         npol(*words, "--overwrite")
     assert path.read_text() == "a former file"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["enumerate", "1", "-o", "x.extxyz", "--temperature", "nan"], "--temperature: nan is no finite number"),
+        (["enumerate", "1", "-o", "x.extxyz", "--frames", "0"], "--frames: expected at least 1, got 0"),
+        (["enumerate", "1", "-o", "x.extxyz", "--largest-sample", "-2"], "--largest-sample: expected at least 1"),
+        (["enumerate", "1", "-o", "x.extxyz", "--seed", "-5"], "--seed: expected a whole number from 0 to"),
+        (["sample", "C", "-o", "x.extxyz", "--interval", "inf"], "--interval: inf is no finite number"),
+        (["sample", "C", "-o", "x.extxyz", "--seed", "99999999999"], "--seed: expected a whole number from 0 to"),
+        (["label", "x.xyz", "-o", "x.h5", "--random-fields", "0.1", "0.2", "--seed", "-1"], "--seed: expected"),
+    ],
+)
+def test_numbers_that_nothing_can_be_made_of(
+    words: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        npol(*words)
+    assert ended.value.code == 2
+    assert f"error: argument {message}" in capsys.readouterr().err
+
+
+def test_an_enumeration_of_nothing_replaces_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit")
+    path = tmp_path / "small.extxyz"
+    path.write_text("a former file")
+    with pytest.raises(ValueError, match="--smallest 5: no molecule has as many heavy atoms, of at most 1"):
+        npol("enumerate", "1", "-o", str(path), "--smallest", "5", "--overwrite")
+    assert path.read_text() == "a former file"
