@@ -612,3 +612,14 @@ def test_properties_that_ase_collects(model: Model) -> None:
         found = water.get_properties(["energy", "forces"])
     assert found["energy"] == water.get_potential_energy()
     assert "displacement" in water.calc.results
+
+
+def test_text_of_a_structure_does_not_break_extended_xyz(model: Model, tmp_path: Path) -> None:
+    water = molecule("H2O")
+    water.info = {"remark": "two\nlines", "folder": "C:\\my data\\"}
+    (prediction,) = predict(model, water)
+    write_predictions([prediction], UNITS, tmp_path / "water.extxyz")
+    read = ase.io.read(tmp_path / "water.extxyz")
+    assert isinstance(read, ase.Atoms)
+    assert read.info["remark"] == "two lines"
+    assert read.get_potential_energy() == pytest.approx(float(prediction.properties["energy"]))
