@@ -40,6 +40,9 @@ def one_frame(path: Path, comment: str, atoms: str = "O 0 0 0\nO 0 0 1.21\n") ->
         ("charge=+2", "charge", 2),
         ("net-charge=-1", "charge", -1),
         ("charge = 1", "charge", 1),
+        ("Charge: -1", "charge", -1),
+        ("total_charge:1", "charge", 1),
+        ("the multiplicity: 3", "spin", 2),
     ],
 )
 def test_fault_1_5_every_name_of_charge_and_spin(

@@ -8,7 +8,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +28,11 @@ _EXTENDED = re.compile(r"""(^|\s)["']?(Properties|Lattice|pbc)["']?\s*=""")
 _COLUMNS = re.compile(r"""Properties["']?\s*=\s*["']?([^\s"']+)""")
 _SEPARATORS = re.compile("[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 """Characters that some programs take for the end of a line; here only a line feed is one."""
+
+_WITH_COLON = re.compile(
+    r"""(?<!["'\w])((?:\w+_)?charge|spin|mult|(?:\w+_)?multiplicity):\s*([-+]?\d+)(?![\w.])""", re.IGNORECASE
+)
+"""A charge or a multiplicity as people write it in a comment, `charge: 1`, which is meant as `charge=1`."""
 
 _MOST_DIGITS = 9
 _OPENERS: Mapping[str, Callable[..., Any]] = MappingProxyType({".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open})
@@ -111,7 +116,9 @@ def xyz_structure(frame: XyzFrame) -> ase.Atoms:
     Raises:
         DataError: for a structure that is not understood.
     """
-    return _extended(frame) if _EXTENDED.search(frame.lines[1]) else _plain(frame)
+    comment = _WITH_COLON.sub(r"\1=\2", frame.lines[1])
+    frame = replace(frame, lines=[frame.lines[0], comment, *frame.lines[2:]])
+    return _extended(frame) if _EXTENDED.search(comment) else _plain(frame)
 
 
 def _extended(frame: XyzFrame) -> ase.Atoms:
