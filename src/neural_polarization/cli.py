@@ -254,8 +254,9 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
-    from neural_polarization.evaluation.evaluation import evaluate, write_evaluation
+    from neural_polarization.evaluation.evaluation import REPORT, evaluate, write_evaluation
     from neural_polarization.evaluation.reports import errors_table
+    from neural_polarization.files import refuse_existing
     from neural_polarization.interfaces.devices import checked_device
     from neural_polarization.knowledge import OutsideTrainingWarning, Watch
     from neural_polarization.settings import ConfigError, read_overrides
@@ -268,6 +269,8 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
     checkpoint = Path(known.checkpoint)
     directory = Path(known.output) if known.output else checkpoint if checkpoint.is_dir() else checkpoint.parent
     interfaces.check_batch_size(known.batch_size)
+    if checkpoint.exists():  # no folder is made for a name that is misspelt
+        refuse_existing(directory / REPORT, known.overwrite)
     warnings.simplefilter("always", OutsideTrainingWarning)
     device, trust, watch = checked_device(known.device), interfaces.trusted(known), Watch(known.strict)
     evaluation = evaluate(known.checkpoint, changed, known.batch_size, device, trust, watch)

@@ -328,13 +328,12 @@ def _is_hdf5(name: str) -> bool:
 
 def _new_structures(arguments: argparse.Namespace) -> Path:
     """Where structures are written, if that can be."""
-    from ..files import check_folder, refuse_existing
+    from ..files import refuse_existing
 
     output = Path(arguments.output)
     if output.suffix != ".extxyz":
         raise ValueError(f"{output}: expected the ending .extxyz, which keeps SMILES and numbers of molecules")
     refuse_existing(output, arguments.overwrite)
-    check_folder(output)
     return output
 
 
