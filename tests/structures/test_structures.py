@@ -1,5 +1,6 @@
 """Files of structures: what is read equals what ASE and RDKit wrote, and what is wrong is named with its place."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -263,3 +264,12 @@ def test_charge_and_multiplicity_of_gaussian_input(tmp_path: Path, states: str, 
     (methyl,) = read_structures(path)
     assert {name: methyl.info[name] for name in ("charge", "spin")} == info
     assert methyl.calc is None
+
+
+def test_names_of_files_may_have_an_at_sign(tmp_path: Path) -> None:
+    """ASE reads `300K@5GPa.traj` as a part of the file `300K`."""
+    ase.io.write(tmp_path / "300K", [ase.Atoms("He"), ase.Atoms("Ne")], format="traj")
+    ase.io.write(tmp_path / "frames.traj", ase.Atoms("Ar"))
+    for name in ("300K@5GPa.traj", "300K@1"):
+        shutil.copy(tmp_path / "frames.traj", tmp_path / name)
+        assert [str(atoms.symbols) for atoms in read_structures(tmp_path / name)] == ["Ar"]

@@ -254,7 +254,9 @@ def _read_ase(path: Path, seed: int) -> Places:
     try:
         # ASE tells charge and multiplicity of these as settings of a calculation only.
         of_gaussian: dict[str, Any] = {"attach_calculator": True} if filetype(str(path)) == "gaussian-in" else {}
-        for index, atoms in enumerate(ase.io.iread(path, index=":", **of_gaussian)):
+        # A name may have an @, which ASE would take for the beginning of an index.
+        frames = ase.io.iread(path, index=":", do_not_split_by_at_sign=True, **of_gaussian)
+        for index, atoms in enumerate(frames):
             where = f"{path}: structure {index}"
             check_occupancies(atoms, where)
             if of_gaussian and atoms.calc is not None:

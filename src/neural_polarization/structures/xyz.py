@@ -36,6 +36,7 @@ _WITH_COLON = re.compile(
 
 _MOST_DIGITS = 9
 _OPENERS: Mapping[str, Callable[..., Any]] = MappingProxyType({".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open})
+_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 COMPRESSED = tuple(_OPENERS)
 """Endings of compressed files that are read as what they hold."""
 
@@ -73,7 +74,7 @@ def xyz_frames(path: Path) -> Iterator[XyzFrame]:
         raise DataError(
             f"{path}: is no text file ({error.reason}); expected XYZ or extended XYZ{other_kind(path)}"
         ) from None
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except _DAMAGED as error:
         raise DataError(f"{path}: cannot be read ({error}); is the file complete?") from None
 
 
@@ -81,6 +82,19 @@ def open_text(path: Path) -> io.TextIOWrapper:
     """A text file for reading, compressed or not; a byte order mark is skipped, and lines end at line feeds only."""
     opener = _OPENERS.get(path.suffix.lower(), open)
     return opener(path, "rt", encoding="utf-8-sig", newline="\n")
+
+
+def content(path: Path) -> bytes:
+    """What is in a file, compressed or not.
+
+    Raises:
+        DataError: for a compressed file that is damaged.
+    """
+    try:
+        with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
+            return file.read()
+    except _DAMAGED as error:
+        raise DataError(f"{path}: cannot be read ({error}); is the file complete?") from None
 
 
 def _cut(path: Path, file: io.TextIOWrapper) -> Iterator[XyzFrame]:
