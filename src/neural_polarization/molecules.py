@@ -159,7 +159,7 @@ class Molecules:
         check_sizes(sizes_tensor)
         molecule_index = torch.repeat_interleave(sizes_tensor)
         check_atoms(atomic_numbers, positions, sizes_tensor, molecule_index)
-        if spin is not None:
+        if charge is not None or spin is not None:
             check_states(atomic_numbers, counts, charge, spin)
         return cls(
             atomic_numbers=atomic_numbers.long(),

@@ -1,6 +1,7 @@
 """A model in torch-sim, where that is installed."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,3 +42,26 @@ def test_a_state_without_the_charge_that_a_model_takes() -> None:
     expected = [float(of.properties["energy"]) for of in predict(model, [ion, neutral])]
     np.testing.assert_allclose(found, expected)
     assert abs(found[0] - found[1]) > 1e-3
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        ({"charge": 50}, "0: charge is .50 for 10 protons"),
+        ({"spin": -1}, "-1"),
+        ({"charge": [1]}, r"charge: has shape \(1, 1\); expected \(1,\)"),
+        ({"spin": 1.5}, "spin of system 0 is 1.5; expected a whole number"),
+    ],
+)
+def test_charges_and_spins_that_cannot_be(info: dict[str, Any], message: str, periodic: bool) -> None:
+    from torch_sim.io import atoms_to_state
+
+    from neural_polarization.interfaces.torch_sim import TorchSimModel
+
+    model = Model(ModelConfig(("H", "O"), {"energy": HeadConfig("extensive", forces=True)}))
+    water = molecule("H2O", cell=[9.0, 9.0, 9.0], pbc=periodic)
+    water.info = info
+    state = atoms_to_state([water], torch.device("cpu"), torch.float64, system_extras_map={name: name for name in info})
+    with pytest.raises(ValueError, match=message):
+        TorchSimModel(model)(state)

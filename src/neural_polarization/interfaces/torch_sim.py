@@ -3,7 +3,6 @@
 torch-sim needs Python 3.12 or later: pip install 'neural-polarization[torchsim]'.
 """
 
-import dataclasses
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -101,7 +100,8 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
 
         Raises:
             ValueError: for a state in single precision or in an electric field, a charge or spin that is no whole
-                number, an element that the model has not learned, or systems that cannot be (as `Molecules`).
+                number of a possible size, an element that the model has not learned, or systems that cannot be (as
+                `Molecules`).
         """
         periodic = bool(state.pbc.any())
         molecules = self._molecules(state, periodic)
@@ -144,10 +144,14 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
                 ase.Atoms(number.cpu().numpy(), place.cpu().numpy(), cell=cell, pbc=state.pbc.cpu().numpy())
                 for number, place, cell in zip(numbers.split(sizes), positions.split(sizes), cells, strict=True)
             ]
-            molecules = Molecules.from_ase(frames, self.model.cutoff, torch.float64)
+            for name, values in (("charge", charge), ("spin", spin)):
+                for k, frame in enumerate(frames):
+                    if values is not None:
+                        frame.info[name] = float(values[k])
+            names = [f"system {k}" for k in range(len(frames))]
+            molecules = Molecules.from_ase(frames, self.model.cutoff, torch.float64, names)
         else:
             molecules = Molecules.from_arrays(numbers, positions, self.model.cutoff, sizes, charge, spin=spin)
-        molecules = dataclasses.replace(molecules, charge=charge, spin=spin)
         return molecules.to(self._device, next(self.model.parameters()).dtype)
 
     def _warn_of_inputs(self, state: SimState) -> None:
@@ -170,6 +174,8 @@ def _whole(state: SimState, name: str) -> Tensor | None:
     if values is None:
         return None
     values = values.to(state.positions)
+    if values.shape != (state.n_systems,):
+        raise ValueError(f"{name}: has shape {tuple(values.shape)}; expected ({state.n_systems},), one for each system")
     if not torch.equal(values, values.round()):
         system = int((values != values.round()).nonzero()[0, 0])
         raise ValueError(
