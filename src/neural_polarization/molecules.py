@@ -367,7 +367,7 @@ def _check_edges(positions: Tensor, edge_index: Tensor, shifts: Tensor, where: s
     if len(lengths) and float(lengths.min()) < CLOSEST:
         first = int(lengths.argmin())
         one, other = sorted((int(edge_index[0, first]), int(edge_index[1, first])))
-        raise DataError(f"{where}: {crowded(one, other, float(lengths[first]))}")
+        raise DataError(f"{where}: {crowded(one, other, float(lengths[first]), periodic=True)}")
 
 
 def _edges(positions: Tensor, molecule_index: Tensor, counts: Sequence[int], cutoff: float) -> Tensor:
