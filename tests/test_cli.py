@@ -304,3 +304,22 @@ def test_fault_3_packages_that_are_missing_are_named_with_what_brings_them(
 
 def unknown_user() -> Path:
     raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize(
+    ("words", "place", "said"),
+    [
+        (["predict", "x.safetensors", "x.xyz"], "interfaces.chosen.chosen_model", "stopped\n"),
+        (["label", "x.xyz", "-o", "x.h5"], "structures.read_structures", "stopped; what is labelled is stored, and"),
+        (["train", "x.yaml"], "settings.read_yaml", "stopped; the same command goes on from the last checkpoint"),
+    ],
+)
+def test_what_is_left_of_a_command_that_is_stopped(
+    words: list[str], place: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"neural_polarization.{place}", stop)
+    assert main(words) == 130
+    assert said in capsys.readouterr().err

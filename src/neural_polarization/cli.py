@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 USER_ERROR = 2
 BUG = 70
 INTERRUPTED = 130
+_FROM_CHECKPOINT = "; the same command goes on from the last checkpoint (training.checkpoint_seconds)"
+GOES_ON = {
+    "train": _FROM_CHECKPOINT,
+    "compare": _FROM_CHECKPOINT,
+    "label": "; what is labelled is stored, and the same command goes on from there",
+    "expressiveness": "; what is measured is stored, and the same command goes on from there",
+}
+"""What is said of a command that is stopped; others leave nothing."""
+
 LONGEST = 500
 """Characters of an unforeseen error that are shown."""
 
@@ -46,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _check_words(rest, getattr(known, "takes", None))
             return run(known, rest)
     except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command goes on from the last checkpoint (training.checkpoint_seconds)\n")
+        sys.stderr.write(f"\nstopped{GOES_ON.get(words[0], '')}\n")
         return INTERRUPTED
     except Exception as error:
         if show:
