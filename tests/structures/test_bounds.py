@@ -139,3 +139,10 @@ def test_alternate_places_of_pdb(tmp_path: Path, share: str, whole: bool) -> Non
         return
     with pytest.raises(DataError, match=r"monoxide\.pdb: structure 0: is disordered: a site has 0.5 O"):
         read_structures(path)
+
+
+def test_a_column_of_that_name_in_other_files(tmp_path: Path) -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.arrays["occupancy"] = np.full(4, 0.5)
+    ase.io.write(tmp_path / "copper.traj", atoms)
+    assert len(read_structures(tmp_path / "copper.traj")[0]) == 4

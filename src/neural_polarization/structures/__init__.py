@@ -253,15 +253,17 @@ def _read_ase(path: Path, seed: int) -> Places:
     index = -1
     try:
         # ASE tells charge and multiplicity of these as settings of a calculation only.
-        of_gaussian: dict[str, Any] = {"attach_calculator": True} if filetype(str(path)) == "gaussian-in" else {}
+        kind = filetype(str(path))
+        of_gaussian: dict[str, Any] = {"attach_calculator": True} if kind == "gaussian-in" else {}
         # A name may have an @, which ASE would take for the beginning of an index.
         frames = ase.io.iread(path, index=":", do_not_split_by_at_sign=True, **of_gaussian)
         for index, atoms in enumerate(frames):
             where = f"{path}: structure {index}"
-            check_occupancies(atoms, where)
+            check_occupancies(atoms, where, columns=kind == "proteindatabank")
             if of_gaussian and atoms.calc is not None:
                 settings, atoms.calc = atoms.calc.parameters, None
-                atoms.info = {"charge": settings["charge"], "multiplicity": settings["mult"]}
+                told = {"charge": settings.get("charge"), "multiplicity": settings.get("mult")}
+                atoms.info = {name: value for name, value in told.items() if value is not None}
             yield where, atoms
     except DataError:
         raise

@@ -71,7 +71,7 @@ def check_cif(path: Path) -> None:
             raise DataError(f"{path}: _cell_{kind}_{name} is {word}; expected {expected}: correct it")
 
 
-def check_occupancies(atoms: ase.Atoms, where: str) -> None:
+def check_occupancies(atoms: ase.Atoms, where: str, columns: bool) -> None:
     """Every site of a structure has one whole atom: of shared ones ASE takes the commonest, or all of them.
 
     In PDB files some programs write an occupancy of 0 for every atom that they built: those are whole.
@@ -79,6 +79,7 @@ def check_occupancies(atoms: ase.Atoms, where: str) -> None:
     Args:
         atoms: as ASE's reader of CIF or PDB gives them.
         where: what the error begins with.
+        columns: whether the atoms' column "occupancy" is that of PDB.
 
     Raises:
         DataError: for a site that an atom has in part.
@@ -87,7 +88,7 @@ def check_occupancies(atoms: ase.Atoms, where: str) -> None:
     if isinstance(sites, Mapping):
         of_site: Any = next((shares for shares in sites.values() if _in_part(list(shares.values()))), None)
     else:
-        shares = np.asarray(atoms.arrays.get("occupancy", ()))
+        shares = np.asarray(atoms.arrays.get("occupancy", ()) if columns else ())
         parts = np.flatnonzero([_in_part([share]) for share in shares.tolist()])
         of_site = {str(atoms.symbols[parts[0]]): float(shares[parts[0]])} if len(parts) else None
     if of_site is not None:
