@@ -40,6 +40,9 @@ def one_frame(path: Path, comment: str, atoms: str = "O 0 0 0\nO 0 0 1.21\n") ->
         ("charge=+2", "charge", 2),
         ("net-charge=-1", "charge", -1),
         ("charge = 1", "charge", 1),
+        ("Charge: -1", "charge", -1),
+        ("total_charge:1", "charge", 1),
+        ("the multiplicity: 3", "spin", 2),
     ],
 )
 def test_fault_1_5_every_name_of_charge_and_spin(
@@ -198,3 +201,11 @@ def test_fields_by_their_name_in_any_spelling(tmp_path: Path) -> None:
             UserWarning, match=rf"structure 0 .*{name} = .*0.3.* is not used; .* given as external_field"
         ):
             assert "external_field" not in read_structures(path)[0].info
+
+
+def test_keys_that_are_no_text() -> None:
+    """ASE takes any key in `atoms.info`."""
+    water = ase.Atoms("H2O", info={"charge": 1, 3: 1, ("a", "pair"): 2})
+    assert total_charge(water) == 1
+    assert unpaired_electrons(water) is None
+    assert look_alikes(water.info) == []

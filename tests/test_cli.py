@@ -310,14 +310,20 @@ def unknown_user() -> Path:
     raise RuntimeError("Could not determine home directory.")
 
 
-@pytest.mark.parametrize(("words", "goes_on"), [("train a.yaml", True), ("info a.safetensors", False)])
-def test_what_an_interrupted_command_says(
-    words: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("words", "place", "said"),
+    [
+        (["predict", "x.safetensors", "x.xyz"], "interfaces.chosen.chosen_model", "stopped\n"),
+        (["label", "x.xyz", "-o", "x.h5"], "structures.read_structures", "stopped; what is labelled is stored, and"),
+        (["train", "x.yaml"], "settings.read_yaml", "stopped; the same command goes on from the last checkpoint"),
+    ],
+)
+def test_what_is_left_of_a_command_that_is_stopped(
+    words: list[str], place: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(*_: object) -> int:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("neural_polarization.cli._train", interrupted)
-    monkeypatch.setattr("neural_polarization.interfaces.commands._info", interrupted)
-    assert main(words.split()) == 130
-    assert capsys.readouterr().err == f"\nstopped{'; the same command goes on where it was' if goes_on else ''}\n"
+    monkeypatch.setattr(f"neural_polarization.{place}", stop)
+    assert main(words) == 130
+    assert said in capsys.readouterr().err

@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neural_polarization.files import check_folder, locked, replacing, write_arrays, write_json
+from neural_polarization.files import check_file, check_folder, locked, replacing, write_arrays, write_json
+from neural_polarization.interfaces import export
+from neural_polarization.interfaces.spectra.outputs import check_spectrum
+from neural_polarization.labelling import packing
 
 TRY = """
 import sys
@@ -60,3 +63,29 @@ def test_a_lock_keeps_another_process_out_and_leaves_nothing(tmp_path: Path) -> 
             pass
     assert list(path.parent.iterdir()) == []
     assert other() == "free"
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
+    (tmp_path / "page.html").mkdir()
+    for overwrite in (False, True):
+        with pytest.raises(IsADirectoryError, match=r"page\.html is a folder; give the path of a file"):
+            check_file(tmp_path / "page.html", overwrite, (".html",), "page")
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_folder_without_locks_is_no_other_process(tmp_path: Path, wait: bool) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="its folder cannot be written"), locked(tmp_path / "file" / ".lock", wait):
+        pass
+
+
+def test_outputs_of_long_work_are_tried_before_it(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file"
+    for check in (
+        lambda: check_spectrum(folder / "water.png", False),
+        lambda: export.check_output(folder / "model.pt2", ".pt2", False),
+        lambda: packing.check_output(folder / "set.npz", [], False),
+    ):
+        with pytest.raises(OSError, match=r"its folder cannot be written \(.*\); choose another one"):
+            check()

@@ -329,3 +329,11 @@ def test_periodic_without_a_cell() -> None:
 def test_cutoff_has_to_be_a_length(cutoff: float) -> None:
     with pytest.raises(ValueError, match="cutoff must be a positive length in Angstrom"):
         Molecules.from_arrays(WATER, WATER_POSITIONS, cutoff)
+
+
+@pytest.mark.parametrize("charge", [11.0, -11.0, float("nan")])
+def test_charges_of_more_than_all_protons(charge: float) -> None:
+    water = molecule("H2O")
+    numbers, positions = torch.as_tensor(water.numbers), torch.as_tensor(water.positions)
+    with pytest.raises(ValueError, match=r"molecule 0: charge is .* for 10 protons; expected a total charge in units"):
+        Molecules.from_arrays(numbers, positions, 5.0, charge=torch.tensor([charge]).to(positions))

@@ -145,3 +145,11 @@ def test_close_pairs_across_the_sides_of_any_cell() -> None:
             assert pair[2] == pytest.approx(distances[pair[0], pair[1]], abs=1e-8)
             found += 1
     assert found > 20
+
+
+def test_the_cell_of_a_molecule_in_pdb_that_means_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ethanol.pdb"
+    ase.io.write(path, molecule("CH3CH2OH"))
+    path.write_text(f"CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1           1\n{path.read_text()}")
+    with pytest.raises(DataError, match=r"atom there twice\? It is periodic: is its cell right\? Set `pbc` to none"):
+        read_structures(path)

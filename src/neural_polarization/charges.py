@@ -56,12 +56,27 @@ def total_charge(atoms: ase.Atoms, where: str = "structure") -> int:
         given, slack = ("the sum of initial_charges", float(np.sum(atoms.get_initial_charges()))), _PARTIAL
     name, value = given
     charge = _whole(name, value, where, slack)
-    protons = int(np.sum(atoms.numbers))
-    if abs(charge) > protons:
-        raise DataError(
-            f"{where}: {name} is {charge:+d} for {protons} protons; expected a total charge in units of e, such as +1"
-        )
+    check_charge(name, charge, atoms.numbers, where)
     return charge
+
+
+def check_charge(name: str, charge: int | float, numbers: np.ndarray, where: str) -> None:
+    """Raises for a charge of more electrons than there are protons.
+
+    Args:
+        name: what the charge is called.
+        charge: total charge, e.
+        numbers: atomic numbers.
+        where: what the error begins with.
+
+    Raises:
+        DataError: with the number of protons.
+    """
+    protons = int(np.sum(numbers))
+    if not abs(charge) <= protons:  # NaN is not
+        raise DataError(
+            f"{where}: {name} is {charge:+g} for {protons} protons; expected a total charge in units of e, such as +1"
+        )
 
 
 def unpaired_electrons(atoms: ase.Atoms, where: str = "structure") -> int | None:

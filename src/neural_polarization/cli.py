@@ -21,8 +21,15 @@ if TYPE_CHECKING:
 USER_ERROR = 2
 BUG = 70
 INTERRUPTED = 130
-CONTINUED = ("train", "compare", "label", "expressiveness")
-"""Commands that keep what they have done, and go on there."""
+_FROM_CHECKPOINT = "; the same command goes on from the last checkpoint (training.checkpoint_seconds)"
+GOES_ON = {
+    "train": _FROM_CHECKPOINT,
+    "compare": _FROM_CHECKPOINT,
+    "label": "; what is labelled is stored, and the same command goes on from there",
+    "expressiveness": "; what is measured is stored, and the same command goes on from there",
+}
+"""What is said of a command that is stopped; others leave nothing."""
+
 LONGEST = 500
 """Characters of an unforeseen error that are shown."""
 
@@ -48,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _check_words(rest, getattr(known, "takes", None))
             return run(known, rest)
     except KeyboardInterrupt:
-        sys.stderr.write(f"\nstopped{'; the same command goes on where it was' if words[0] in CONTINUED else ''}\n")
+        sys.stderr.write(f"\nstopped{GOES_ON.get(words[0], '')}\n")
         return INTERRUPTED
     except Exception as error:
         if show:
@@ -257,8 +264,9 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
-    from neural_polarization.evaluation.evaluation import evaluate, write_evaluation
+    from neural_polarization.evaluation.evaluation import REPORT, evaluate, write_evaluation
     from neural_polarization.evaluation.reports import errors_table
+    from neural_polarization.files import refuse_existing
     from neural_polarization.interfaces.devices import checked_device
     from neural_polarization.knowledge import OutsideTrainingWarning, Watch
     from neural_polarization.settings import ConfigError, read_overrides
@@ -271,6 +279,8 @@ def _evaluate(known: argparse.Namespace, rest: list[str]) -> int:
     checkpoint = Path(known.checkpoint)
     directory = Path(known.output) if known.output else checkpoint if checkpoint.is_dir() else checkpoint.parent
     interfaces.check_batch_size(known.batch_size)
+    if checkpoint.exists():  # no folder is made for a name that is misspelt
+        refuse_existing(directory / REPORT, known.overwrite)
     warnings.simplefilter("always", OutsideTrainingWarning)
     device, trust, watch = checked_device(known.device), interfaces.trusted(known), Watch(known.strict)
     evaluation = evaluate(known.checkpoint, changed, known.batch_size, device, trust, watch)

@@ -14,15 +14,20 @@ from filelock import FileLock, Timeout
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Makes sure that a file is only replaced on purpose; to be called before the work that it is for.
+    """Makes sure that a file can be written, and is only replaced on purpose; to be called before the work.
 
     Raises:
+        IsADirectoryError: if the path is that of a folder.
         FileExistsError: if the file is there and `overwrite` is not set.
+        OSError: where its folder, which is made, cannot be written.
     """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the path of a file")
     if path.exists() and not overwrite:
         raise FileExistsError(
             f"{path} exists; give another path, or --overwrite (in Python overwrite=True) to replace it"
         )
+    check_folder(path)
 
 
 def check_folder(path: Path) -> None:
@@ -57,7 +62,6 @@ def check_file(path: str | Path, overwrite: bool, endings: Collection[str], what
     if path.suffix.lower() not in endings:
         raise ValueError(f"{path}: unknown kind of {what}; the ending must be one of {', '.join(endings)}")
     refuse_existing(path, overwrite)
-    check_folder(path)
 
 
 @contextmanager
@@ -103,8 +107,9 @@ def locked(path: Path, wait: bool = False) -> Generator[None]:
 
     Raises:
         BlockingIOError: where another process has the lock and `wait` is not set.
+        OSError: where its directory cannot be written, which would look like another process's lock.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_folder(path)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=-1 if wait else 0)

@@ -241,7 +241,7 @@ class Outside:
 
 
 class Watch:
-    """Says what lies outside of a model's training, each thing once; `strict` makes an error of it.
+    """Says what lies outside of a model's training, each thing once; `strict` makes an error of it, each time.
 
     Args:
         strict: whether to raise instead of warning.
@@ -265,7 +265,7 @@ class Watch:
         found, parts = list(molecules), list[str]()
         for kind in Departure:
             subjects = {one.subject(kind): one for one in found if kind in one.departures}
-            new = {subject: one for subject, one in subjects.items() if f"{kind} {subject}" not in self._said}
+            new = {name: one for name, one in subjects.items() if self.strict or f"{kind} {name}" not in self._said}
             if new:
                 self._said.update(f"{kind} {subject}" for subject in new)
                 parts.append(_clause(knowledge, kind, list(new.values()), blind))
@@ -278,7 +278,7 @@ class Watch:
         Raises:
             DataError: if `strict` is set.
         """
-        if text and text not in self._said:
+        if text and (self.strict or text not in self._said):
             self._said.add(text)
             self._say(text)
 

@@ -159,7 +159,7 @@ class Molecules:
         check_sizes(sizes_tensor)
         molecule_index = torch.repeat_interleave(sizes_tensor)
         check_atoms(atomic_numbers, positions, sizes_tensor, molecule_index)
-        if spin is not None:
+        if charge is not None or spin is not None:
             check_states(atomic_numbers, counts, charge, spin)
         return cls(
             atomic_numbers=atomic_numbers.long(),
@@ -178,6 +178,7 @@ class Molecules:
         structures: ase.Atoms | Sequence[ase.Atoms],
         cutoff: float,
         dtype: torch.dtype | None = None,
+        names: Sequence[str] | None = None,
     ) -> "Molecules":
         """Molecules, or periodic systems, from ASE.
 
@@ -188,6 +189,7 @@ class Molecules:
             cutoff: Cutoff distance, Angstrom.
             dtype: Floating-point type; torch's default if left out. In single precision each structure is about its
                 own centre, so that one far from the origin is as exact as any other.
+            names: What errors call each structure; by default its number.
 
         Raises:
             ValueError: as in `from_arrays`, and for periodic structures without a cell.
@@ -197,7 +199,9 @@ class Molecules:
             raise ValueError("structures: the list is empty; give at least one ase.Atoms")
         check_cutoff(cutoff)
         dtype = dtype or torch.get_default_dtype()
-        parts = [_from_frame(frame, cutoff, k) for k, frame in enumerate(frames)]
+        names = [f"structure {k}" for k in range(len(frames))] if names is None else names
+        named = list(zip(frames, names, strict=True))
+        parts = [_from_frame(frame, cutoff, name) for frame, name in named]
         offsets = np.cumsum([0] + [len(frame) for frame in frames])
         edge_index = torch.cat([part.edge_index + int(o) for part, o in zip(parts, offsets[:-1], strict=True)], 1)
         shifts = None
@@ -208,8 +212,8 @@ class Molecules:
                     for part in parts
                 ]
             ).to(dtype)
-        charges = [total_charge(frame, f"structure {k}") for k, frame in enumerate(frames)]
-        spins = [unpaired_electrons(frame, f"structure {k}") for k, frame in enumerate(frames)]
+        charges = [total_charge(frame, name) for frame, name in named]
+        spins = [unpaired_electrons(frame, name) for frame, name in named]
         known = any(charges) or any("charge" in frame.info for frame in frames)
         positions = torch.cat([part.positions for part in parts])
         index = torch.repeat_interleave(torch.tensor([len(frame) for frame in frames]))
@@ -217,7 +221,7 @@ class Molecules:
             positions = _about_centres(positions, index, len(frames))
         field = None
         if any("external_field" in frame.info for frame in frames):
-            fields = [frame_field(frame, f"structure {k}") for k, frame in enumerate(frames)]
+            fields = [frame_field(frame, name) for frame, name in named]
             field = torch.tensor(np.stack(fields), dtype=dtype)
         volumes = [volume_of(frame.cell.array) if frame.pbc.any() else 0.0 for frame in frames]
         return cls(
@@ -332,8 +336,7 @@ def _about_centres(
     return found
 
 
-def _from_frame(frame: ase.Atoms, cutoff: float, number: int) -> Molecules:
-    where = f"structure {number}"
+def _from_frame(frame: ase.Atoms, cutoff: float, where: str) -> Molecules:
     cell = periodic_cell(frame, where)
     # Neighbours are found in double precision, so that the cutoff falls the same way in every later type.
     numbers = torch.as_tensor(frame.numbers, dtype=torch.long)
@@ -364,7 +367,7 @@ def _check_edges(positions: Tensor, edge_index: Tensor, shifts: Tensor, where: s
     if len(lengths) and float(lengths.min()) < CLOSEST:
         first = int(lengths.argmin())
         one, other = sorted((int(edge_index[0, first]), int(edge_index[1, first])))
-        raise DataError(f"{where}: {crowded(one, other, float(lengths[first]))}")
+        raise DataError(f"{where}: {crowded(one, other, float(lengths[first]), periodic=True)}")
 
 
 def _edges(positions: Tensor, molecule_index: Tensor, counts: Sequence[int], cutoff: float) -> Tensor:

@@ -206,14 +206,16 @@ AMBIGUOUS = frozenset({"totalspin", "spinstate"})
 """Normalized names that some programs use for the spin and others for the multiplicity."""
 
 
-def normalized(name: str) -> str:
+def normalized(name: object) -> str:
     """A name without the differences that people do not mean: case, underscores, hyphens.
+
+    Keys of `atoms.info` need not be text.
 
     Example:
         >>> normalized("Total-Charge"), normalized("REF_energy")
         ('totalcharge', 'refenergy')
     """
-    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
+    return str(name).lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
 _LABELS: Mapping[str, str] = MappingProxyType(

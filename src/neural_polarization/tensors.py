@@ -1,5 +1,6 @@
 """What tensors of molecules have to be: checked before a batch is made of them."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,7 +8,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neural_polarization.charges import check_spin
+from neural_polarization.charges import check_charge, check_spin
 from neural_polarization.geometry import MANY_ATOMS, all_pairs
 from neural_polarization.plausibility import close_pair
 
@@ -66,22 +67,25 @@ def check_states(
     atomic_numbers: Int[Tensor, " atoms"],
     sizes: Sequence[int],
     charge: Float[Tensor, " molecules"] | None,
-    spin: Float[Tensor, " molecules"],
+    spin: Float[Tensor, " molecules"] | None,
 ) -> None:
-    """Raises where a molecule cannot have its unpaired electrons.
+    """Raises where a molecule cannot have its charge or its unpaired electrons.
 
     Args:
         atomic_numbers: of the atoms of one molecule after the other.
         sizes: number of atoms of each molecule.
         charge: total charges, e; None where all are neutral.
-        spin: numbers of unpaired electrons, NaN where one is not known; with parts of a charge any number is possible.
+        spin: numbers of unpaired electrons, NaN where one is not known and None where none is; with parts of a charge
+            any number is possible.
 
     Raises:
-        DataError: as `charges.check_spin`.
+        DataError: as `charges.check_charge` and `charges.check_spin`.
     """
     numbers = [part.numpy() for part in atomic_numbers.cpu().split(list(sizes))]
     charges: list[float] = [0.0] * len(numbers) if charge is None else charge.tolist()
-    for molecule, (of_molecule, total, unpaired) in enumerate(zip(numbers, charges, spin.tolist(), strict=True)):
+    spins: list[float] = [math.nan] * len(numbers) if spin is None else spin.tolist()
+    for molecule, (of_molecule, total, unpaired) in enumerate(zip(numbers, charges, spins, strict=True)):
+        check_charge("charge", total, of_molecule, f"molecule {molecule}")
         if total.is_integer() and unpaired == unpaired:
             check_spin(unpaired, of_molecule, int(total), f"molecule {molecule}")
 

@@ -1,6 +1,11 @@
-"""Numbers and tables as text for people."""
+"""Numbers and tables as text for people, and numbers from the words of a command."""
 
+import argparse
+import math
 from collections.abc import Sequence
+
+LARGEST_SEED = 10**9
+"""RDKit takes no seeds of more than 31 bits; to this one the numbers of molecules are added."""
 
 
 def duration(seconds: float) -> str:
@@ -58,3 +63,51 @@ def markdown_table(lines: Sequence[Sequence[str]]) -> str:
 def _padded(lines: Sequence[Sequence[str]]) -> list[list[str]]:
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     return [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+
+
+def finite(word: str) -> float:
+    """A finite number, as the `type` of an option of a command.
+
+    Raises:
+        ArgumentTypeError: for another one.
+
+    Example:
+        >>> finite("2.5e-3")
+        0.0025
+    """
+    number = float(word)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{word} is no finite number")
+    return number
+
+
+def at_least_one(word: str) -> int:
+    """A number of things, as the `type` of an option of a command.
+
+    Raises:
+        ArgumentTypeError: for less than one.
+
+    Example:
+        >>> at_least_one("8")
+        8
+    """
+    number = int(word)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {word}")
+    return number
+
+
+def seed(word: str) -> int:
+    """A seed of random numbers, as the `type` of an option of a command.
+
+    Raises:
+        ArgumentTypeError: for one that a generator does not take.
+
+    Example:
+        >>> seed("42")
+        42
+    """
+    number = int(word)
+    if not 0 <= number <= LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {LARGEST_SEED:,}, got {word}")
+    return number

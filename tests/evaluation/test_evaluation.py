@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from neural_polarization.checkpoints import load_model, save_model
+from neural_polarization.cli import main
 from neural_polarization.data.packed import write_packed
 from neural_polarization.errors import DataError
 from neural_polarization.evaluation.evaluation import evaluate, write_evaluation
@@ -63,6 +64,19 @@ def test_files_and_no_accidental_overwriting(run: Path, tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="--overwrite"):
         write_evaluation(evaluation, tmp_path)
     write_evaluation(evaluation, tmp_path, overwrite=True)
+
+
+def test_files_that_cannot_be_written_are_told_before_the_work(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neural_polarization.evaluation.evaluation.evaluate", None)  # it is not called
+    (tmp_path / "evaluation.json").touch()
+    (tmp_path / "file").touch()
+    for output, message in ((tmp_path, "--overwrite"), (tmp_path / "file" / "results", "its folder cannot be written")):
+        assert main(["evaluate", str(run / "run"), "-o", str(output)]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path / "misspelt" / "model.safetensors")]) != 0
+    assert not (tmp_path / "misspelt").exists()
 
 
 def test_energies_are_drawn_without_their_references(run: Path) -> None:

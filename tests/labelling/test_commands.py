@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ase
 import ase.io
@@ -392,3 +393,61 @@ def test_extended_xyz_is_packed_once(tmp_path: Path, capsys: pytest.CaptureFixtu
         npol(*words, "E", "--overwrite")
     with pytest.raises(ValueError, match="one file is packed at a time"):
         npol("pack", str(source), str(source), "-o", str(tmp_path / "two.npz"))
+
+
+@pytest.mark.parametrize("frame", ["first", [1, 2], 10**12])
+def test_frames_that_are_no_numbers(tmp_path: Path, frame: Any) -> None:
+    hydrogen = HYDROGEN.copy()
+    hydrogen.info["frame"] = np.array(frame) if isinstance(frame, list) else frame
+    source = labelled(tmp_path / "labels.h5", Request(Level.parse("PBE/def2-SVP")), hydrogen)
+    assert packing.pack([source], tmp_path / "set.npz").structures == 1
+    with np.load(tmp_path / "set.npz") as file:
+        assert file["frame"].tolist() == [0]
+
+
+def test_structures_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rdkit")
+    path = tmp_path / "frames.extxyz"
+    words = ["sample", "C", "-o", str(path), "--frames", "1"]
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="its folder cannot be written"):
+        npol("sample", "not a SMILES", "-o", str(tmp_path / "file" / "frames.extxyz"))
+    path.write_text("a former file")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        npol(*words, "--overwrite")
+    assert path.read_text() == "a former file"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["enumerate", "1", "-o", "x.extxyz", "--temperature", "nan"], "--temperature: nan is no finite number"),
+        (["enumerate", "1", "-o", "x.extxyz", "--frames", "0"], "--frames: expected at least 1, got 0"),
+        (["enumerate", "1", "-o", "x.extxyz", "--largest-sample", "-2"], "--largest-sample: expected at least 1"),
+        (["enumerate", "1", "-o", "x.extxyz", "--seed", "-5"], "--seed: expected a whole number from 0 to"),
+        (["sample", "C", "-o", "x.extxyz", "--interval", "inf"], "--interval: inf is no finite number"),
+        (["sample", "C", "-o", "x.extxyz", "--seed", "99999999999"], "--seed: expected a whole number from 0 to"),
+        (["label", "x.xyz", "-o", "x.h5", "--random-fields", "0.1", "0.2", "--seed", "-1"], "--seed: expected"),
+    ],
+)
+def test_numbers_that_nothing_can_be_made_of(
+    words: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        npol(*words)
+    assert ended.value.code == 2
+    assert f"error: argument {message}" in capsys.readouterr().err
+
+
+def test_an_enumeration_of_nothing_replaces_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("rdkit")
+    path = tmp_path / "small.extxyz"
+    path.write_text("a former file")
+    with pytest.raises(ValueError, match="--smallest 5: no molecule has as many heavy atoms, of at most 1"):
+        npol("enumerate", "1", "-o", str(path), "--smallest", "5", "--overwrite")
+    assert path.read_text() == "a former file"

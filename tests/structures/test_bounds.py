@@ -87,3 +87,62 @@ def test_arrays_of_a_json_database_that_claim_more_than_the_file_has(tmp_path: P
     for read in (read_structures, lambda file: open_dataset(DataConfig("ase", str(file), cache=False))):
         with pytest.raises(DataError, match=r"set\.json: has an array of shape .*, larger than the file; it"):
             read(path)
+
+
+MIXED = """data_mixed
+_cell_length_a 4
+_cell_length_b 4
+_cell_length_c 4
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+C1 C 0.0 0.0 0.0 {first}
+C2 C 0.3 0.3 0.3 1.0
+{more}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "more", "message"),
+    [
+        ("0.6", "N1 N 0.0 0.0 0.0 0.4", r"a site has 0.6 C, 0.4 N; expected one whole atom"),
+        ("0.5", "", r"a site has 0.5 C; expected one whole atom .*give one of the arrangements"),
+        ("1.0", "", ""),
+        ("0.999", "", ""),
+    ],
+)
+def test_sites_of_cif_that_atoms_share(tmp_path: Path, first: str, more: str, message: str) -> None:
+    path = tmp_path / "mixed.cif"
+    path.write_text(MIXED.format(first=first, more=more))
+    if not message:
+        assert str(read_structures(path)[0].symbols) == "C2"
+        return
+    with pytest.raises(DataError, match=rf"mixed\.cif: structure 0: is disordered: {message}"):
+        read_structures(path)
+
+
+@pytest.mark.parametrize(("share", "whole"), [("1.00", True), ("0.00", True), ("0.50", False)])
+def test_alternate_places_of_pdb(tmp_path: Path, share: str, whole: bool) -> None:
+    path = tmp_path / "carbon_monoxide.pdb"
+    line = "HETATM    {} {:>2}   LIG A   1       0.000   0.000   {:.3f}  {}  0.00           {}\n"
+    path.write_text(line.format(1, "C", 0.0, "1.00", "C") + line.format(2, "O", 1.13, share, "O") + "END\n")
+    if whole:
+        assert str(read_structures(path)[0].symbols) == "CO"
+        return
+    with pytest.raises(DataError, match=r"monoxide\.pdb: structure 0: is disordered: a site has 0.5 O"):
+        read_structures(path)
+
+
+def test_a_column_of_that_name_in_other_files(tmp_path: Path) -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.arrays["occupancy"] = np.full(4, 0.5)
+    ase.io.write(tmp_path / "copper.traj", atoms)
+    assert len(read_structures(tmp_path / "copper.traj")[0]) == 4

@@ -1,5 +1,6 @@
 """SDF files: as many molecules as RDKit finds, planar ones, and fields beside them."""
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +73,13 @@ def test_fault_4_molecules_that_need_random_coordinates() -> None:
     """PEG-30: RDKit finds no structure by distances from its own start."""
     chain = embedded_molecule("O" + "CCO" * 30, "PEG")
     assert chain.GetNumAtoms() == 2 + 30 * 7 + 1
+
+
+def test_compressed_sdf(tmp_path: Path) -> None:
+    block = Chem.MolToMolBlock(embedded_molecule("CO", "CO", 1))
+    path = tmp_path / "methanol.sdf.gz"
+    path.write_bytes(gzip.compress(f"{block}$$$$\n".encode()))
+    assert [atoms.get_chemical_formula() for atoms in read_structures(path)] == ["CH4O"]
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"methanol\.sdf\.gz: cannot be read \(.*\); is the file complete"):
+        read_structures(path)

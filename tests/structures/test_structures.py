@@ -1,5 +1,6 @@
 """Files of structures: what is read equals what ASE and RDKit wrote, and what is wrong is named with its place."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -246,3 +247,29 @@ def test_sdf_without_hydrogens_or_depth(tmp_path: Path) -> None:
     path.write_text("no mol block\n$$$$\n")
     with pytest.raises(DataError, match=r"structure 0 \(line 1\): cannot be read by RDKit"):
         read_structures(path)
+
+
+def test_a_smiles_of_nothing() -> None:
+    pytest.importorskip("rdkit")
+    with pytest.raises(DataError, match=r"--smiles: SMILES '' cannot be read"):
+        embedded_molecule("", "--smiles")
+
+
+@pytest.mark.parametrize(("states", "info"), [("1 1", {"charge": 1, "spin": 0}), ("0 2", {"charge": 0, "spin": 1})])
+def test_charge_and_multiplicity_of_gaussian_input(tmp_path: Path, states: str, info: dict[str, int]) -> None:
+    """ASE reads them as settings of a calculation."""
+    path = tmp_path / "methyl.gjf"
+    atoms = "C 0.0 0.0 0.0\nH 1.08 0.0 0.0\nH -0.54 0.94 0.0\nH -0.54 -0.94 0.0\n"
+    path.write_text(f"#P B3LYP/6-31G(d)\n\nmethyl\n\n{states}\n{atoms}\n")
+    (methyl,) = read_structures(path)
+    assert {name: methyl.info[name] for name in ("charge", "spin")} == info
+    assert methyl.calc is None
+
+
+def test_names_of_files_may_have_an_at_sign(tmp_path: Path) -> None:
+    """ASE reads `300K@5GPa.traj` as a part of the file `300K`."""
+    ase.io.write(tmp_path / "300K", [ase.Atoms("He"), ase.Atoms("Ne")], format="traj")
+    ase.io.write(tmp_path / "frames.traj", ase.Atoms("Ar"))
+    for name in ("300K@5GPa.traj", "300K@1"):
+        shutil.copy(tmp_path / "frames.traj", tmp_path / name)
+        assert [str(atoms.symbols) for atoms in read_structures(tmp_path / name)] == ["Ar"]

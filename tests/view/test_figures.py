@@ -158,7 +158,7 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"\.png, \.svg, \.pdf"):
         write_figure(water(), tmp_path / "water.jpg")
     bare = dataclasses.replace(water(), density=None, deformation=None, potential=None)
-    write_figure(bare, tmp_path / "bare.svg")
+    write_figure(bare, tmp_path / "bare.svg", title=r"water, $\frac$, no formula of TeX")
     assert "<svg" in (tmp_path / "bare.svg").read_text()
     with pytest.raises(ValueError, match="scene 'Water' has no density"):
         draw_density(Figure().subplots(), bare)

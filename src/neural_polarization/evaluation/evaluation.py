@@ -39,6 +39,9 @@ from neural_polarization.units import factor
 ALL = PARTS[-1]
 """Name of the only part if the data are not those that the model was trained on."""
 
+REPORT = "evaluation.json"
+"""Name of the file with all errors."""
+
 
 def evaluate(
     checkpoint: str | Path,
@@ -178,7 +181,7 @@ def write_evaluation(evaluation: Evaluation, directory: Path, overwrite: bool = 
     Raises:
         FileExistsError: if the files exist and `overwrite` is false.
     """
-    report = directory / "evaluation.json"
+    report = directory / REPORT
     refuse_existing(report, overwrite)
     write_json(report, evaluation.plain())
     return [report, *write_plots(evaluation, directory)]

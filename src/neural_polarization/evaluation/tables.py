@@ -244,7 +244,7 @@ def _plot(table: Table, path: Path) -> None:
     axes.axhline(1.0, color="black", linewidth=0.8)
     axes.set_xticks(range(len(table.units)), list(table.units))
     axes.set_ylabel(f"{table.part} MAE / that of {table.reference}")
-    axes.set_title(table.name)
+    axes.set_title(table.name, parse_math=False)
     # The legend is outside of the axes, because bars can have any height.
     figure.legend(loc="outside right center", fontsize="small")
     figure.savefig(path, dpi=150)

@@ -7,6 +7,7 @@ from typing import Any
 import ase
 import torch
 from ase.calculators.calculator import Calculator, all_changes
+from ase.outputs import Properties, all_outputs
 
 from neural_polarization.charges import FIELD, LookAlikes, frame_field, settle_field, total_charge, unpaired_electrons
 from neural_polarization.interfaces.devices import checked_device
@@ -164,6 +165,10 @@ class NeuralPolarizationCalculator(Calculator):
         if prediction.born_charges is not None:
             results[BORN_EFFECTIVE_CHARGES] = prediction.born_charges
         self.results = results
+
+    def export_properties(self) -> Properties:
+        """The results that ASE has a name for, for `atoms.get_properties`; others it refuses."""
+        return Properties({name: value for name, value in self.results.items() if name in all_outputs})
 
     def _in_field(self, atoms: ase.Atoms) -> ase.Atoms:
         """The structure in its field, or in the calculator's where it has none."""

@@ -177,6 +177,9 @@ def _frame(prediction: Prediction, units: Mapping[str, str]) -> Any:
         # A file's own energy or forces, or those of another model, would be read back as the model's.
         frame.info.pop(name, None)
         frame.arrays.pop(name, None)
+    for name, value in frame.info.items():
+        if isinstance(value, str):  # ASE writes a line break as it is, and a last backslash before the closing quote
+            frame.info[name] = " ".join(value.splitlines()).rstrip("\\")
     # ASE's own names are in ASE's units, which are the internal ones; every other property says its unit.
     standard: dict[str, Any] = {} if prediction.forces is None else {"forces": prediction.forces}
     if prediction.stress is not None:

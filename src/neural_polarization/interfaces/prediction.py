@@ -90,7 +90,8 @@ def predict(
             names = of_crystals if periodic and properties is None else properties
             for start in range(0, len(which), batch_size):
                 batch = which[start : start + batch_size]
-                predictions, strange = _predict(model, [structures[k] for k in batch], weight, names, with_born_charges)
+                chosen = {f"structure {k}": structures[k] for k in batch}
+                predictions, strange = _predict(model, chosen, weight, names, with_born_charges)
                 found.update(zip(batch, predictions, strict=True))
                 outside += strange
     finally:
@@ -104,12 +105,14 @@ def predict(
 
 def _predict(
     model: Predictor,
-    frames: Sequence[ase.Atoms],
+    named: Mapping[str, ase.Atoms],
     like: torch.Tensor,
     properties: Collection[str] | None,
     with_born_charges: bool,
 ) -> tuple[list[Prediction], list[Outside]]:
-    molecules = Molecules.from_ase(frames, model.cutoff, like.dtype).to(like.device)
+    """Predictions for one batch of structures by what errors call them, and what lies outside of the training."""
+    frames = list(named.values())
+    molecules = Molecules.from_ase(frames, model.cutoff, like.dtype, list(named)).to(like.device)
     with torch.no_grad():
         values, displacement = model.with_displacement(
             molecules, properties=properties, stress=molecules.volume is not None

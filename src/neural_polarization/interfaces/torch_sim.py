@@ -3,7 +3,7 @@
 torch-sim needs Python 3.12 or later: pip install 'neural-polarization[torchsim]'.
 """
 
-import dataclasses
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 
@@ -36,7 +36,8 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
     States are in double precision, as in ASE; `double` says in what the network computes. Beside what torch-sim asks
     for, each state keeps `displacement`, (atoms, 3), Angstrom, where the electron clouds are relative to their nuclei,
     and, for molecules, `dipole`, (systems, 3), e*Angstrom. Molecules, crystals, slabs and wires are understood. A state
-    may have `charge`, e, and `spin`, unpaired electrons, of each system (torch-sim's `system_extras_map`).
+    may have `charge`, e, and `spin`, unpaired electrons, of each system (torch-sim's `system_extras_map`). One without
+    them, which a model takes as inputs, is neutral, with as few unpaired electrons as there can be; a warning says so.
 
     Args:
         model: a model, which is copied, its checkpoint, or an exported file (.pt2), which computes one system after the
@@ -91,13 +92,16 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
         self.energy = energy or energies[0]
         dipoles = [name for name, kind in known.items() if kind.dipole]
         self.dipole = dipoles[0] if dipoles else None
+        kind = known[self.energy]
+        self._inputs = [name for name, seen in (("charge", kind.sees_charge), ("spin", kind.sees_spin)) if seen]
 
     def forward(self, state: SimState, **kwargs: object) -> dict[str, Tensor]:
         """Energy (systems), eV, forces (atoms, 3), eV/Angstrom, stress (systems, 3, 3), eV/Angstrom^3, and the rest.
 
         Raises:
             ValueError: for a state in single precision or in an electric field, a charge or spin that is no whole
-                number, an element that the model has not learned, or systems that cannot be (as `Molecules`).
+                number of a possible size, an element that the model has not learned, or systems that cannot be (as
+                `Molecules`).
         """
         periodic = bool(state.pbc.any())
         molecules = self._molecules(state, periodic)
@@ -133,17 +137,35 @@ class TorchSimModel(ModelInterface):  # pyright: ignore[reportUntypedBaseClass]
         numbers, positions = state.atomic_numbers.long(), state.positions.detach()
         check_elements(self.model, [ase.Atoms(numbers.unique().cpu().numpy())], ["state"])
         charge, spin = _whole(state, "charge"), _whole(state, "spin")
+        self._warn_of_inputs(state)
         if periodic:
             cells = state.cell.mT.detach().cpu().numpy()  # torch-sim has lattice vectors in columns
             frames = [
                 ase.Atoms(number.cpu().numpy(), place.cpu().numpy(), cell=cell, pbc=state.pbc.cpu().numpy())
                 for number, place, cell in zip(numbers.split(sizes), positions.split(sizes), cells, strict=True)
             ]
-            molecules = Molecules.from_ase(frames, self.model.cutoff, torch.float64)
+            for name, values in (("charge", charge), ("spin", spin)):
+                for k, frame in enumerate(frames):
+                    if values is not None:
+                        frame.info[name] = float(values[k])
+            names = [f"system {k}" for k in range(len(frames))]
+            molecules = Molecules.from_ase(frames, self.model.cutoff, torch.float64, names)
         else:
             molecules = Molecules.from_arrays(numbers, positions, self.model.cutoff, sizes, charge, spin=spin)
-        molecules = dataclasses.replace(molecules, charge=charge, spin=spin)
         return molecules.to(self._device, next(self.model.parameters()).dtype)
+
+    def _warn_of_inputs(self, state: SimState) -> None:
+        """Warns once of inputs that a state does not have: torch-sim leaves `atoms.info` out unless it is asked."""
+        missing = [name for name in self._inputs if getattr(state, name, None) is None]
+        self._inputs = [name for name in self._inputs if name not in missing]
+        if missing:
+            warnings.warn(
+                f"the state has no {' and no '.join(missing)}, which this model takes as input: its systems are taken "
+                "for neutral ones with as few unpaired electrons as there can be. Make it with `torch_sim.io."
+                "atoms_to_state(frames, system_extras_map={'charge': 'charge', 'spin': 'spin'})`, with both in the "
+                "`info` of every structure: torch-sim leaves out what one of them lacks",
+                stacklevel=4,
+            )
 
 
 def _whole(state: SimState, name: str) -> Tensor | None:
@@ -152,6 +174,8 @@ def _whole(state: SimState, name: str) -> Tensor | None:
     if values is None:
         return None
     values = values.to(state.positions)
+    if values.shape != (state.n_systems,):
+        raise ValueError(f"{name}: has shape {tuple(values.shape)}; expected ({state.n_systems},), one for each system")
     if not torch.equal(values, values.round()):
         system = int((values != values.round()).nonzero()[0, 0])
         raise ValueError(

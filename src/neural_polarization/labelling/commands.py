@@ -1,6 +1,7 @@
 """The commands `npol enumerate`, `sample`, `label` and `pack`. Nothing heavy is imported before one runs."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..properties import QUANTITIES, USUAL_QUANTITIES
-from ..text import counted
+from ..text import at_least_one, counted, finite, seed
 
 if TYPE_CHECKING:
+    import ase
+
     from .jobs import Summary
 
 
@@ -30,12 +33,17 @@ def _add_enumerate(subparsers: Any) -> None:
     command.add_argument("-o", "--output", required=True, metavar="FILE.extxyz")
     command.add_argument("--smallest", type=int, default=1, metavar="N", help="fewest heavy atoms; default 1")
     command.add_argument(
-        "--largest-sample", type=int, metavar="K", help="of the molecules with N heavy atoms take K, drawn at random"
+        "--largest-sample",
+        type=at_least_one,
+        metavar="K",
+        help="of the molecules with N heavy atoms take K, drawn at random",
     )
     command.add_argument("--strained", action="store_true", help="also triple and cumulated bonds in small rings")
-    command.add_argument("--frames", type=int, default=8, metavar="K", help="per molecule: relaxed, then displaced")
-    command.add_argument("--temperature", type=float, default=500.0, metavar="KELVIN", help="of the displacements")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--frames", type=at_least_one, default=8, metavar="K", help="per molecule: relaxed, then displaced"
+    )
+    command.add_argument("--temperature", type=finite, default=500.0, metavar="KELVIN", help="of the displacements")
+    command.add_argument("--seed", type=seed, default=0)
     command.add_argument(
         "--relax", metavar="METHOD/BASIS", help="relax at this level after the force field, for instance PBE/def2-SVP"
     )
@@ -50,9 +58,9 @@ def _add_sample(subparsers: Any) -> None:
     command.add_argument("smiles", nargs="+", metavar="SMILES", help="of the molecules")
     command.add_argument("-o", "--output", required=True, metavar="FILE.extxyz")
     command.add_argument("--frames", type=int, default=500, metavar="K", help="of each molecule; default 500")
-    command.add_argument("--temperature", type=float, default=500.0, metavar="KELVIN", help="default 500")
-    command.add_argument("--interval", type=float, default=50.0, metavar="FS", help="between frames; default 50 fs")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--temperature", type=finite, default=500.0, metavar="KELVIN", help="default 500")
+    command.add_argument("--interval", type=finite, default=50.0, metavar="FS", help="between frames; default 50 fs")
+    command.add_argument("--seed", type=seed, default=0)
     command.add_argument("--overwrite", action="store_true", help="replace the output file")
     command.set_defaults(run=_run_sample)
 
@@ -112,7 +120,7 @@ def _add_label(subparsers: Any) -> None:
     command.add_argument("--workers", type=int, default=1, metavar="N", help="processes of one thread each")
     command.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, or 'local' for one on this machine")
     command.add_argument("--gpu", action="store_true", help="energy and forces on a graphics processor (gpu4pyscf)")
-    command.add_argument("--seed", type=int, default=0, help="of the embedding of SMILES and of random fields")
+    command.add_argument("--seed", type=seed, default=0, help="of the embedding of SMILES and of random fields")
     command.add_argument(
         "--retry-failed", action="store_true", help="try structures again that failed before, and quantities that did"
     )
@@ -137,14 +145,12 @@ def _add_pack(subparsers: Any) -> None:
     command.add_argument("--group", metavar="KEY", help="of extended XYZ: equal for geometries of one molecule")
     command.add_argument("-o", "--output", required=True, metavar="SET.npz")
     command.add_argument("--densities", metavar="DENSITIES.npz", help="also fitted densities and orbital centroids")
-    command.add_argument("--seed", type=int, default=0, help="of the split")
+    command.add_argument("--seed", type=seed, default=0, help="of the split")
     command.add_argument("--overwrite", action="store_true", help="replace files that are there")
     command.set_defaults(run=_run_pack)
 
 
 def _run_enumerate(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
-    from ase.io import write
-
     from .calculation import Request
     from .enumeration import Sampling, choose, enumerate_smiles, structures
     from .level import Level
@@ -158,11 +164,15 @@ def _run_enumerate(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> i
         arguments.largest_sample,
         arguments.seed,
     )
+    if not smiles:
+        raise ValueError(
+            f"--smallest {arguments.smallest}: no molecule has as many heavy atoms, of at most "
+            f"{arguments.heavy_atoms}; give a smaller number"
+        )
     request = Request(Level.parse(arguments.relax), FAST) if arguments.relax else None
     sampling = Sampling(arguments.frames, arguments.temperature, arguments.seed)
     made = structures(smiles, sampling, None if request is None else lambda atoms: relax(atoms, request))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write(output, made, format="extxyz")
+    _write_structures(output, made)
     molecules = len({atoms.info["smiles"] for atoms in made})
     sys.stdout.write(
         f"{output}: {counted(len(made), 'structure')} of {counted(molecules, 'molecule')} ({len(smiles)} enumerated)\n"
@@ -171,15 +181,12 @@ def _run_enumerate(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> i
 
 
 def _run_sample(arguments: argparse.Namespace, rest: Sequence[str] = ()) -> int:
-    from ase.io import write
-
     from .dynamics import Dynamics, sample
 
     output = _new_structures(arguments)
     dynamics = Dynamics(arguments.frames, arguments.temperature, arguments.interval, seed=arguments.seed)
     made = sample(arguments.smiles, dynamics)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write(output, made, format="extxyz")
+    _write_structures(output, made)
     sys.stdout.write(f"{output}: {counted(len(made), 'structure')} of {counted(len(arguments.smiles), 'molecule')}\n")
     return 0
 
@@ -328,6 +335,17 @@ def _new_structures(arguments: argparse.Namespace) -> Path:
         raise ValueError(f"{output}: expected the ending .extxyz, which keeps SMILES and numbers of molecules")
     refuse_existing(output, arguments.overwrite)
     return output
+
+
+def _write_structures(output: Path, structures: "Sequence[ase.Atoms]") -> None:
+    """Extended XYZ that is complete or not there."""
+    import ase.io
+
+    from ..files import write_text
+
+    text = io.StringIO()
+    ase.io.write(text, structures, format="extxyz")
+    write_text(output, text.getvalue())
 
 
 def _shares(words: Sequence[str]) -> dict[str, float]:

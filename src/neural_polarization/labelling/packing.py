@@ -146,7 +146,7 @@ def _main_arrays(records: Sequence[Record], seed: int) -> dict[str, np.ndarray]:
         "molecule": np.array([numbering[name] for name in names], np.int32),
         "split": np.array([_part_of(record, name, seed) for record, name in zip(records, names, strict=True)], np.int8),
         "smiles": np.array(names),
-        "frame": np.array([int(record.atoms.info.get("frame", 0)) for record in records], np.int32),
+        "frame": np.array([_frame(record) for record in records], np.int32),
     }
     charges = np.array([float(record.atoms.info.get("charge", 0)) for record in records])
     spins = np.array([float(record.atoms.info.get("spin", 0)) for record in records])
@@ -180,6 +180,12 @@ def _name(record: Record) -> str:
     """The molecule that a structure is of, whatever the spelling of its SMILES."""
     smiles = record.atoms.info.get("smiles")
     return record.atoms.get_chemical_formula() if smiles is None else canonical_smiles(str(smiles))
+
+
+def _frame(record: Record) -> int:
+    """The number of a geometry of its molecule; what a file calls a frame and is no number counts as none."""
+    frame = record.atoms.info.get("frame", 0)
+    return int(frame) if isinstance(frame, int | float) and abs(frame) < 2**31 else 0
 
 
 def _row(record: Record, kind: Property) -> np.ndarray:

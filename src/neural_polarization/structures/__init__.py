@@ -16,11 +16,12 @@ import ase.db
 import ase.io
 import numpy as np
 from ase.data import chemical_symbols
+from ase.io.formats import filetype
 
 from neural_polarization.charges import LookAlikes, check_columns, check_spin, settle_field, settle_states
 from neural_polarization.errors import UNREADABLE, DataError, reason
 from neural_polarization.plausibility import check_positions, periodic_cell
-from neural_polarization.structures.bounds import check_arrays, check_cif, check_counts
+from neural_polarization.structures.bounds import check_arrays, check_cif, check_counts, check_occupancies
 from neural_polarization.structures.sdf import read_sdf
 from neural_polarization.structures.smiles import embedded_molecule, molecule_atoms
 from neural_polarization.structures.xyz import COMPRESSED, open_text, other_kind, xyz_frames, xyz_structure
@@ -251,8 +252,19 @@ def _read_ase(path: Path, seed: int) -> Places:
     check_cif(path)
     index = -1
     try:
-        for index, atoms in enumerate(ase.io.iread(path, index=":")):
-            yield f"{path}: structure {index}", atoms
+        # ASE tells charge and multiplicity of these as settings of a calculation only.
+        kind = filetype(str(path))
+        of_gaussian: dict[str, Any] = {"attach_calculator": True} if kind == "gaussian-in" else {}
+        # A name may have an @, which ASE would take for the beginning of an index.
+        frames = ase.io.iread(path, index=":", do_not_split_by_at_sign=True, **of_gaussian)
+        for index, atoms in enumerate(frames):
+            where = f"{path}: structure {index}"
+            check_occupancies(atoms, where, columns=kind == "proteindatabank")
+            if of_gaussian and atoms.calc is not None:
+                settings, atoms.calc = atoms.calc.parameters, None
+                told = {"charge": settings.get("charge"), "multiplicity": settings.get("mult")}
+                atoms.info = {name: value for name, value in told.items() if value is not None}
+            yield where, atoms
     except DataError:
         raise
     except Exception as error:  # ASE's readers have many kinds of their own

@@ -2,12 +2,20 @@
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
 
 from neural_polarization.errors import DataError
 
 _SHAPES = re.compile(rb'"__ndarray__"\s*:\s*\[\s*\[([\d,\s]*)\]')
 _CELL = re.compile(r"^\s*_cell_(length|angle)_(\w+)\s+(\S+)", re.MULTILINE)
+_WHOLE = 0.99
+"""Least occupancy of a site that counts as one: some files have 0.999."""
+
 _POSCAR = ("POSCAR", "CONTCAR")
 
 
@@ -61,3 +69,35 @@ def check_cif(path: Path) -> None:
         if not 0.0 < value < (180.0 if kind == "angle" else math.inf):
             expected = "degrees between 0 and 180" if kind == "angle" else "a positive length in Angstrom"
             raise DataError(f"{path}: _cell_{kind}_{name} is {word}; expected {expected}: correct it")
+
+
+def check_occupancies(atoms: ase.Atoms, where: str, columns: bool) -> None:
+    """Every site of a structure has one whole atom: of shared ones ASE takes the commonest, or all of them.
+
+    In PDB files some programs write an occupancy of 0 for every atom that they built: those are whole.
+
+    Args:
+        atoms: as ASE's reader of CIF or PDB gives them.
+        where: what the error begins with.
+        columns: whether the atoms' column "occupancy" is that of PDB.
+
+    Raises:
+        DataError: for a site that an atom has in part.
+    """
+    sites = atoms.info.get("occupancy")
+    if isinstance(sites, Mapping):
+        of_site: Any = next((shares for shares in sites.values() if _in_part(list(shares.values()))), None)
+    else:
+        shares = np.asarray(atoms.arrays.get("occupancy", ()) if columns else ())
+        parts = np.flatnonzero([_in_part([share]) for share in shares.tolist()])
+        of_site = {str(atoms.symbols[parts[0]]): float(shares[parts[0]])} if len(parts) else None
+    if of_site is not None:
+        shared = ", ".join(f"{share:g} {symbol}" for symbol, share in of_site.items())
+        raise DataError(
+            f"{where}: is disordered: a site has {shared}; expected one whole atom at each site: give one of the "
+            "arrangements"
+        )
+
+
+def _in_part(shares: list[Any]) -> bool:
+    return any(isinstance(share, int | float) and 0.0 < share < _WHOLE for share in shares)

@@ -9,6 +9,7 @@ import ase
 from neural_polarization.errors import DataError
 from neural_polarization.properties import STATES, normalized
 from neural_polarization.structures.smiles import molecule_atoms, rdkit
+from neural_polarization.structures.xyz import content
 
 
 def read_sdf(path: Path) -> Iterator[tuple[str, ase.Atoms]]:
@@ -19,7 +20,7 @@ def read_sdf(path: Path) -> Iterator[tuple[str, ase.Atoms]]:
         ImportError: without RDKit.
     """
     chem, _ = rdkit()
-    text = path.read_bytes().decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+    text = content(path).decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
     for index, (line, block) in enumerate(_blocks(text)):
         where = f"{path}: structure {index} (line {line})"
         molecule = chem.MolFromMolBlock(block, removeHs=False, strictParsing=True)

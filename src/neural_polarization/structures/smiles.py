@@ -23,7 +23,7 @@ def embedded_molecule(smiles: str, where: str, seed: int = 0) -> Any:
     """
     chem, all_chem = rdkit()
     plain = chem.MolFromSmiles(smiles)
-    if plain is None:
+    if plain is None or plain.GetNumAtoms() == 0:
         raise DataError(f"{where}: SMILES {smiles!r} cannot be read by RDKit; are valences and ring closures right?")
     fragments = len(chem.GetMolFrags(plain))
     if fragments > 1:

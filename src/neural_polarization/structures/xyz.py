@@ -8,7 +8,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,8 +29,14 @@ _COLUMNS = re.compile(r"""Properties["']?\s*=\s*["']?([^\s"']+)""")
 _SEPARATORS = re.compile("[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 """Characters that some programs take for the end of a line; here only a line feed is one."""
 
+_WITH_COLON = re.compile(
+    r"""(?<!["'\w])((?:\w+_)?charge|spin|mult|(?:\w+_)?multiplicity):\s*([-+]?\d+)(?![\w.])""", re.IGNORECASE
+)
+"""A charge or a multiplicity as people write it in a comment, `charge: 1`, which is meant as `charge=1`."""
+
 _MOST_DIGITS = 9
 _OPENERS: Mapping[str, Callable[..., Any]] = MappingProxyType({".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open})
+_DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError)
 COMPRESSED = tuple(_OPENERS)
 """Endings of compressed files that are read as what they hold."""
 
@@ -68,7 +74,7 @@ def xyz_frames(path: Path) -> Iterator[XyzFrame]:
         raise DataError(
             f"{path}: is no text file ({error.reason}); expected XYZ or extended XYZ{other_kind(path)}"
         ) from None
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except _DAMAGED as error:
         raise DataError(f"{path}: cannot be read ({error}); is the file complete?") from None
 
 
@@ -76,6 +82,19 @@ def open_text(path: Path) -> io.TextIOWrapper:
     """A text file for reading, compressed or not; a byte order mark is skipped, and lines end at line feeds only."""
     opener = _OPENERS.get(path.suffix.lower(), open)
     return opener(path, "rt", encoding="utf-8-sig", newline="\n")
+
+
+def content(path: Path) -> bytes:
+    """What is in a file, compressed or not.
+
+    Raises:
+        DataError: for a compressed file that is damaged.
+    """
+    try:
+        with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
+            return file.read()
+    except _DAMAGED as error:
+        raise DataError(f"{path}: cannot be read ({error}); is the file complete?") from None
 
 
 def _cut(path: Path, file: io.TextIOWrapper) -> Iterator[XyzFrame]:
@@ -111,7 +130,9 @@ def xyz_structure(frame: XyzFrame) -> ase.Atoms:
     Raises:
         DataError: for a structure that is not understood.
     """
-    return _extended(frame) if _EXTENDED.search(frame.lines[1]) else _plain(frame)
+    comment = _WITH_COLON.sub(r"\1=\2", frame.lines[1])
+    frame = replace(frame, lines=[frame.lines[0], comment, *frame.lines[2:]])
+    return _extended(frame) if _EXTENDED.search(comment) else _plain(frame)
 
 
 def _extended(frame: XyzFrame) -> ase.Atoms:

@@ -74,7 +74,7 @@ def write_figure(scene: Scene, path: str | Path, overwrite: bool = False, dpi: i
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.2 * columns, 4.0 * rows), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title or scene.title or scene.formula)
+    figure.suptitle(title or scene.title or scene.formula, parse_math=False)  # a dollar sign is one
     for place, panel in enumerate(panels):
         panel(figure.add_subplot(rows, columns, place + 1), scene)
     with replacing(path) as file:

@@ -13,7 +13,7 @@ import numpy as np
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 
-from ..files import check_folder, refuse_existing, write_text
+from ..files import refuse_existing, write_text
 from ..units import DEBYE
 from .encoding import encoded
 from .scene import Array, Scene
@@ -72,7 +72,6 @@ def check_page(path: str | Path, overwrite: bool = False) -> None:
     if path.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{path}: a page ends with .html or .htm, a figure with .png, .svg or .pdf; give one of these")
     refuse_existing(path, overwrite)
-    check_folder(path)
 
 
 def page(scenes: Sequence[Scene], title: str = "") -> str:

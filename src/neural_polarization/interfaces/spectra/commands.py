@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neural_polarization.interfaces.commands import add_choice
+from neural_polarization.text import finite, seed
 
 
 def add_parser(subparsers: Any) -> None:
@@ -18,17 +19,17 @@ def add_parser(subparsers: Any) -> None:
     spectrum.add_argument(
         "-o", "--output", required=True, metavar="FILE", help="figure, .png, .svg or .pdf; a .csv is beside it"
     )
-    spectrum.add_argument("--width", type=float, default=10.0, metavar="1/CM", help="of a line; default 10")
+    spectrum.add_argument("--width", type=finite, default=10.0, metavar="1/CM", help="of a line; default 10")
     spectrum.add_argument(
         "--keep-geometry", action="store_true", help="take the structure as it is, instead of relaxing it first"
     )
     spectrum.add_argument(
-        "--dynamics", type=float, metavar="PS", help="spectrum of a dynamics of this length, for instance 20"
+        "--dynamics", type=finite, metavar="PS", help="spectrum of a dynamics of this length, for instance 20"
     )
-    spectrum.add_argument("--temperature", type=float, metavar="K", help="of the dynamics; default 300")
-    spectrum.add_argument("--timestep", type=float, metavar="FS", help="of the dynamics; default 0.5")
-    spectrum.add_argument("--equilibration", type=float, metavar="PS", help="with a thermostat before; default 2")
-    spectrum.add_argument("--seed", type=int, help="of the velocities; default 0")
+    spectrum.add_argument("--temperature", type=finite, metavar="K", help="of the dynamics; default 300")
+    spectrum.add_argument("--timestep", type=finite, metavar="FS", help="of the dynamics; default 0.5")
+    spectrum.add_argument("--equilibration", type=finite, metavar="PS", help="with a thermostat before; default 2")
+    spectrum.add_argument("--seed", type=seed, help="of the velocities; default 0")
     spectrum.set_defaults(run=_spectrum, takes="files")
 
 
