@@ -185,7 +185,7 @@ def _name(record: Record) -> str:
 def _frame(record: Record) -> int:
     """The number of a geometry of its molecule; what a file calls a frame and is no number counts as none."""
     frame = record.atoms.info.get("frame", 0)
-    return int(frame) if isinstance(frame, int | float) and abs(frame) < 2**31 else 0
+    return int(frame) if isinstance(frame, int | float | np.integer) and abs(frame) < 2**31 else 0
 
 
 def _row(record: Record, kind: Property) -> np.ndarray:
