@@ -318,12 +318,13 @@ def test_which_heads_see_the_charge() -> None:
     ion.info["charge"] = 1
     for kind in HEADS:
         one = Model(ModelConfig(("H", "O"), {"x": HeadConfig(kind)}, BackboneConfig(channels=8, num_layers=2)))
+        one = one.double()  # a value near zero is rounded by more than its share otherwise
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutsideTrainingWarning)
             found = predict(one, [neutral, ion])
         values = [{**prediction.properties, **prediction.of_atoms}["x"] for prediction in found]
         told = unseen_charges(one, [neutral, ion])
-        assert np.allclose(*values, atol=1e-6) == (told is not None), kind
+        assert np.allclose(*values) == (told is not None), kind
         assert unseen_charges(one, [neutral, neutral]) is None
     many = Model(ModelConfig(("H", "O"), {"energy": HeadConfig("extensive"), "gap": HeadConfig("intensive")}))
     assert unseen_charges(many, [ion, neutral, ion]) == (
