@@ -395,14 +395,14 @@ def test_extended_xyz_is_packed_once(tmp_path: Path, capsys: pytest.CaptureFixtu
         npol("pack", str(source), str(source), "-o", str(tmp_path / "two.npz"))
 
 
-@pytest.mark.parametrize("frame", ["first", [1, 2], 10**12])
-def test_frames_that_are_no_numbers(tmp_path: Path, frame: Any) -> None:
+@pytest.mark.parametrize(("frame", "packed"), [("first", 0), ([1, 2], 0), (10**12, 0), (7, 7), (np.int64(7), 7)])
+def test_frames_are_packed_as_numbers(tmp_path: Path, frame: Any, packed: int) -> None:
     hydrogen = HYDROGEN.copy()
     hydrogen.info["frame"] = np.array(frame) if isinstance(frame, list) else frame
     source = labelled(tmp_path / "labels.h5", Request(Level.parse("PBE/def2-SVP")), hydrogen)
     assert packing.pack([source], tmp_path / "set.npz").structures == 1
     with np.load(tmp_path / "set.npz") as file:
-        assert file["frame"].tolist() == [0]
+        assert file["frame"].tolist() == [packed]
 
 
 def test_structures_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
