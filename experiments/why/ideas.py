@@ -1,4 +1,4 @@
-"""Ideas to make moving points better, one small class each, beside plain and polarized PaiNN on ethanol (rMD17).
+"""Ideas to make moving points better (`networks.py`), beside plain and polarized networks on ethanol (rMD17).
 
     python experiments/why/ideas.py train PATH/rmd17/ethanol.npz runs/why/ideas --seeds 0 1 2
     python experiments/why/ideas.py time PATH/rmd17/ethanol.npz
@@ -15,31 +15,24 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from ase.data import covalent_radii
+from networks import BondPoints, Momentum, SecondSweep, TensorMoves, Trust, TwoPoints
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from neural_polarization.architectures import BackboneConfig
-from neural_polarization.backbones import PaiNN
-from neural_polarization.backbones.painn import PaiNNMessage
-from neural_polarization.backbones.protocol import PointFeatures
 from neural_polarization.data.batching import Batch
 from neural_polarization.data.config import DataConfig, SplitConfig
 from neural_polarization.files import write_json
-from neural_polarization.geometry import Edges, bound
-from neural_polarization.messages import Connection, Messages, MovingLengths
+from neural_polarization.messages import Messages
 from neural_polarization.metrics import in_units
 from neural_polarization.models import HeadConfig, Model, PolarizationConfig
-from neural_polarization.molecules import Molecules
-from neural_polarization.moves import Move
-from neural_polarization.polarization import NeuralPolarization, Polarized, Step
+from neural_polarization.polarization import NeuralPolarization
 from neural_polarization.training.batches import BatchOrder
 from neural_polarization.training.config import ExperimentConfig, LossConfig, ModelSection, TrainingConfig
 from neural_polarization.training.experiment import errors_of
@@ -50,174 +43,6 @@ BATCH, RATE, WARMUP, AVERAGE = 8, 1e-3, 100, 0.99
 LOSSES = {"energy": LossConfig(0.05), "forces": LossConfig(0.95)}
 NOISE, NOISE_WEIGHT = 0.05, 0.05
 """Standard deviation of the noise on positions, Angstrom, and the weight of its loss."""
-
-
-class Momentum(NeuralPolarization[PointFeatures]):
-    """Displacements with a memory: each layer goes on in the direction of the step before, by a learned share."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.share = nn.Parameter(torch.zeros(len(self.moves)))
-
-    def forward(
-        self, molecules: Molecules, start: Tensor | None = None, moves: Sequence[Step] | None = None
-    ) -> Polarized:
-        """Features and displacements, as without the memory while `share` is zero."""
-        last = [torch.zeros_like(molecules.positions)]
-
-        def remember(move: Step, share: Tensor, points: PointFeatures, edges: Edges) -> Tensor:
-            last[0] = move(points, edges) + share * last[0]
-            return last[0]
-
-        steps = [partial(remember, move, share) for move, share in zip(moves or self.moves, self.share, strict=True)]
-        return super().forward(molecules, start, cast("Sequence[Step]", steps))
-
-
-class SecondSweep(NeuralPolarization[PointFeatures]):
-    """Two sweeps with one set of weights: the second one starts where the points of the first one are."""
-
-    def forward(
-        self, molecules: Molecules, start: Tensor | None = None, moves: Sequence[Step] | None = None
-    ) -> Polarized:
-        """Features and displacements of the second sweep."""
-        first = super().forward(molecules, start, moves)
-        return super().forward(molecules, first.displacement, moves)
-
-
-class TrustedLengths(MovingLengths):
-    """Lengths between those of the nuclei (trust 0) and those of the moving points (trust 1)."""
-
-    def __init__(self, molecules: Molecules, cutoff: float, trust: Tensor) -> None:
-        super().__init__(molecules, cutoff)
-        self.trust = trust[self.nuclear.senders] + trust[self.nuclear.receivers]
-
-    def __call__(self, displacement: Tensor) -> Edges:
-        """Edges with the direction between the moving points and a length that the two elements trust."""
-        moved = super().__call__(displacement)
-        lengths = self.nuclear.lengths + self.trust * (moved.lengths - self.nuclear.lengths)
-        return replace(moved, vectors=moved.vectors * (lengths / moved.lengths).unsqueeze(-1), lengths=lengths)
-
-
-class Trust(NeuralPolarization[PointFeatures]):
-    """Lengths that move by as much as a learned number for each element says."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.trust = nn.Parameter(torch.full((len(self.elements),), 0.5))
-
-    def connection(self, molecules: Molecules) -> Connection:
-        """Edges whose lengths move by the sum of the trust of both elements, which is 1 at first."""
-        return TrustedLengths(molecules, self.backbone.cutoff, self.trust[self.species(molecules.atomic_numbers)])
-
-
-class TwoPointMessage(PaiNNMessage):
-    """Messages of PaiNN in which half of the channels see one geometry, and half another."""
-
-    def forward(self, features: PointFeatures, edges: Any) -> PointFeatures:
-        """Features after the messages along a pair of `Edges`."""
-        scalars, vectors = features.scalars, features.vectors
-        assert vectors is not None
-        parts = [self._filters(one, number) for number, one in enumerate(cast("tuple[Edges, Edges]", edges))]
-        of_scalars, along, of_vectors = torch.cat([filters for filters, _ in parts], -1)
-        direction = torch.cat([directions for _, directions in parts], -1)
-        nuclear: Edges = edges[0]
-        to_scalars, to_edge, to_vectors = self.context(scalars).split(self.channels, -1)
-        for_scalars = to_scalars.index_select(0, nuclear.senders) * of_scalars
-        along = (to_edge.index_select(0, nuclear.senders) * along).unsqueeze(1)
-        sent = (to_vectors.unsqueeze(1) * vectors).index_select(0, nuclear.senders)
-        for_vectors = of_vectors.unsqueeze(1) * sent + along * direction
-        return PointFeatures(
-            scalars.index_add(0, nuclear.receivers, for_scalars), vectors.index_add(0, nuclear.receivers, for_vectors)
-        )
-
-    def _filters(self, edges: Edges, number: int) -> tuple[Tensor, Tensor]:
-        """Filters (3, edges, half) and directions (edges, 3, half) of the channels that see these edges."""
-        half = self.channels // 2
-        rows = torch.arange(3).unsqueeze(1) * self.channels + number * half + torch.arange(half)
-        radial = torch.cat([self.basis.rows(edges.lengths, edges.envelope), edges.envelope.unsqueeze(0)])
-        weight = torch.cat([self.filter.weight, self.filter.bias.unsqueeze(1)], 1)[rows.flatten()]
-        filters = (radial.t() @ weight.t()).unflatten(-1, (3, half)).movedim(1, 0)
-        directions = edges.vectors / edges.lengths.unsqueeze(-1)
-        return filters, directions.unsqueeze(-1).expand(-1, -1, half)
-
-
-class TwoPoints(NeuralPolarization[PointFeatures]):
-    """Riding with two moving points for each atom, each of which half of the channels see."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        kind = cast("type[Move]", type(self.moves[0]))
-        sizes = self.backbone.scalar_channels, self.backbone.vector_channels
-        self.others = nn.ModuleList(kind(*sizes) for _ in self.moves)
-        for layer in cast("Iterable[Any]", self.backbone.layers):
-            layer.message.__class__ = TwoPointMessage  # the same weights, another sum
-
-    def forward(
-        self, molecules: Molecules, start: Tensor | None = None, moves: Sequence[Step] | None = None
-    ) -> Polarized:
-        """Features, and the mean displacement of the two points."""
-        connect = self.connection(molecules)
-        features = self._embed(self.species(molecules.atomic_numbers), molecules)
-        places = [torch.zeros_like(molecules.positions)] * 2
-        trajectory = [places[0]]
-        layers = cast("Iterable[Any]", self.backbone.layers)
-        for layer, couple, *pair in zip(layers, self.couples, self.moves, self.others, strict=True):
-            edges = connect(places[0]), connect(places[1])
-            features = layer(features, edges)
-            places = [
-                bound(place + move(features, one), self.limit)
-                for place, move, one in zip(places, pair, edges, strict=True)
-            ]
-            for place in places:
-                features, _ = self._coupled(couple, features, features, place)
-            trajectory.append(0.5 * (places[0] + places[1]))
-        return self._polarized(features, features, trajectory, connect.nuclear)
-
-
-class BondPoints(NeuralPolarization[PointFeatures]):
-    """Points in the middle of bonds that exchange messages and move as atoms do, and have no energy of their own."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.of_pair = nn.Linear(self.backbone.scalar_channels, self.backbone.scalar_channels)
-
-    def forward(
-        self, molecules: Molecules, start: Tensor | None = None, moves: Sequence[Step] | None = None
-    ) -> Polarized:
-        """Features and displacements of the atoms."""
-        atoms, place = molecules.num_atoms, molecules.positions
-        radii = torch.tensor(covalent_radii, dtype=place.dtype)[molecules.atomic_numbers]
-        first, second = molecules.edge_index
-        bonded = (place[first] - place[second]).norm(dim=-1) < 1.3 * (radii[first] + radii[second])
-        self.bonds = molecules.edge_index[:, bonded & (first < second)]
-        first, second = self.bonds
-        places = torch.cat([place, 0.5 * (place[first] + place[second])])
-        owner = torch.cat([molecules.molecule_index, molecules.molecule_index[first]])
-        near = (owner.unsqueeze(1) == owner) & (torch.cdist(places, places) < self.backbone.cutoff)
-        near.fill_diagonal_(False)
-        whole = replace(
-            molecules,
-            positions=places,
-            edge_index=near.nonzero().t(),
-            atomic_numbers=torch.cat([molecules.atomic_numbers, molecules.atomic_numbers[first]]),
-            molecule_index=owner,
-        )
-        found = super().forward(whole, start, moves)
-        fixed = moving = self._of_atoms(found.fixed, atoms)
-        if found.moving is not found.fixed:
-            moving = self._of_atoms(found.moving, atoms)
-        return Polarized(fixed, moving, found.trajectory[:, :atoms], found.edges)
-
-    @staticmethod
-    def _of_atoms(points: PointFeatures, atoms: int) -> PointFeatures:
-        vectors = points.vectors
-        return PointFeatures(points.scalars[:atoms], None if vectors is None else vectors[:atoms])
-
-    def _embed(self, species: Tensor, molecules: Molecules) -> PointFeatures:
-        points = self.backbone.split(super()._embed(species, molecules))
-        atoms = len(species) - self.bonds.shape[1]
-        of_ends = points.scalars[self.bonds].sum(0)
-        return replace(points, scalars=torch.cat([points.scalars[:atoms], self.of_pair(of_ends)]))
 
 
 class Denoising(nn.Module):
@@ -246,12 +71,19 @@ class Idea:
         network: the class of the polarized network.
         denoises: whether the loss has the term of `Denoising`.
         channels: of the network.
+        backbone: name of the network.
     """
 
     messages: Messages
-    network: type[NeuralPolarization[PointFeatures]] = NeuralPolarization
+    network: type[NeuralPolarization[Any]] = NeuralPolarization
     denoises: bool = False
     channels: int = 32
+    backbone: str = "painn"
+
+    @property
+    def reference(self) -> str:
+        """Name of the plain network that errors and times are compared with."""
+        return {"painn": "plain", "nequip": "nequip"}[self.backbone]
 
 
 IDEAS = {
@@ -269,6 +101,9 @@ IDEAS = {
     "denoising": Idea(Messages.MOVING_VIEW, denoises=True),
     "plain_denoising": Idea(Messages.PLAIN, denoises=True),
     "second_sweep": Idea(Messages.MOVING_VIEW, SecondSweep),
+    "nequip": Idea(Messages.PLAIN, backbone="nequip"),
+    "nequip_riding": Idea(Messages.RIDING, backbone="nequip"),
+    "nequip_tensor_moves": Idea(Messages.RIDING, TensorMoves, backbone="nequip"),
 }
 
 
@@ -276,7 +111,7 @@ def task_of(idea: Idea, data: Path, seed: int, train: int = 500) -> Task:
     """The data and the untrained model."""
     section = ModelSection(
         {"energy": HeadConfig("extensive", forces=True)},
-        BackboneConfig("painn", idea.channels, 3, 5.0, num_basis=20),
+        BackboneConfig(idea.backbone, idea.channels, 3, 5.0, num_basis=20 if idea.backbone == "painn" else None),
         PolarizationConfig(idea.messages),
     )
     split = SplitConfig(train=train, validation=100, test=1000, seed=0)
@@ -286,7 +121,6 @@ def task_of(idea: Idea, data: Path, seed: int, train: int = 500) -> Task:
     task = prepare(config)
     former = task.model.representation
     if idea.network is not NeuralPolarization:
-        assert isinstance(former.backbone, PaiNN)
         torch.manual_seed(seed)
         task.model.representation = idea.network(former.backbone, former.elements, former.messages)
     return task
@@ -357,7 +191,8 @@ def train_all(arguments: argparse.Namespace) -> None:
 
 def time_all(arguments: argparse.Namespace) -> None:
     """Prints the ratio of each network's step to plain's."""
-    tasks = {name: task_of(IDEAS[name], arguments.data, 0) for name in arguments.only}
+    names = dict.fromkeys([*(IDEAS[name].reference for name in arguments.only), *arguments.only])
+    tasks = {name: task_of(IDEAS[name], arguments.data, 0) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     extra = {name: Denoising(task.model, 0) if IDEAS[name].denoises else None for name, task in tasks.items()}
     for turn in range(arguments.rounds + 3):
@@ -370,7 +205,7 @@ def time_all(arguments: argparse.Namespace) -> None:
             if turn > 2:  # the first ones warm up
                 seconds[name].append(time.process_time() - started)
     for name, of_name in seconds.items():
-        ratios = [one / plain for one, plain in zip(of_name, seconds["plain"], strict=True)]
+        ratios = [one / plain for one, plain in zip(of_name, seconds[IDEAS[name].reference], strict=True)]
         print(f"{name}: {statistics.median(ratios):.2f} of a plain step ({1e3 * statistics.median(of_name):.1f} ms)")
 
 
@@ -389,9 +224,10 @@ def table(arguments: argparse.Namespace) -> None:
     for name, rows in found.items():
         if not rows:
             continue
+        reference = found[IDEAS[name].reference]
         cells: list[str] = []
         for key in ("forces", "energy"):
-            ratios = [row[key] / found["plain"][seed][key] for seed, row in rows.items() if seed in found["plain"]]
+            ratios = [row[key] / reference[seed][key] for seed, row in rows.items() if seed in reference]
             spread = f" ± {statistics.stdev(ratios):.2f}" if len(ratios) > 1 else ""
             ratio = f"{statistics.mean(ratios):.2f}{spread}" if ratios else "-"
             cells += [f"{statistics.mean(row[key] for row in rows.values()):.1f}", ratio]
