@@ -5,12 +5,13 @@
     python experiments/response/trained_electrostatics.py train zundel zundel_1000.npz RUNS --seeds 0 1 2
     python experiments/response/trained_electrostatics.py show RUNS
 
-PaiNN riding, 32 channels, 2 layers, as many steps for every variant of VARIANTS. `dimers` (S66x8) learns from
-separations 0.9 to 1.25 of all dimers and is asked for 1.5 and 2.0. Its molecules are rigid, so that everything between
-them is in the change of the energy from 1.25, and in the force and the torque on each molecule; that is what is
-learned, because energies and forces inside of 132 molecules would take most of a short training. `water` and `zundel`
-(H2O...H2O and H5O2+) learn total energies where the oxygens are near each other, and are asked for unseen structures,
-near and far. Where a variant learns dipoles, those are of its charges alone. A training that is there is not repeated.
+PaiNN, riding and with 32 channels unless a variant of VARIANTS says otherwise, 2 layers, as many steps for each of
+them. `dimers` (S66x8) learns from separations 0.9 to 1.25 of all dimers and is asked for 1.5 and 2.0. Its molecules are
+rigid, so that everything between them is in the change of the energy from 1.25, and in the force and the torque on each
+molecule; that is what is learned, because energies and forces inside of 132 molecules would take most of a short
+training. `water` and `zundel` (H2O...H2O and H5O2+) learn total energies where the oxygens are near each other, and are
+asked for unseen structures, near and far. Where a variant learns dipoles, those are of its charges alone. A training
+that is there is not repeated.
 
 References:
     J. Rezac, K. E. Riley, P. Hobza, J. Chem. Theory Comput. 7, 2427 (2011): S66x8.
@@ -63,13 +64,15 @@ CHUNK = 66
 
 @dataclass(frozen=True)
 class Variant:
-    """Whether charges add their energy, moving points take part of them, and they learn from dipoles; the cutoff, A."""
+    """Whether charges add their energy, moving points take part of them, and they learn from dipoles; the network."""
 
     charged: bool = False
     moving: bool = False
     dipoles: bool = False
     cutoff: float = 5.0
     num_basis: int = 20
+    messages: Messages = Messages.RIDING
+    channels: int = CHANNELS
 
 
 VARIANTS = {
@@ -78,6 +81,9 @@ VARIANTS = {
     "charges": Variant(charged=True),
     "charges_dipoles": Variant(charged=True, dipoles=True),
     "moving_dipoles": Variant(charged=True, moving=True, dipoles=True),
+    "plain": Variant(messages=Messages.PLAIN),
+    "wider": Variant(messages=Messages.PLAIN, channels=36),
+    "moving_view": Variant(messages=Messages.MOVING_VIEW),
 }
 
 
@@ -127,10 +133,10 @@ class WithCharges(Model):
 def network(variant: Variant, dataset: Dataset, rows: Rows) -> Model:
     """An untrained network, whose scales are those of its training data."""
     backbone = BackboneConfig(
-        "painn", channels=CHANNELS, num_layers=2, cutoff=variant.cutoff, num_basis=variant.num_basis
+        "painn", channels=variant.channels, num_layers=2, cutoff=variant.cutoff, num_basis=variant.num_basis
     )
     heads = {"energy": HeadConfig("extensive", forces=True)}
-    config = ModelConfig(dataset.elements, heads, backbone, PolarizationConfig(Messages.RIDING))
+    config = ModelConfig(dataset.elements, heads, backbone, PolarizationConfig(variant.messages))
     model = WithCharges(config, variant.moving) if variant.charged else Model(config)
     composition = torch.from_numpy(dataset.composition(dataset.elements, rows)).double()
     model.fit_scales({"energy": torch.from_numpy(dataset.labels["energy"][rows])}, composition)
