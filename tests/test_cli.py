@@ -11,6 +11,7 @@ import pytest
 from ase.build import bulk, molecule
 
 from neural_polarization.cli import main
+from neural_polarization.pretrained import card
 from waters import write_experiment
 
 
@@ -115,6 +116,15 @@ def test_failures_of_a_comparison_are_told_and_code_1(
     assert "table.json, ratios.png\n" in capsys.readouterr().out
 
 
+def test_info_of_a_model_of_the_package_ends_with_its_card(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--pretrained", "small"]) == 0
+    text = capsys.readouterr().out
+    assert "elements     H, C, N, O, F, S, Cl" in text
+    assert text.endswith(card("small"))
+    assert main(["info", "--pretrained", "small", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"]["backbone"]["name"] == "painn"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -125,6 +135,9 @@ def test_failures_of_a_comparison_are_told_and_code_1(
         (["predict", "none.safetensors", "a.xyz", "--colour"], "unknown argument '--colour'"),
         (["label", "a.xyz", "-o", "x.h5", "--levels", "PBE/foo"], "unknown argument '--levels'"),
         (["info", "none.safetensors", "other.safetensors"], "unknown argument 'other.safetensors'"),
+        (["info"], "info: give one model"),
+        (["info", "none.safetensors", "--pretrained", "small"], "info: give one model"),
+        (["info", "--pretrained", "large"], "pretrained model 'large' is not known; there is small, small_bonds"),
         (["predict", "none.safetensors", "a.xyz", "--device", "tpu"], "device 'tpu' is not known"),
         (["evaluate", "none.safetensors", "--device", "tpu"], "device 'tpu' is not known"),
         (["predict", "none.safetensors", "a.xyz", "--batch-size", "-1"], "--batch-size: expected at least 1, got -1"),

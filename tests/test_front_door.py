@@ -4,7 +4,9 @@ import importlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import ase.io
 import numpy as np
 import pytest
 from ase.build import molecule
@@ -67,6 +69,21 @@ def test_five_lines(tmp_path: Path) -> None:
 def test_charges_of_atoms_are_predicted_too() -> None:
     model = npol.Model(npol.ModelConfig(("H", "O"), {"hirshfeld_charges": npol.HeadConfig("atomic_charges")}))
     assert npol.predict(model, molecule("H2O"))["hirshfeld_charges"].shape == (3,)
+
+
+def test_a_file_of_structures_is_predicted_and_other_things_are_errors(tmp_path: Path) -> None:
+    model = npol.Model(npol.ModelConfig(("H", "O"), {"energy": npol.HeadConfig("extensive", forces=True)}))
+    waters = [molecule("H2O"), molecule("H2O")]
+    waters[1].rotate(40, "x")
+    ase.io.write(tmp_path / "waters.xyz", waters)
+    of_file = npol.predict(model, tmp_path / "waters.xyz")
+    for found, expected in zip(of_file, npol.predict(model, waters), strict=True):
+        np.testing.assert_allclose(found["forces"], expected["forces"], atol=1e-6)
+    with pytest.raises(FileNotFoundError, match=r"none\.xyz: there is no such file"):
+        npol.predict(model, str(tmp_path / "none.xyz"))
+    wrong: Any = [waters[0], "waters.xyz"]
+    with pytest.raises(TypeError, match=r"structure 1 is a str; expected ase\.Atoms"):
+        npol.predict(model, wrong)
 
 
 def test_a_configuration_in_python(tmp_path: Path) -> None:

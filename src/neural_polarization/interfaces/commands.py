@@ -104,7 +104,8 @@ def _add_info(subparsers: Any) -> None:
     info = subparsers.add_parser(
         "info", help="describe a checkpoint: network, training data, units", allow_abbrev=False
     )
-    info.add_argument("checkpoint", metavar="MODEL.safetensors")
+    info.add_argument("checkpoint", metavar="MODEL.safetensors", nargs="?")
+    info.add_argument("--pretrained", metavar="NAME", help="a model of the package, with its card: small, small_bonds")
     add_trust(info)
     info.add_argument("--json", action="store_true", help="everything, for programs")
     info.set_defaults(run=_info)
@@ -112,9 +113,14 @@ def _add_info(subparsers: Any) -> None:
 
 def _info(known: argparse.Namespace, rest: list[str]) -> int:
     from neural_polarization.interfaces.description import describe, info
+    from neural_polarization.pretrained import card, pretrained_path
 
-    values = info(known.checkpoint, trusted(known))
-    sys.stdout.write((json.dumps(values, indent=2) if known.json else describe(values)) + "\n")
+    if (known.checkpoint is None) == (known.pretrained is None):
+        raise ValueError("info: give one model, its .safetensors file or --pretrained small (or small_bonds)")
+    name = known.pretrained
+    values = info(known.checkpoint if name is None else pretrained_path(name), trusted(known))
+    text = json.dumps(values, indent=2) if known.json else describe(values)
+    sys.stdout.write(text + "\n" if name is None or known.json else f"{text}\n\n{card(name)}")
     return 0
 
 

@@ -18,6 +18,7 @@ from neural_polarization.interfaces.prediction import DISPLACEMENT
 from neural_polarization.interfaces.prediction import predict as predict_structures
 from neural_polarization.models import FORCES, STRESS, Model, Predictor
 from neural_polarization.settings import ConfigError, Source, build, read_yaml, with_overrides
+from neural_polarization.structures import read_structures
 from neural_polarization.training import experiment
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.user_networks import is_users, look_beside, module_of
@@ -126,14 +127,14 @@ def predict(
 @overload
 def predict(
     model: Predictor | str | Path,
-    structures: Sequence[ase.Atoms],
+    structures: Sequence[ase.Atoms] | str | Path,
     *,
     batch_size: int = ...,
     trust: Collection[str] = ...,
 ) -> list[dict[str, NDArray[np.float64]]]: ...
 def predict(
     model: Predictor | str | Path,
-    structures: ase.Atoms | Sequence[ase.Atoms],
+    structures: ase.Atoms | Sequence[ase.Atoms] | str | Path,
     *,
     batch_size: int = 64,
     trust: Collection[str] = (),
@@ -144,24 +145,33 @@ def predict(
 
     Args:
         model: a model on any device, its checkpoint, or an exported file (.pt2).
-        structures: one structure, or several; molecules or periodic systems.
+        structures: one structure, several, or a file of them; molecules or periodic systems.
         batch_size: structures at a time.
         trust: modules of networks of one's own that a checkpoint may import (see `load_model`).
 
     Returns:
-        For one structure a dictionary of arrays in internal units (eV, Angstrom, e); for several a list of them. A
-        number has no axes, forces and displacements are (atoms, 3), charges of atoms (atoms,). What is not defined for
-        a structure is left out.
+        For one structure a dictionary of arrays in internal units (eV, Angstrom, e); for several, and for a file, a
+        list of them. A number has no axes, forces and displacements are (atoms, 3), charges of atoms (atoms,). What is
+        not defined for a structure is left out.
 
     Raises:
-        ValueError: for an element that the model was not made for, or a structure that cannot be.
+        FileNotFoundError: where there is no file.
+        TypeError: for what is not a structure.
+        ValueError: for an element that the model was not made for, a structure that cannot be, or a file of none.
 
     Example:
         prediction = npol.predict("model.safetensors", ase.build.molecule("CH3OH"))
         print(prediction["energy"], prediction["displacement"].round(3))
     """
     predictor = model if isinstance(model, Predictor) else load_predictor(model, trust)
+    if isinstance(structures, str | Path):
+        structures = read_structures(structures)
     frames = [structures] if isinstance(structures, ase.Atoms) else list(structures)
+    for number, frame in enumerate(frames):
+        if not isinstance(frame, ase.Atoms):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"structure {number} is a {type(frame).__name__}; expected ase.Atoms, a list of them, or one file"
+            )
     found = [
         {
             **of.properties,
