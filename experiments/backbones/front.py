@@ -3,9 +3,10 @@
     python experiments/backbones/front.py time runs/backbones/front.json
     python experiments/backbones/front.py draw runs/backbones/front.json docs/pictures/front.png
 
-Errors are those of `rmd17.yaml` (300 frames, 3 layers), which `errors.csv` keeps: `collect.py` prints them from the
-results of trainings. Riding's error is plain's times the mean ratio. `time` measures steps of energies and forces of
-ten ethanols at the sizes that were trained, with the present moves; all networks take turns on one thread.
+Errors are those of `rmd17.yaml` (300 frames, 900 and 3,000 steps) and `../rmd17/published.yaml` (950 frames, 15,200
+steps), all with 3 layers, which `errors.csv` keeps: `collect.py` prints them from the results of trainings. Riding's
+error is plain's times the mean ratio. `time` measures steps of energies and forces of ten ethanols at the sizes that
+were trained, with the present moves; all networks take turns on one thread.
 """
 
 import argparse
@@ -31,21 +32,35 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 CHOICES = (Messages.PLAIN, Messages.RIDING)
-SHOWN = {"schnet": "SchNet", "cgcnn": "CGCNN", "dimenet": "DimeNet++", "egnn": "EGNN", "painn": "PaiNN"}
-SHOWN |= {"torchmd_et": "ET", "gvp": "GVP", "tfn": "TFN", "nequip": "NequIP", "so3krates": "SO3krates", "mace": "MACE"}
-SHOWN |= {"se3_transformer": "SE(3)-Tr."}
+SHOWN = {
+    "schnet": "SchNet",
+    "cgcnn": "CGCNN",
+    "dimenet": "DimeNet++",
+    "egnn": "EGNN",
+    "painn": "PaiNN",
+    "torchmd_et": "ET",
+    "gvp": "GVP",
+    "tfn": "TFN",
+    "nequip": "NequIP",
+    "so3krates": "SO3krates",
+    "mace": "MACE",
+    "se3_transformer": "SE(3)-Tr.",
+}
 BELOW = ("nequip",)
 """Networks whose name stands below their point, so that it does not cover another one."""
+COLOURS = {900: "tab:grey", 3000: "tab:blue", 15200: "tab:red"}
+"""Colour of errors after so many steps."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Errors of one network after one number of epochs.
+    """Errors of one network after one number of steps.
 
     Attributes:
         name: of the architecture.
         channels: of the network.
-        epochs: of the training.
+        frames: number of those it was trained on.
+        steps: of the training.
         plain: force error of the plain network, meV/Angstrom, mean over seeds.
         ratio: of riding's force error to plain's, mean over seeds.
         seeds: number of them.
@@ -53,10 +68,16 @@ class Trained:
 
     name: str
     channels: int
-    epochs: int
+    frames: int
+    steps: int
     plain: float
     ratio: float
     seeds: int
+
+    @property
+    def size(self) -> str:
+        """Name and channels."""
+        return f"{self.name}, {self.channels} channels"
 
 
 def read_errors() -> list[Trained]:
@@ -66,7 +87,8 @@ def read_errors() -> list[Trained]:
             Trained(
                 row["name"],
                 int(row["channels"]),
-                int(row["epochs"]),
+                int(row["frames"]),
+                int(row["steps"]),
                 float(row["plain"]),
                 float(row["ratio"]),
                 int(row["seeds"]),
@@ -87,8 +109,8 @@ def measure(path: Path, rounds: int) -> None:
     frames = [molecule("CH3CH2OH") for _ in range(10)]
     for seed, frame in enumerate(frames):
         frame.rattle(0.1, seed=seed)
-    rows = {row.name: row for row in read_errors()}
-    models = {(name, choice): model_of(row, choice) for name, row in rows.items() for choice in CHOICES}
+    rows = {row.size: row for row in read_errors()}
+    models = {(size, choice): model_of(row, choice) for size, row in rows.items() for choice in CHOICES}
     molecules = Molecules.from_ase(frames, 5.0, torch.float32)
     seconds: dict[tuple[str, Messages], list[float]] = {key: [] for key in models}
     for turn in range(rounds + 1):
@@ -100,10 +122,10 @@ def measure(path: Path, rounds: int) -> None:
             if turn:  # the first one warms up
                 seconds[key].append(time.process_time() - started)
     costs: dict[str, Any] = {}
-    for (name, choice), of_model in seconds.items():
-        count = sum(weight.numel() for weight in models[name, choice].parameters())
-        costs.setdefault(name, {})[choice.value] = {"ms": 1e3 * statistics.median(of_model), "parameters": count}
-        print(name, choice.value, costs[name][choice.value], flush=True)
+    for (size, choice), of_model in seconds.items():
+        count = sum(weight.numel() for weight in models[size, choice].parameters())
+        costs.setdefault(size, {})[choice.value] = {"ms": 1e3 * statistics.median(of_model), "parameters": count}
+        print(size, choice.value, costs[size][choice.value], flush=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, costs)
 
@@ -112,19 +134,18 @@ def draw(costs: dict[str, Any], picture: Path) -> None:
     """Draws an arrow from each plain network to its polarized form."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True)
     titles = {"ms": "time of a training step, ms (one CPU thread)", "parameters": "parameters"}
-    marks = {"ms": [20, 50, 100, 200, 300], "parameters": [15_000, 20_000, 40_000, 80_000]}
-    colours = {30: "tab:grey", 100: "tab:blue"}
+    marks = {"ms": [20, 50, 100, 200, 400], "parameters": [15_000, 40_000, 80_000, 160_000]}
     for panel, (key, title) in zip(panels, titles.items(), strict=True):
         for row in read_errors():
-            at = [costs[row.name][choice.value][key] for choice in CHOICES]
+            at = [costs[row.size][choice.value][key] for choice in CHOICES]
             errors = [row.plain, row.plain * row.ratio]
             panel.annotate(
                 "",
                 (at[1], errors[1]),
                 (at[0], errors[0]),
-                arrowprops={"arrowstyle": "-|>", "color": colours[row.epochs], "shrinkA": 3, "shrinkB": 0},
+                arrowprops={"arrowstyle": "-|>", "color": COLOURS[row.steps], "shrinkA": 3, "shrinkB": 0},
             )
-            panel.plot(at[0], errors[0], "o", color=colours[row.epochs], markersize=5)
+            panel.plot(at[0], errors[0], "o", color=COLOURS[row.steps], markersize=5)
             offset = (-5, -11) if row.name in BELOW else (-5, 5)
             panel.annotate(
                 SHOWN[row.name], (at[0], errors[0]), offset, textcoords="offset points", ha="right", fontsize=8
@@ -133,15 +154,17 @@ def draw(costs: dict[str, Any], picture: Path) -> None:
         panel.margins(x=0.12, y=0.08)
         panel.set_xticks(marks[key], [f"{mark:,}" for mark in marks[key]])
         panel.grid(which="both", alpha=0.2)
-    for epochs, colour in colours.items():
-        panels[1].plot([], [], "o", color=colour, label=f"plain, {epochs} epochs; arrow: to riding")
+    frames = {row.steps: row.frames for row in read_errors()}
+    for steps, colour in COLOURS.items():
+        label = f"plain, {frames[steps]} frames, {steps:,} steps; arrow: to riding"
+        panels[1].plot([], [], "o", color=colour, label=label)
     panels[0].set_ylabel("force error, meV/Å")
-    ticks = [40, 60, 80, 100, 150, 200]
+    ticks = [10, 15, 20, 30, 40, 60, 80, 100, 150, 200]
     panels[0].set_yticks(ticks, [str(tick) for tick in ticks])
     for panel in panels:
         panel.minorticks_off()
-    panels[1].legend(fontsize=8)
-    figure.suptitle("rMD17 ethanol, 300 training frames, small networks (3 layers)", fontsize=10)
+    panels[1].legend(fontsize=8, loc="upper right")
+    figure.suptitle("rMD17 ethanol, small networks (3 layers)", fontsize=10)
     figure.tight_layout()
     figure.savefig(picture, dpi=130)
 

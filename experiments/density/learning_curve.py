@@ -1,6 +1,7 @@
 """Error of densities against the number of molecules that train, on moving points and on nuclei.
 
-    python experiments/density/learning_curve.py runs/density_curve --seeds 0 1 2 \\
+    python experiments/density/learning_curve.py runs/density_curve --seeds 0 1 2
+    python experiments/density/learning_curve.py runs/density_curve_long --seeds 0 --steps 4800 \\
         --picture docs/pictures/density_learning.png
 
 Every training has as many steps, whatever its number of molecules; arguments that are not named here are those of

@@ -2,7 +2,9 @@
 
     python experiments/density/train.py --centres moving --size small --seed 0 -o runs/density/moving_small_0
     python experiments/density/train.py --heads energy dipole polarizability hirshfeld_charges --channels 48 \\
-        --steps 2200 --card -o src/neural_polarization/pretrained/small
+        --steps 2200 --card -o runs/density/of_everything
+
+The cards of the package's models (src/neural_polarization/pretrained) say how those were made.
 
 It writes OUTPUT.safetensors and OUTPUT.json with the errors, or with --card OUTPUT.md. Weights are the averaged ones of
 the last step: neither the validation nor the test molecules choose anything, and both count as unseen.

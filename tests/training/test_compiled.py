@@ -11,6 +11,7 @@ import ase
 import ase.build
 import pytest
 import torch
+from torch import Tensor
 from torch.fx import GraphModule
 
 import neural_polarization.training.compiled as module
@@ -226,8 +227,42 @@ def test_a_graph_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     model = small("both_views")
     without_compiler(monkeypatch)
     monkeypatch.setattr(module, "trace", partial(trace, keep_detached=True))
-    with pytest.raises(RuntimeError, match="compiled model is wrong"):
+    again = pytest.warns(RuntimeWarning, match="compiled again without fusing")
+    with again, pytest.raises(RuntimeError, match="compiled model is wrong"):
         compile_training(model, batch(SIZES, 1, model.cutoff))
+
+
+def test_a_graph_that_fusing_makes_wrong_is_compiled_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small("riding")
+    without_compiler(monkeypatch)
+
+    def wrong_where_it_fuses(graph: GraphModule, options: dict[str, Any], **_: object) -> Callable[..., list[Tensor]]:
+        factor = 1.0 if options.get("max_fusion_size") == 1 else 1.01
+        return lambda *arguments: [factor * output for output in graph(*arguments)]
+
+    monkeypatch.setattr(torch, "compile", wrong_where_it_fuses)
+    molecules = batch(SIZES, 1, model.cutoff)
+    with pytest.warns(RuntimeWarning, match=r"output 'energy' differs from .*compiled again without fusing"):
+        compiled = compile_training(model, molecules)
+    assert_same(model, compiled, molecules)
+    assert compiled.compilations == 1
+
+
+@needs_minutes
+@pytest.mark.filterwarnings("ignore:the compiled model is wrong:RuntimeWarning")
+def test_a_network_that_torch_fuses_wrongly() -> None:
+    """TorchMD-NET's transformer, riding: torch 2.13 makes wrong forces of it on a CPU."""
+    heads = {"energy": HeadConfig("extensive", forces=True)}
+    backbone = BackboneConfig("torchmd_et", channels=64, num_layers=3, cutoff=5.0)
+    torch.manual_seed(0)
+    model = Model(ModelConfig(("H", "C", "O"), heads, backbone, PolarizationConfig(Messages.RIDING)))
+    ethanols = [ase.build.molecule("CH3CH2OH") for _ in range(5)]
+    for seed, ethanol in enumerate(ethanols):
+        ethanol.rattle(0.1, seed=seed)
+    molecules = Molecules.from_ase(ethanols, model.cutoff, torch.float32)
+    compiled, expected = compile_training(model, molecules)(molecules), model(molecules)
+    for name in ("energy", "forces"):
+        torch.testing.assert_close(compiled[name], expected[name], rtol=1e-5, atol=1e-5)
 
 
 def test_an_unknown_element_is_named_by_a_graph_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,10 @@ class CompilationError(RuntimeError):
     """A model cannot be compiled here, or the compiled model is not the model."""
 
 
+class WrongGraphError(CompilationError):
+    """A compiled graph does not give what the model gives."""
+
+
 class BrokenCacheError(RuntimeError):
     """The compiler's cache held an unfinished file, which has been removed."""
 
