@@ -243,7 +243,9 @@ class CompiledModel:
         """
         # The shapes are in the graph, and a new one is made for others: nothing is left for Dynamo to generalise.
         # On a GPU the kernels are too short to be launched one by one: all of a step is replayed as one CUDA graph.
-        options = {"triton.cudagraphs": kind.on_gpu, **({} if fuses else {"max_fusion_size": 1})}
+        options: dict[str, str | int | bool | Callable[..., object]] = {"triton.cudagraphs": kind.on_gpu}
+        if not fuses:
+            options["max_fusion_size"] = 1
         step = _Step(kind, padding, names, torch.compile(graph, fullgraph=True, dynamic=False, options=options))
         try:
             self._check(step, molecules)
