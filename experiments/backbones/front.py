@@ -46,8 +46,8 @@ SHOWN = {
     "mace": "MACE",
     "se3_transformer": "SE(3)-Tr.",
 }
-BELOW = ("nequip",)
-"""Networks whose name stands below their point, so that it does not cover another one."""
+BELOW, RIGHT = (("nequip", 900), ("mace", 15200)), (("nequip", 15200),)
+"""Networks and steps whose name stands below or right of their point, so that it does not cover another one."""
 COLOURS = {900: "tab:grey", 3000: "tab:blue", 15200: "tab:red"}
 """Colour of errors after so many steps."""
 
@@ -134,7 +134,7 @@ def draw(costs: dict[str, Any], picture: Path) -> None:
     """Draws an arrow from each plain network to its polarized form."""
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True)
     titles = {"ms": "time of a training step, ms (one CPU thread)", "parameters": "parameters"}
-    marks = {"ms": [20, 50, 100, 200, 400], "parameters": [15_000, 40_000, 80_000, 160_000]}
+    marks = {"ms": [10, 20, 50, 100, 200, 400], "parameters": [20_000, 40_000, 80_000, 160_000]}
     for panel, (key, title) in zip(panels, titles.items(), strict=True):
         for row in read_errors():
             at = [costs[row.size][choice.value][key] for choice in CHOICES]
@@ -146,10 +146,10 @@ def draw(costs: dict[str, Any], picture: Path) -> None:
                 arrowprops={"arrowstyle": "-|>", "color": COLOURS[row.steps], "shrinkA": 3, "shrinkB": 0},
             )
             panel.plot(at[0], errors[0], "o", color=COLOURS[row.steps], markersize=5)
-            offset = (-5, -11) if row.name in BELOW else (-5, 5)
-            panel.annotate(
-                SHOWN[row.name], (at[0], errors[0]), offset, textcoords="offset points", ha="right", fontsize=8
-            )
+            here = row.name, row.steps
+            offset = (7, -3) if here in RIGHT else (-5, -11) if here in BELOW else (-5, 5)
+            side = "left" if here in RIGHT else "right"
+            panel.annotate(SHOWN[row.name], (at[0], errors[0]), offset, textcoords="offset points", ha=side, fontsize=8)
         panel.set(xscale="log", yscale="log", xlabel=title)
         panel.margins(x=0.12, y=0.08)
         panel.set_xticks(marks[key], [f"{mark:,}" for mark in marks[key]])
@@ -163,7 +163,7 @@ def draw(costs: dict[str, Any], picture: Path) -> None:
     panels[0].set_yticks(ticks, [str(tick) for tick in ticks])
     for panel in panels:
         panel.minorticks_off()
-    panels[1].legend(fontsize=8, loc="upper right")
+    panels[1].legend(fontsize=8, loc="lower left")
     figure.suptitle("rMD17 ethanol, small networks (3 layers)", fontsize=10)
     figure.tight_layout()
     figure.savefig(picture, dpi=130)
