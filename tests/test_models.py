@@ -1,5 +1,9 @@
 """Models: forces, several heads, precision, configuration errors."""
 
+import subprocess
+import sys
+from typing import Any
+
 import pytest
 import torch
 from ase.build import bulk, molecule
@@ -213,10 +217,8 @@ def test_a_head_without_labels_is_an_error() -> None:
             r"backbone.name: 'pain' is not known; choose one of schnet",
         ),
         (ModelConfig(ELEMENTS, {"energy": HeadConfig("sum")}), r"heads.energy.kind: 'sum' is not known"),
-        (ModelConfig(ELEMENTS, HEADS, SMALL, PolarizationConfig(move="no")), r"polarization.move: 'no' is not known"),
         (ModelConfig(("H", "Q"), HEADS, SMALL), r"elements: 'Q' is not a chemical symbol"),
         (ModelConfig(("H", "H"), HEADS, SMALL), r"elements: 'H' is listed twice"),
-        (ModelConfig(ELEMENTS, HEADS, SMALL, PolarizationConfig(limit=0.0)), r"limit must be a positive length"),
         (
             ModelConfig(ELEMENTS, {"a": HeadConfig("extensive", True), "b": HeadConfig("extensive", True)}),
             r"forces are asked of a, b; only one",
@@ -231,12 +233,68 @@ def test_a_head_without_labels_is_an_error() -> None:
         (ModelConfig(ELEMENTS, HEADS, BackboneConfig(num_basis=0)), r"backbone.num_basis: expected at least 2"),
         (ModelConfig(ELEMENTS, HEADS, BackboneConfig(cutoff=float("inf"))), r"backbone.cutoff: expected a positive"),
         (ModelConfig(ELEMENTS, HEADS, BackboneConfig(cutoff=1e12)), r"backbone.cutoff: .* at most 1000 Angstrom, got"),
-        (ModelConfig(ELEMENTS, HEADS, SMALL, PolarizationConfig(limit=1e12)), r"limit must be .* below 1000, not"),
     ],
 )
 def test_mistakes_in_a_configuration(config: ModelConfig, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Model(config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"move": "no"}, "move: 'no' is not known; choose one of default, vectors"),
+        ({"move": "vector"}, r"\(did you mean 'vectors'\?\)"),
+        ({"limit": 0.0}, "limit must be a positive length"),
+        ({"limit": 1e12}, "limit must be .* below 1000, not"),
+    ],
+)
+def test_mistakes_in_a_polarization(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PolarizationConfig(**settings)
+
+
+def test_choices_of_a_configuration_can_be_text() -> None:
+    """In a process without the checks of annotations that these tests have."""
+    program = """
+from neural_polarization.models import HeadConfig, ModelConfig, PolarizationConfig
+polarization = PolarizationConfig("riding", lengths="nuclear")
+config = ModelConfig(("H",), {"energy": HeadConfig("extensive")}, response="none", electronic="charge")
+choices = [polarization.messages, polarization.lengths, config.response, config.electronic]
+print(*(f"{type(choice).__name__}.{choice.name}" for choice in choices))
+try:
+    PolarizationConfig("moving")
+except ValueError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == [
+        "Messages.RIDING Lengths.NUCLEAR Response.NONE ElectronicInput.CHARGE",
+        "messages: 'moving' is not known; choose one of plain, riding, moving_view, both_views",
+    ]
+
+
+def test_a_property_is_asked_for_once() -> None:
+    model = make_model().double()
+    assert model(ethanol(), properties=["energy", "energy"]).keys() == {"energy", "forces"}
+    with pytest.raises(ValueError, match=r"properties: give a list of names such as \['energy'\], not text"):
+        model(ethanol(), properties="energy")
+
+
+def test_molecules_have_the_type_of_the_model() -> None:
+    with pytest.raises(ValueError, match=r"positions are float64, but the network is float32; give .*=torch\.float32"):
+        make_model()(ethanol())
+    with pytest.raises(ValueError, match="positions are float32, but the network is float64"):
+        make_model().double()(ethanol().to(dtype=torch.float32))
+
+
+def test_neighbours_of_a_shorter_cutoff_are_refused() -> None:
+    model = make_model().double()
+    water, far, near = molecule("H2O"), model.cutoff + 1.0, model.cutoff - 1.0
+    expected = model(Molecules.from_ase(water, model.cutoff, torch.float64))["energy"]
+    assert torch.allclose(model(Molecules.from_ase(water, far, torch.float64))["energy"], expected)
+    with pytest.raises(ValueError, match=r"listed up to .* Angstrom, but the network looks as far as"):
+        model(Molecules.from_ase(water, near, torch.float64))
 
 
 @pytest.mark.parametrize(

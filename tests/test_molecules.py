@@ -1,6 +1,7 @@
 """Batches: from and to ASE, moves between types, and every bad input with its message."""
 
 import dataclasses
+import inspect
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -337,3 +338,12 @@ def test_charges_of_more_than_all_protons(charge: float) -> None:
     numbers, positions = torch.as_tensor(water.numbers), torch.as_tensor(water.positions)
     with pytest.raises(ValueError, match=r"molecule 0: charge is .* for 10 protons; expected a total charge in units"):
         Molecules.from_arrays(numbers, positions, 5.0, charge=torch.tensor([charge]).to(positions))
+
+
+def test_what_is_no_structure_is_named() -> None:
+    with pytest.raises(TypeError, match=r"structures: number 1 is a str, not ase\.Atoms"):
+        inspect.unwrap(Molecules.from_ase.__func__)(Molecules, [molecule("H2O"), "water.xyz"], 5.0)
+    with pytest.raises(ValueError, match=r"dtype: torch\.int64 is no floating-point type"):
+        Molecules.from_ase(molecule("H2O"), 5.0, torch.int64)
+    with pytest.raises(ValueError, match="names: 1 names are given for 2 structures"):
+        Molecules.from_ase([molecule("H2O")] * 2, 5.0, names=["a"])

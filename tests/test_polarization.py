@@ -112,7 +112,7 @@ class TestViews:
 
     @every_choice
     def test_who_exchanges_messages(self, messages: Messages) -> None:
-        network = NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, messages, move=Rising).double()
+        network = NeuralPolarization(PaiNN(6, channels=8, cutoff=CUTOFF), ELEMENTS, messages, move=Rising).double()
         seen: list[tuple[Tensor, Edges]] = []
         network.backbone.layers[1].register_forward_pre_hook(
             lambda _, inputs: seen.append((inputs[0].scalars, inputs[1]))
@@ -178,7 +178,9 @@ class TestOutput:
     def test_the_limit_is_kept_and_used(self) -> None:
         molecules = Molecules.from_ase(distorted("CH3CH2OH"), CUTOFF, torch.float64)
         for limit in (0.01, 0.2):
-            network = NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, Messages.RIDING, limit=limit).double()
+            network = NeuralPolarization(
+                PaiNN(6, channels=8, cutoff=CUTOFF), ELEMENTS, Messages.RIDING, limit=limit
+            ).double()
             with torch.no_grad():
                 for parameter in network.moves.parameters():
                     parameter.mul_(20.0)
@@ -188,7 +190,9 @@ class TestOutput:
     @every_choice
     def test_every_layer_moves_the_points_on_from_where_they_were(self, messages: Messages) -> None:
         """A tenth of an Angstrom per layer, each time bounded by hand."""
-        network = NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, messages, limit=0.3, move=Steady).double()
+        network = NeuralPolarization(
+            PaiNN(6, channels=8, cutoff=CUTOFF), ELEMENTS, messages, limit=0.3, move=Steady
+        ).double()
         trajectory = network(Molecules.from_ase(distorted("CH4"), CUTOFF, torch.float64)).trajectory
         x, push = 0.0, 0.0 if messages is Messages.PLAIN else 0.1
         assert len(trajectory) == 4
@@ -242,6 +246,22 @@ class TestErrors:
     def test_limit_is_a_length(self, limit: float) -> None:
         with pytest.raises(ValueError, match="limit must be a positive length in Angstrom"):
             NeuralPolarization(PaiNN(6, channels=8), ELEMENTS, limit=limit)
+
+    def test_layers_whose_weights_nobody_would_keep(self) -> None:
+        backbone = PaiNN(6, channels=8)
+        layers = list(backbone.layers)
+        del backbone.layers
+        object.__setattr__(backbone, "layers", layers)
+        with pytest.raises(ValueError, match=r"the weights of layer 0 are not among those of PaiNN, .*ModuleList"):
+            NeuralPolarization(backbone, ELEMENTS)
+
+    def test_a_move_along_vectors_needs_them(self) -> None:
+        with pytest.raises(ValueError, match="move: points cannot move along vectors in a network that has none"):
+            NeuralPolarization(SchNet(6, channels=8), ELEMENTS, move=VectorMove)
+
+    def test_what_is_new_has_the_type_of_the_backbone(self) -> None:
+        network = NeuralPolarization(PaiNN(6, channels=8).double(), ELEMENTS, electronic="charge")
+        assert {weight.dtype for weight in network.parameters()} == {torch.float64}
 
     def test_no_such_choice(self) -> None:
         with pytest.raises(ValueError, match=r"'both views' is not known; choose one of plain, riding"):

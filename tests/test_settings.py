@@ -206,6 +206,13 @@ def test_overrides_leave_what_they_override_as_it_was() -> None:
     assert tree == {"name": "x", "training": {"epochs": 10, "schedule": {"decay": "none"}}}
 
 
+def test_a_mapping_leaves_the_rest_of_its_section() -> None:
+    tree = {"training": {"epochs": 10, "schedule": {"decay": "none", "warmup": 5}}}
+    changed = with_overrides(tree, {"training": {"schedule": {"decay": "cosine"}}})
+    assert changed == {"training": {"epochs": 10, "schedule": {"decay": "cosine", "warmup": 5}}}
+    assert with_overrides(tree, {"training": {}}) == {"training": {}}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

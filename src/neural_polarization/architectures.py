@@ -3,6 +3,7 @@
 Networks of users are named as `package.module:Class` (`user_networks.py`).
 """
 
+import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -313,7 +314,9 @@ def look_up(table: Mapping[str, Value], name: str, argument: str) -> Value:
         ValueError: for an unknown name; the message lists the known ones.
     """
     if name not in table:
-        raise ValueError(f"{argument}: {name!r} is not known; choose one of {', '.join(table)}")
+        near = difflib.get_close_matches(str(name), table, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"{argument}: {name!r} is not known; choose one of {', '.join(table)}{hint}")
     return table[name]
 
 

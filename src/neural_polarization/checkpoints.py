@@ -94,9 +94,14 @@ def save_model(
         tensors: further tensors to keep beside the model.
 
     Raises:
+        TypeError: for anything else than a `Model`.
         ValueError: for metadata that are no plain values, or a weight that is not finite.
     """
     path = Path(path)
+    if not isinstance(model, Model):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"model: a {type(model).__name__} has no checkpoint; give an npol.Model, or save its state_dict"
+        )
     _check_metadata(metadata or {}, "metadata")
     header = {
         "format": FORMAT,

@@ -76,9 +76,6 @@ class FineTuned(Predictor):
         super().__init__()
         self.network: NeuralPolarization[Any] = NeuralPolarization(parts.backbone, elements, messages, limit)
         self.readout = parts.readout
-        weight = next(self.network.parameters())  # it has the backbone's type and device
-        self.network.moves.to(weight)
-        self.network.couples.to(weight)
         self.network.hold_still()
         for couple in self.network.couples:
             if isinstance(couple, PairCouple):
@@ -90,6 +87,7 @@ class FineTuned(Predictor):
             widths = Widths(points * backbone.scalar_channels, points * backbone.vector_channels)
             self.heads[DIPOLE] = FlowDipole(widths, elements, backbone.scalar_channels)
             self.heads[POLARIZABILITY] = BondPolarizability(widths, elements, backbone.scalar_channels)
+            weight = next(self.network.parameters())  # it has the backbone's type and device
             self.response.to(weight)
             self.heads.to(weight)
 

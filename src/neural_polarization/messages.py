@@ -69,9 +69,17 @@ class Connection(ABC):
 
     Attributes:
         nuclear: The edges between the nuclei. They do not change from layer to layer.
+
+    Raises:
+        ValueError: for a batch whose neighbours were listed for a shorter cutoff.
     """
 
     def __init__(self, molecules: Molecules, cutoff: float) -> None:
+        if molecules.cutoff is not None and molecules.cutoff < cutoff - 1e-6:
+            raise ValueError(
+                f"molecules: their neighbours were listed up to {molecules.cutoff:g} Angstrom, but the network looks "
+                f"as far as {cutoff:g}; list them with the network's own `cutoff`"
+            )
         senders, receivers = molecules.edge_index.unbind(0)
         vectors = molecules.positions[senders] - molecules.positions[receivers]
         if molecules.shifts is not None:

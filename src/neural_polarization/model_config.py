@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from neural_polarization.architectures import BackboneConfig
+from neural_polarization.architectures import BackboneConfig, look_up
 from neural_polarization.electronic import ElectronicInput
 from neural_polarization.heads import FieldNames
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.moves import EdgeMove, Move, RadialMove, Still, VectorMove
+from neural_polarization.polarization import check_limit
 from neural_polarization.predictor import FORCES, STRESS
 from neural_polarization.response import Response
 
@@ -31,12 +32,21 @@ class PolarizationConfig:
             the moving points on their nuclei.
         lengths: Lengths of the edges: "moving" takes the distance of the points, for forces and varied geometries;
             "nuclear" takes the distance of their nuclei, for molecules at equilibrium.
+
+    Raises:
+        ValueError: for a choice that is not known, or a limit that is no length.
     """
 
     messages: Messages = Messages.MOVING_VIEW
     limit: float = 0.5
     move: str = "default"
     lengths: Lengths = Lengths.MOVING
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "messages", Messages(self.messages))
+        object.__setattr__(self, "lengths", Lengths(self.lengths))
+        check_limit(self.limit)
+        look_up(MOVES, self.move, "move")
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,8 @@ class ModelConfig:
     electronic: ElectronicInput = ElectronicInput.NONE
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "response", Response(self.response))
+        object.__setattr__(self, "electronic", ElectronicInput(self.electronic))
         check_head_names(self.heads)
         if self.response is not Response.NONE:
             self.field_names  # noqa: B018 (it raises)

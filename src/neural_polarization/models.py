@@ -85,7 +85,7 @@ class Model(Predictor):
             config.elements,
             messages,
             config.polarization.limit,
-            look_up(MOVES, config.polarization.move, "polarization.move"),
+            MOVES[config.polarization.move],
             config.polarization.lengths,
             config.electronic,
         )

@@ -48,6 +48,8 @@ class Molecules:
         external_field: Uniform electric field at each molecule, V/Angstrom; None without a field.
         volume: Volume of the cell of each periodic system, Angstrom^3, by which its stress is divided; zero for one
             that has no volume, a molecule for instance. None if none has.
+        cutoff: Distance below which nuclei are neighbours, Angstrom; None if it is not known. A network with a longer
+            cutoff refuses the batch, because it would miss neighbours.
     """
 
     atomic_numbers: Int[Tensor, " atoms"]
@@ -60,6 +62,7 @@ class Molecules:
     external_field: Float[Tensor, "molecules 3"] | None = None
     spin: Float[Tensor, " molecules"] | None = None
     volume: Float[Tensor, " molecules"] | None = None
+    cutoff: float | None = None
 
     @property
     def num_atoms(self) -> int:
@@ -170,6 +173,7 @@ class Molecules:
             charge=charge,
             external_field=external_field,
             spin=spin,
+            cutoff=float(cutoff),
         )
 
     @classmethod
@@ -192,14 +196,24 @@ class Molecules:
             names: What errors call each structure; by default its number.
 
         Raises:
-            ValueError: as in `from_arrays`, and for periodic structures without a cell.
+            TypeError: for anything else than ASE's structures.
+            ValueError: as in `from_arrays`, and for periodic structures without a cell, or another number of names.
         """
         frames = [structures] if isinstance(structures, ase.Atoms) else list(structures)
         if not frames:
             raise ValueError("structures: the list is empty; give at least one ase.Atoms")
+        for number, frame in enumerate(frames):
+            if not isinstance(frame, ase.Atoms):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(
+                    f"structures: number {number} is a {type(frame).__name__}, not ase.Atoms; ase.io.read reads files"
+                )
         check_cutoff(cutoff)
         dtype = dtype or torch.get_default_dtype()
+        if not dtype.is_floating_point:
+            raise ValueError(f"dtype: {dtype} is no floating-point type; take torch.float32 or torch.float64")
         names = [f"structure {k}" for k in range(len(frames))] if names is None else names
+        if len(names) != len(frames):
+            raise ValueError(f"names: {len(names)} names are given for {len(frames)} structures; give one for each")
         named = list(zip(frames, names, strict=True))
         parts = [_from_frame(frame, cutoff, name) for frame, name in named]
         offsets = np.cumsum([0] + [len(frame) for frame in frames])
@@ -237,6 +251,7 @@ class Molecules:
             else torch.tensor([math.nan if s is None else s for s in spins], dtype=dtype),
             external_field=field,
             volume=torch.tensor(volumes, dtype=dtype) if any(volumes) else None,
+            cutoff=float(cutoff),
         )
 
     def to_ase(self) -> list[ase.Atoms]:

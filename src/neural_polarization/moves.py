@@ -80,6 +80,11 @@ class VectorMove(Move):
 
     def __init__(self, scalar_channels: int, vector_channels: int) -> None:
         super().__init__(scalar_channels, vector_channels)
+        if vector_channels < 1:
+            raise ValueError(
+                "move: points cannot move along vectors in a network that has none; take the radial move "
+                '(`RadialMove`, "radial"), or leave it out'
+            )
         self.mix = nn.Linear(vector_channels, _MIXES, bias=False)
         self.gate = nn.Linear(scalar_channels, _MIXES)
         _start_small(self.gate, _MIXES)

@@ -90,8 +90,9 @@ class NeuralPolarization(nn.Module, Generic[Features]):
             systems that do not fit into memory otherwise. No value changes (see `save_memory`).
 
     Raises:
-        ValueError: if the backbone's embedding has too few species, an element is unknown, `limit` is not positive,
-            or a choice is not known.
+        ValueError: if the backbone's embedding has too few species, torch does not know the weights of its layers, an
+            element is unknown, `limit` is not positive, or a choice is not known.
+        TypeError: for a move by its name.
 
     Example:
         >>> from neural_polarization.backbones import PaiNN
@@ -129,11 +130,13 @@ class NeuralPolarization(nn.Module, Generic[Features]):
                 f"backbone: its embedding has {backbone.num_species} species, but {len(self.elements)} elements "
                 f"with messages {self.messages.value!r} need {needed}; build it with num_species={needed}"
             )
-        if not 0 < limit < 1000:
-            raise ValueError(f"limit must be a positive length in Angstrom, below 1000, not {limit}")
+        check_limit(limit)
+        _check_weights(backbone)
         self.moves = nn.ModuleList()
         self.couples = nn.ModuleList()
         if self.messages is not Messages.PLAIN:
+            if isinstance(move, str):
+                raise TypeError(f"move: {move!r} is text; give a class such as neural_polarization.moves.RadialMove")
             move = move or default_move(backbone.vector_channels)
             sizes = backbone.scalar_channels, backbone.vector_channels
             self.view = VIEWS[self.messages]()
@@ -141,6 +144,11 @@ class NeuralPolarization(nn.Module, Generic[Features]):
             self.couples.extend(self.view.couple(*sizes, limit) for _ in backbone.layers)
         self.register_load_state_dict_pre_hook(_take_former_moves)
         self.state = make_state(ElectronicInput(electronic), backbone.scalar_channels)
+        weight = next(self.parameters(), None)
+        if weight is not None:  # the backbone comes first: what is new takes over its type and device
+            for part in (self.moves, self.couples, self.state):
+                if part is not None:
+                    part.to(weight)
 
     _species_of: Tensor
 
@@ -174,8 +182,9 @@ class NeuralPolarization(nn.Module, Generic[Features]):
             moves: what displaces the points, layer by layer; by default the network's own.
 
         Raises:
-            ValueError: for an element that the network does not know.
+            ValueError: for an element that the network does not know, or molecules of another floating-point type.
         """
+        self._check_type(molecules)
         species = self.species(molecules.atomic_numbers)
         connect = self.connection(molecules)
         displacement = torch.zeros_like(molecules.positions) if start is None else start
@@ -192,6 +201,16 @@ class NeuralPolarization(nn.Module, Generic[Features]):
             fixed, moving = self._coupled(couple, fixed, moving, displacement)
             trajectory.append(displacement)
         return self._polarized(fixed, moving, trajectory, connect.nuclear)
+
+    def _check_type(self, molecules: Molecules) -> None:
+        weight = next(self.parameters(), None)
+        found = molecules.positions.dtype
+        if weight is not None and weight.dtype != found:
+            raise ValueError(
+                f"molecules: their positions are {_type_name(found)}, but the network is {_type_name(weight.dtype)}; "
+                f"give Molecules.from_ase dtype=torch.{_type_name(weight.dtype)}, convert the batch with "
+                f"molecules.to(dtype=...), or the network with network.to(torch.{_type_name(found)})"
+            )
 
     def connection(self, molecules: Molecules) -> Connection:
         """The edges of a batch as a function of displacements; a subclass may choose others than `lengths` does."""
@@ -240,6 +259,33 @@ class NeuralPolarization(nn.Module, Generic[Features]):
         for move in self.moves:
             assert isinstance(move, Move)
             move.hold_still()
+
+
+def check_limit(limit: float) -> None:
+    """Makes sure that displacements can be bounded by this length.
+
+    Raises:
+        ValueError: if it is not positive, or not below 1000 Angstrom.
+    """
+    if not 0 < limit < 1000:
+        raise ValueError(f"limit must be a positive length in Angstrom, below 1000, not {limit}")
+
+
+def _check_weights(backbone: Backbone[Any]) -> None:
+    """Makes sure that torch knows the weights of all layers, without which they are neither trained nor saved."""
+    if not isinstance(backbone, nn.Module):
+        return
+    known = {id(weight) for weight in backbone.parameters()}
+    for number, layer in enumerate(backbone.layers):
+        if isinstance(layer, nn.Module) and any(id(weight) not in known for weight in layer.parameters()):
+            raise ValueError(
+                f"backbone: the weights of layer {number} are not among those of {type(backbone).__name__}, so that "
+                "they would be neither trained nor saved; keep the layers in a torch.nn.ModuleList instead of a list"
+            )
+
+
+def _type_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _take_former_moves(

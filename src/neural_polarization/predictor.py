@@ -152,13 +152,13 @@ class Predictor(nn.Module, ABC):
             ValueError: as `forward`.
         """
         known = self.predictions
-        wanted = tuple(known) if properties is None else tuple(properties)
+        wanted = _wanted(known, properties)
         if molecules.external_field is not None and not self.sees_field:
             raise ValueError(
                 "external_field: this model has no response to a field, and would answer as if there were none; leave "
                 "the field out, or train a model with `response: quadratic` or `response: push_dual`"
             )
-        energies = [name for name in wanted if look_up(known, name, "properties").forces]
+        energies = [name for name in wanted if known[name].forces]
         by = tuple(kind for kind, asked in ((Forces(), forces), (Stress(), stress)) if asked)
         if not energies or not by:
             return compute(molecules, wanted)
@@ -173,6 +173,22 @@ class Predictor(nn.Module, ABC):
         predicted = with_derivatives(values, energy, molecules, by, self.training)
         (other,) = others
         return predicted, other
+
+
+def _wanted(known: Mapping[str, PredictedProperty], properties: Collection[str] | None) -> tuple[str, ...]:
+    """Names that are asked for, each once."""
+    if properties is None:
+        return tuple(known)
+    if isinstance(properties, str):
+        raise ValueError(f"properties: give a list of names such as [{properties!r}], not text")
+    for name in properties:
+        if name in (FORCES, STRESS) and name not in known:
+            raise ValueError(
+                f"properties: {name!r} is not known; choose one of {', '.join(known)} ({name} of an energy: name the "
+                f"energy, with {name}=True)"
+            )
+        look_up(known, name, "properties")
+    return tuple(dict.fromkeys(properties))
 
 
 class Derivative(ABC):

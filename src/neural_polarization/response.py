@@ -71,7 +71,7 @@ class InField:
 
     Attributes:
         points: Features and displacements in the field.
-        energy: EV, float64.
+        energy: Energy of each molecule, eV, float64.
         dipole: -dE/dF, e*Angstrom, about the origin of the coordinates; None where it was not asked for.
         polarizability: -d2E/dF2, Angstrom^3; None where it was not asked for.
     """
@@ -286,9 +286,9 @@ def field_energy(
     """Energy of a dipole and a polarizability in a field, -F.mu - 1/2 F.alpha.F / 14.39964, eV.
 
     Args:
-        field: V/Angstrom.
-        dipole: E*Angstrom.
-        polarizability: Angstrom^3.
+        field: Electric field, V/Angstrom.
+        dipole: Dipole moment, e*Angstrom.
+        polarizability: Polarizability, Angstrom^3.
 
     Example:
         >>> along_z = torch.tensor([[0.0, 0.0, 1.0]])

@@ -126,6 +126,8 @@ def read_overrides(words: Sequence[str]) -> Tree:
 def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Tree:
     """A copy of nested mappings with the values of some dotted keys replaced or added.
 
+    A mapping changes what it names, and leaves the rest of its section as it is.
+
     Example:
         >>> with_overrides({"training": {"epochs": 10, "seed": 0}}, {"training.epochs": 20})
         {'training': {'epochs': 20, 'seed': 0}}
@@ -138,9 +140,27 @@ def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Tre
             result[head] = with_overrides(
                 cast(Mapping[str, Any], below) if isinstance(below, Mapping) else {}, {rest: value}
             )
+        elif isinstance(value, Mapping) and value and isinstance(result.get(head), Mapping):
+            result[head] = with_overrides(result[head], cast(Mapping[str, Any], value))
         else:
             result[head] = value
     return result
+
+
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> Tree:
+    """The values of nested mappings by dotted keys.
+
+    Example:
+        >>> dotted({"training": {"epochs": 10, "seed": 0}})
+        {'training.epochs': 10, 'training.seed': 0}
+    """
+    found: Tree = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            found.update(dotted(cast(Mapping[str, Any], value), f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def build(kind: type[Config], tree: Mapping[str, Any], source: Source) -> Config:
@@ -366,8 +386,16 @@ def described(hint: Any) -> str:
         return " or ".join("null" if part is type(None) else described(part) for part in typing.get_args(hint))
     if typing.get_origin(hint) in (dict, Mapping):
         return f"a mapping from names to {described(typing.get_args(hint)[1]).removeprefix('a ')}s"
-    names: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return "a list of texts" if hint == tuple[str, ...] else names.get(hint, str(hint))
+    if typing.get_origin(hint) in (list, tuple):
+        return f"a list of {described(typing.get_args(hint)[0]).removeprefix('a ')}s"
+    names: dict[Any, str] = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        Any: "a value",
+    }
+    return names.get(hint, str(hint))
 
 
 def _check_repeated(node: yaml.Node | None, prefix: str, name: str) -> None:

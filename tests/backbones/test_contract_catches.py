@@ -67,6 +67,22 @@ class CutsOff(Broken):
         return self.layer(features, replace(edges, envelope=torch.ones_like(edges.envelope)))
 
 
+class StepsInside(Broken):
+    """Counts edges only up to a length inside the cutoff."""
+
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
+        inside = (edges.lengths < 1.6).to(edges.envelope)
+        return self.layer(features, replace(edges, envelope=edges.envelope * inside))
+
+
+class HasAKink(Broken):
+    """Weakens edges from a length inside the cutoff on, so that forces jump there."""
+
+    def forward(self, features: PointFeatures, edges: Edges) -> PointFeatures:
+        beyond = (edges.lengths - 1.6).clamp(min=0.0)
+        return self.layer(features, replace(edges, envelope=edges.envelope * (1.0 - 0.1 * beyond)))
+
+
 class FadesWithMovingPoints(Broken):
     """Takes the envelope from the moved distance, where the edge may end before it has faded."""
 
@@ -177,6 +193,9 @@ CASES: list[tuple[type[Broken] | type[PaiNN], Callable[[BackboneContract], Any]]
     (CountsAtoms, lambda c: c.test_order_of_atoms(PLAIN, DOUBLE)),
     (CountsAtoms, lambda c: c.test_size_extensive(PLAIN, DOUBLE)),
     (CutsOff, lambda c: c.test_continuous_through_the_cutoff(PLAIN)),
+    (StepsInside, lambda c: c.test_continuous_between_zero_and_the_cutoff(PLAIN)),
+    (StepsInside, lambda c: c.test_continuous_between_zero_and_the_cutoff(RIDING)),
+    (HasAKink, lambda c: c.test_continuous_between_zero_and_the_cutoff(BOTH)),
     (FadesWithMovingPoints, lambda c: c.test_continuous_through_the_cutoff(RIDING)),
     (SeesTheNearest, lambda c: c.test_continuous_where_neighbours_trade_places(PLAIN)),
     (SeesTheNearest, lambda c: c.test_continuous_where_neighbours_trade_places(BOTH)),

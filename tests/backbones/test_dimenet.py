@@ -5,6 +5,7 @@ Equality with PyTorch Geometric is in tests/originals/test_dimenet_original.py.
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from neural_polarization.backbones.dimenet import DimeNetFeatures, DimeNetPP
@@ -101,3 +102,8 @@ def test_finite_where_points_meet_and_in_line() -> None:
         (gradient,) = torch.autograd.grad(features.scalars.square().sum(), positions, create_graph=True)
         (second,) = torch.autograd.grad(gradient.square().sum(), positions)
         assert features.scalars.isfinite().all() and gradient.isfinite().all() and second.isfinite().all()
+
+
+def test_a_single_channel_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"channels: DimeNet\+\+ needs 2 or more"):
+        DimeNetPP(2, channels=1)

@@ -114,6 +114,13 @@ def test_what_is_found_for_a_variant_wins_over_its_settings(tmp_path: Path) -> N
     assert (cell.config.model.backbone.channels, cell.config.training.epochs, cell.config.training.seed) == (9, 8, 4)
 
 
+def test_a_mapping_changes_what_it_names_and_no_more(tmp_path: Path) -> None:
+    variants = {"plain": {"set": {"training": {"learning_rate": 0.5}}}}
+    grid = grid_of(tmp_path, {"variants.plain.set.training.batch_size": 3}, variants=variants)
+    base, found = build(ExperimentConfig, {**grid.base}, Source("base")), grid.experiment("plain")
+    assert found.training == replace(base.training, learning_rate=0.5, batch_size=3)
+
+
 def test_the_base_may_be_a_file(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(experiment(tmp_path)))
     grid = grid_of(tmp_path, {"base.training.epochs": 7}, base="base.yaml")
@@ -126,6 +133,24 @@ def test_the_base_may_be_a_file(tmp_path: Path) -> None:
         ({"reference": "nothing"}, {}, "reference: 'nothing' is not a variant"),
         ({"seeds": [1, 1]}, {}, "seeds: .* must be different"),
         ({"sedes": [1]}, {}, "did you mean 'seeds'"),
+        ({"seeds": [0, -1]}, {}, r"grid\.yaml, line \d+: seeds: -1 is negative"),
+        ({"seeds": "one"}, {}, "seeds must be a list of whole numbers"),
+        ({"variants": {"plain": {"set": {"training": {"seed": 1}}}}}, {}, "training.seed is set by the grid"),
+        ({"variants": {"plain": {}, "../plain": {}}}, {}, r"variants: '\.\./plain' is to be the name of a directory"),
+        ({"variants": {"plain": {}, "Plain": {}}}, {}, "variants: 'plain' and 'Plain' would share a directory"),
+        (
+            {
+                "variants": {
+                    "plain": {},
+                    "wider": {
+                        "set": {"model": {"backbone": {"channels": 9}}},
+                        "match": {"variant": "plain", "cost": "parameters"},
+                    },
+                }
+            },
+            {},
+            "variants.wider.set: model.backbone.channels is what `match` looks for; leave one of the two out",
+        ),
         ({}, {"base.training.epoch": 1}, r"command line, --base.training.epoch: .*did you mean 'training.epochs'"),
         ({"variants": {"plain": {"set": {"model.channels": 3}}}}, {}, "variant plain.*did you mean 'model.backbone"),
         ({"variants": {"plain": {"set": {"training.seed": 3}}}}, {}, "training.seed is set by the grid"),

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from scipy.spatial.distance import pdist
 
@@ -33,8 +35,9 @@ from neural_polarization.molecules import Molecules
 from neural_polarization.properties import Property
 from neural_polarization.settings import ConfigError, Source, build
 from neural_polarization.training import experiment as fit_module
-from neural_polarization.training.callbacks import Averaging
-from neural_polarization.training.config import ExperimentConfig, ScheduleConfig
+from neural_polarization.training.batches import BatchOrder
+from neural_polarization.training.callbacks import Averaging, load_resume_file
+from neural_polarization.training.config import ExperimentConfig, MachineConfig, ScheduleConfig
 from neural_polarization.training.directory import RunDirectory
 from neural_polarization.training.experiment import errors_of, fit
 from neural_polarization.training.module import Learner
@@ -357,6 +360,42 @@ def test_somebody_elses_directory_is_not_touched(tmp_path: Path) -> None:
         fit(config_of(tmp_path, epochs=1), quiet=True)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_training_goes_on_with_the_batches_of_its_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    seen: list[int] = []
+    batches = BatchOrder.__iter__
+
+    def remember(order: BatchOrder) -> Iterator[NDArray[np.int64]]:
+        if order.seed is not None:
+            seen.append(order.epoch)
+        yield from batches(order)
+
+    monkeypatch.setattr(BatchOrder, "__iter__", remember)
+    for epochs in (2, 4):
+        machine = MachineConfig(num_workers=workers, accelerator="cpu")
+        config = config_of(tmp_path, epochs=epochs)
+        fit(replace(config, training=replace(config.training, machine=machine)), quiet=True)
+    assert seen[-4:] == [0, 1, 2, 3]
+
+
+def test_a_resume_file_that_is_damaged_is_refused(tmp_path: Path) -> None:
+    config = config_of(tmp_path, epochs=1)
+    fit(config, quiet=True)
+    path = tmp_path / "run" / "resume.ckpt"
+    assert load_resume_file(path)
+    contents = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as file:
+        largest = max(file.infolist(), key=lambda member: member.file_size)
+    contents[largest.header_offset + 200 + largest.file_size // 2] ^= 1
+    path.write_bytes(contents)
+    with pytest.raises(
+        ValueError, match=f"resume.ckpt: not a readable resume file .the checksum of {largest.filename}"
+    ):
+        load_resume_file(path)
+
+
 def test_a_resume_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     config = config_of(tmp_path, epochs=1)
     fit(config, quiet=True)
@@ -616,6 +655,8 @@ def test_a_machine_that_the_trainer_refuses(tmp_path: Path, monkeypatch: pytest.
     def refuse(**settings: Any) -> None:
         raise MisconfigurationException("one does not fit the other")
 
+    with pytest.raises(ValueError, match=r"training\.machine: .*strategy ddpp and precision .*change one"):
+        fit(config_of(tmp_path, machine={"accelerator": "cpu", "strategy": "ddpp"}), quiet=True)
     monkeypatch.setattr("lightning.Trainer", refuse)
     with pytest.raises(ValueError, match=r"training\.machine: accelerator cpu.*one does not fit the other.*change one"):
         fit(config_of(tmp_path), quiet=True)

@@ -202,11 +202,15 @@ class DimeNetPP(nn.Module):
 
     Args:
         num_species: Number of species in the embedding.
-        channels: Number of channels of messages and scalars. Triplets use half as many, output blocks twice as many.
+        channels: Number of channels of messages and scalars, at least 2. Triplets use half as many, output blocks twice
+            as many.
         num_layers: Number of interaction blocks.
         cutoff: Cutoff distance, Angstrom.
         num_basis: Number of radial functions for each degree.
         num_degrees: Number of degrees of the angular functions; at least 2.
+
+    Raises:
+        ValueError: for a single channel.
 
     References:
         J. Gasteiger, J. Groß, S. Günnemann, "Directional message passing for molecular graphs", ICLR 2020 (2020a),
@@ -226,6 +230,8 @@ class DimeNetPP(nn.Module):
         num_degrees: int = 7,
     ) -> None:
         super().__init__()
+        if channels < 2:
+            raise ValueError(f"channels: DimeNet++ needs 2 or more, because triplets use half of them; got {channels}")
         self.num_species = num_species
         self.cutoff = cutoff
         self.scalar_channels = channels

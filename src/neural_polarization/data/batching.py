@@ -179,6 +179,7 @@ class PreparedDataset:
                 spin=of_chosen(molecules.spins),
                 external_field=None if field is None else field.nan_to_num(),
                 volume=of_chosen(molecules.volumes if molecules.volumes.any() else None),
+                cutoff=self.cutoff,
             ),
             labels=labels,
             indices=torch.from_numpy(chosen.copy()),

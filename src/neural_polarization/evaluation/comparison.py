@@ -17,7 +17,7 @@ from typing import IO, Any, cast
 import yaml
 
 from neural_polarization.data.sources import open_dataset
-from neural_polarization.evaluation.grid import Cell, Grid
+from neural_polarization.evaluation.grid import FOUND, Cell, Grid
 from neural_polarization.evaluation.matching import deeper, parameters, step_seconds, wider
 from neural_polarization.evaluation.progress import Progress
 from neural_polarization.evaluation.tables import Table, make_table, write_table
@@ -202,11 +202,9 @@ def _measured(grid: Grid, former: Mapping[str, dict[str, Any]]) -> Costs:
         other = experiments[variant.match.variant]
         if variant.match.cost == "parameters":
             at_least = parameters(other, elements)
-            found[name] = {"model.backbone.channels": wider(experiments[name], elements, at_least)}
+            found[name] = {FOUND["parameters"]: wider(experiments[name], elements, at_least)}
         else:
-            found[name] = {
-                "model.backbone.num_layers": deeper(experiments[name], other, training_set, elements, densities)
-            }
+            found[name] = {FOUND["time"]: deeper(experiments[name], other, training_set, elements, densities)}
         experiments[name] = grid.experiment(name, found[name])
     seconds = step_seconds(experiments, training_set, elements, densities)
     if grid.config.minutes is not None:

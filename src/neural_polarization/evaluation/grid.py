@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from neural_polarization.settings import ConfigError, Source, build, read_yaml, with_overrides
+from neural_polarization.settings import ConfigError, Source, build, dotted, read_yaml, with_overrides
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.directory import RunDirectory
 
@@ -25,6 +26,10 @@ class MatchConfig:
 
     variant: str
     cost: Literal["parameters", "time"]
+
+
+FOUND = {"parameters": "model.backbone.channels", "time": "model.backbone.num_layers"}
+"""The size that is found for each cost."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +73,38 @@ class GridConfig:
             raise ValueError(
                 f"reference: {self.reference!r} is not a variant (there are {', '.join(self.variants)}); name one"
             )
+        negative = [seed for seed in self.seeds if seed < 0]
+        if negative:
+            raise ValueError(f"seeds: {negative[0]} is negative; give whole numbers from 0")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: {self.seeds} must be different numbers, at least one")
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise ValueError(f"minutes: {self.minutes} is not a positive, finite time; leave it out to train by epochs")
+        _check_names(self.variants)
         for name, variant in self.variants.items():
             if variant.match is None:
                 continue
+            size = FOUND[variant.match.cost]
+            if size in dotted(variant.set):
+                raise ValueError(f"variants.{name}.set: {size} is what `match` looks for; leave one of the two out")
             other = self.variants.get(variant.match.variant)
             if other is None or other.match is not None:
                 raise ValueError(
                     f"variants.{name}.match.variant: {variant.match.variant!r} is not a variant with a size of its own"
                 )
+
+
+def _check_names(names: Iterable[str]) -> None:
+    """Makes sure that each variant can have a directory of its own, on every system."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):
+            raise ValueError(
+                f"variants: {name!r} is to be the name of a directory; take letters, digits, _ and -, and dots inside"
+            )
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise ValueError(f"variants: {other!r} and {name!r} would share a directory on some systems; rename one")
 
 
 @dataclass(frozen=True)
@@ -140,7 +165,7 @@ class Grid:
         Raises:
             ConfigError: for keys or values that an experiment does not have.
         """
-        chosen = self.config.variants[variant].set
+        chosen = dotted(self.config.variants[variant].set)
         tree = with_overrides(self.base, {**chosen, **(overrides or {})})
         places = {key: self.origin.at(f"variants.{variant}.set.{key}") for key in chosen}
         source = dataclasses.replace(
@@ -202,7 +227,7 @@ def read_grid(path: str | Path, overrides: Mapping[str, Any]) -> Grid:
     grid = Grid(config, with_overrides(base, of_base), base_source, origin)
     for name, variant in config.variants.items():
         for key in ("training.seed", "output", "name"):
-            if key in variant.set:
+            if key in dotted(variant.set):
                 raise ConfigError(f"{source.at(f'variants.{name}.set')}: {key} is set by the grid; remove it")
         grid.experiment(name)
     return grid

@@ -156,13 +156,18 @@ def predict(
 
     Raises:
         FileNotFoundError: where there is no file.
-        TypeError: for what is not a structure.
+        TypeError: for what is not a model or not a structure.
         ValueError: for an element that the model was not made for, a structure that cannot be, or a file of none.
 
     Example:
         prediction = npol.predict("model.safetensors", ase.build.molecule("CH3OH"))
         print(prediction["energy"], prediction["displacement"].round(3))
     """
+    if not isinstance(model, Predictor | str | Path):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(
+            f"model: a {type(model).__name__} predicts no properties; give an npol.Model, which has heads, a "
+            "checkpoint or an exported file"
+        )
     predictor = model if isinstance(model, Predictor) else load_predictor(model, trust)
     if isinstance(structures, str | Path):
         structures = read_structures(structures)

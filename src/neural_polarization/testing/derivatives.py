@@ -91,6 +91,35 @@ class DerivativeContract(Contract):
         near, nearer = self._trade(model, 1e-3), self._trade(model, 1e-6)
         self._assert_continuous(near, nearer, "where neighbours change their order by distance")
 
+    @every_choice
+    def test_continuous_between_zero_and_the_cutoff(self, messages: Messages) -> None:
+        """Energy and forces do not jump at any distance of a pair from 0.9 Angstrom to the cutoff.
+
+        Third differences of a smooth function are small, and a jump stands out among them. So the scan looks closer
+        and closer at where they are largest; what is left there of a smooth function is nothing.
+        """
+        model = self.model(messages)
+        distances = torch.linspace(0.9, model.network.backbone.cutoff, 400, dtype=torch.float64)
+        scale = self._scan(model, distances).abs().amax(0).clamp(min=1e-12)
+        jump = 0.0
+        for _ in range(6):
+            values = self._scan(model, distances) / scale
+            rough = (values[3:] - 3.0 * values[2:-1] + 3.0 * values[1:-2] - values[:-3]).abs().amax(1)
+            first = int(rough.argmax())
+            jump = float((values[first + 1 : first + 4] - values[first : first + 3]).abs().max())
+            distances = torch.linspace(float(distances[first]), float(distances[first + 3]), 40, dtype=torch.float64)
+        assert jump < 1e-4, (
+            f"energy or forces jump by {jump:.1e} of their largest value at a distance of {float(distances[0]):.3f} "
+            "Angstrom"
+        )
+
+    def _scan(self, model: TinyModel, distances: Tensor) -> Tensor:
+        """Energy and forces (distances, 10) of an atom of carbon at some distances from the oxygen of OH."""
+        away = np.array([0.6, 0.64, 0.48])
+        frames = [ase.Atoms("OHC", [[0.0, 0.0, 0.0], [0.3, -0.9, 0.2], float(r) * away]) for r in distances]
+        energy, forces = model.energy_and_forces(self.molecules(frames, model))
+        return torch.cat([energy.unsqueeze(-1), forces.reshape(len(frames), -1)], -1).detach()
+
     @every_polarized
     def test_displacements_learn_from_zero(self, messages: Messages) -> None:
         """With moves of zero no point moves, but a loss on forces has a finite gradient that lets the moves grow."""

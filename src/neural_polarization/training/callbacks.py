@@ -7,6 +7,7 @@ any code from it.
 import csv
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -323,6 +324,10 @@ def load_resume_file(path: Path) -> dict[str, Any]:
         ValueError: if it is damaged or holds anything else.
     """
     try:
+        with zipfile.ZipFile(path) as file:  # torch does not look at the checksums
+            damaged = file.testzip()
+        if damaged:
+            raise ValueError(f"the checksum of {damaged} is wrong")
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each have errors of their own
         raise ValueError(

@@ -133,6 +133,7 @@ class _Padding:
             external_field=None if field is None else torch.cat([field, more]),
             spin=with_zeros(molecules.spin),
             volume=with_zeros(molecules.volume),  # what fills up has no volume, and so no stress
+            cutoff=molecules.cutoff,
         )
 
 

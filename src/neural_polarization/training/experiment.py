@@ -140,8 +140,10 @@ def _prepare(
         *([] if quiet else [Progress(epochs, task.units)]),
         Resume(directory.resume, training.checkpoint_seconds, lambda: _save_best(config, task, best, directory, {})),
     ]
+    epochs_done = 0
     if resuming:
         state = load_resume_file(directory.resume)
+        epochs_done = int(state["epoch"]) + 1  # the file is written at the end of that epoch, within it
         _check_same_data(directory, state, task, files)
         if not quiet:
             sys.stderr.write(_resuming(config, directory, learner.schedule(int(state["global_step"]))))
@@ -152,6 +154,7 @@ def _prepare(
         sys.stderr.flush()
     share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
     order = BatchOrder(len(train), training.batch_size, training.seed, **share)
+    order.set_epoch(epochs_done)  # the trainer does so only after its workers have begun with the first batches
     unshuffled = BatchOrder(len(validation), training.evaluation_batch_size, None, **share)
     return _Session(
         started=started,

@@ -30,7 +30,7 @@ def make_trainer(config: ExperimentConfig, directory: RunDirectory, epochs: int,
     machine = config.training.machine
     try:
         return _trainer(config, directory, epochs, callbacks)
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ValueError) as error:  # the latter for a strategy that it does not know
         raise ValueError(
             f"training.machine: accelerator {machine.accelerator}, devices {machine.devices}, strategy "
             f"{machine.strategy} and precision {machine.precision} do not go together here ({error}); change one"
