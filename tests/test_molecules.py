@@ -184,6 +184,7 @@ def without_shape_checks() -> Iterator[None]:
         ({"spin": torch.tensor([0.0, 1.0])}, r"molecule 1: H2O with charge \+0 has 10 electrons, which cannot have 1"),
         ({"spin": torch.tensor([-2.0, 0.0])}, r"molecule 0: H2O .* which cannot have -2 unpaired; give spin=0"),
         ({"spin": torch.tensor([0.0, 2.0]), "charge": torch.ones(2)}, r"molecule 0: H2O with charge \+1 .* spin=1"),
+        ({"external_field": torch.tensor([[0.0] * 3, [float("nan")] * 3])}, "external_field: that of molecule 1"),
     ],
 )  # fmt: skip
 def test_tensors_that_do_not_fit(changes: dict[str, Any], message: str) -> None:

@@ -45,6 +45,9 @@ def check_shapes(
             _expect(name, value, (molecules,), f"one number for {each}")
     if external_field is not None:
         _expect("external_field", external_field, (molecules, 3), f"the field along x, y and z at {each}")
+        if not bool(external_field.isfinite().all()):
+            row = int((~external_field.isfinite()).any(-1).nonzero()[0, 0])
+            raise ValueError(f"external_field: that of molecule {row} is not finite; give V/Angstrom along x, y and z")
 
 
 def _expect(name: str, value: object, shape: tuple[int, ...] | None, meaning: str, floating: bool = True) -> None:
