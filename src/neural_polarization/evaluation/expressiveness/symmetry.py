@@ -38,12 +38,13 @@ class SymmetryErrors:
 
 def symmetry_errors(network: NeuralPolarization[Any]) -> SymmetryErrors:
     """Measures a network in float64 that knows the elements H and C."""
-    bent = _molecule([(0.0, 0.0, 0.0), (1.1, 0.2, -0.1), (-0.3, 1.2, 0.4), (-0.5, -0.6, 1.3), (0.9, -0.4, 1.9)])
+    cutoff = network.backbone.cutoff
+    bent = _molecule([(0.0, 0.0, 0.0), (1.1, 0.2, -0.1), (-0.3, 1.2, 0.4), (-0.5, -0.6, 1.3), (0.9, -0.4, 1.9)], cutoff)
     proper = _rotation()
     before: Polarized = network(bent)
-    planar = _molecule([(0.0, 0.0, 0.0), (1.2, 0.1, 0.0), (-0.5, 1.0, 0.0), (-0.6, -1.1, 0.0), (2.0, 1.0, 0.0)])
+    planar = _molecule([(0.0, 0.0, 0.0), (1.2, 0.1, 0.0), (-0.5, 1.0, 0.0), (-0.6, -1.1, 0.0), (2.0, 1.0, 0.0)], cutoff)
     half = [(1.1, 0.3, -0.2), (-0.2, 1.2, 0.4)]
-    centred = _molecule([(0.0, 0.0, 0.0), *half, *((-x, -y, -z) for x, y, z in half)])
+    centred = _molecule([(0.0, 0.0, 0.0), *half, *((-x, -y, -z) for x, y, z in half)], cutoff)
     limit = network.limit
     turned = network(planar.with_positions(planar.positions @ proper.T))
     heights = turned.trajectory @ proper[:, 2]
@@ -78,7 +79,7 @@ def _rotation() -> Tensor:
     return about_z @ about_x @ about_z
 
 
-def _molecule(positions: Sequence[tuple[float, float, float]]) -> Molecules:
+def _molecule(positions: Sequence[tuple[float, float, float]], cutoff: float) -> Molecules:
     """A molecule of one carbon atom, which comes first, and hydrogen atoms."""
     numbers = torch.tensor([6, *([1] * (len(positions) - 1))])
-    return Molecules.from_arrays(numbers, torch.tensor(positions, dtype=torch.float64), cutoff=3.5)
+    return Molecules.from_arrays(numbers, torch.tensor(positions, dtype=torch.float64), cutoff)
