@@ -73,7 +73,7 @@ def test_from_training_to_prediction(
     # In bohr instead of Angstrom all distances are 1.89 times too long.
     xyz.write_text("3\nwater\nO 0 0 0\nH 1.814 0 0\nH -0.454 1.757 0\n")
     assert main(["predict", model, str(xyz)]) == 0
-    assert "atoms farther from all others than in the training (H2O)" in capsys.readouterr().err
+    assert "H-O 1.815 Angstrom (at most " in capsys.readouterr().err
     assert main(["predict", model, str(xyz), "--strict"]) == 2
     assert "are positions in Angstrom (not bohr)?" in capsys.readouterr().err
 

@@ -72,8 +72,8 @@ def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
             check_file(tmp_path / "page.html", overwrite, (".html",), "page")
 
 
-@pytest.mark.parametrize("wait", [False, True])
-def test_a_folder_without_locks_is_no_other_process(tmp_path: Path, wait: bool) -> None:
+@pytest.mark.parametrize("wait", [0.0, -1.0])
+def test_a_folder_without_locks_is_no_other_process(tmp_path: Path, wait: float) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="its folder cannot be written"), locked(tmp_path / "file" / ".lock", wait):
         pass
@@ -89,3 +89,28 @@ def test_outputs_of_long_work_are_tried_before_it(tmp_path: Path) -> None:
     ):
         with pytest.raises(OSError, match=r"its folder cannot be written \(.*\); choose another one"):
             check()
+
+
+def test_a_lock_can_be_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    script = "import sys, time; from pathlib import Path; from neural_polarization.files import locked\n"
+    script += "with locked(Path(sys.argv[1])): print('has it', flush=True); time.sleep(1.0)"
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "has it\n"
+        with pytest.raises(BlockingIOError, match="another process has this lock"), locked(path):
+            pass
+        with locked(path, wait=60.0):
+            assert other.wait(10) == 0
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions_and_its_place(tmp_path: Path) -> None:
+    own, link = tmp_path / "own.json", tmp_path / "link.json"
+    write_json(own, 1)
+    own.chmod(0o600)
+    link.symlink_to(own)
+    write_json(link, 2)
+    assert link.is_symlink() and json.loads(own.read_text()) == 2
+    assert own.stat().st_mode & 0o777 == 0o600
+    script = "import os; os.umask(0o077)\nfrom pathlib import Path; from neural_polarization.files import write_json\n"
+    subprocess.run([sys.executable, "-c", f"{script}write_json(Path({str(tmp_path / 'new.json')!r}), 3)"], check=True)
+    assert (tmp_path / "new.json").stat().st_mode & 0o777 == 0o600

@@ -12,17 +12,14 @@ from ase.build import bulk, molecule
 from neural_polarization.errors import DataError
 from neural_polarization.facts import Facts
 from neural_polarization.knowledge import (
-    FITTED,
-    GIVEN,
-    ISOLATED,
     Departure,
     OutsideTrainingWarning,
-    References,
     TrainingKnowledge,
     Watch,
-    references_of,
+    by_pairs,
 )
 from neural_polarization.molecules import Molecules
+from neural_polarization.references import FITTED, GIVEN, ISOLATED, References, references_of
 from neural_polarization.settings import Source, build, plain
 
 ELEMENTS = ("H", "C", "O")
@@ -31,7 +28,7 @@ ETHANOL = TrainingKnowledge(
     elements={"H": 600, "C": 200, "O": 100},
     references={"energy": References(dict.fromkeys(ELEMENTS, -1.0), dict.fromkeys(ELEMENTS, FITTED), ((6, 2, 1),))},
     ranges={"energy": (-4210.0, -4205.5)},
-    distances=(0.93, 1.5),
+    contacts={"H-H": (1.6, 0.0), "H-C": (1.0, 1.2), "H-O": (0.93, 1.1), "C-C": (1.5, 1.6), "C-O": (1.3, 1.5)},
     largest_molecule=9,
     charges=(0.0,),
     periodic=(False,),
@@ -81,6 +78,9 @@ def test_large_compositions_are_no_rounding() -> None:
         (molecule("CH3CH2OH"), ()),
         (molecule("H2O"), (Departure.COMPOSITION,)),
         (molecule("C3H8"), (Departure.COMPOSITION, Departure.SIZE)),
+        (molecule("H2"), (Departure.COMPOSITION, Departure.DISTANCE, Departure.GAP)),
+        (molecule("O2"), (Departure.COMPOSITION, Departure.GAP)),  # no O-O was seen
+        (molecule("O"), (Departure.COMPOSITION, Departure.GAP)),
     ],
 )
 def test_molecules_outside(atoms: ase.Atoms, departures: tuple[Departure, ...]) -> None:
@@ -117,13 +117,39 @@ def test_fields_outside() -> None:
 
 
 def test_a_file_in_bohr_lies_outside() -> None:
-    """All distances are 1.89 times too long, which no check of single distances could know."""
+    """All distances are 1.89 times too long, which no check of the shortest distances could know."""
     longer = molecule("CH3CH2OH")
     longer.positions *= 1.8897
     found = ETHANOL.outside(batch(molecule("CH3CH2OH"), longer))
     assert {k: one.departures for k, one in found.items()} == {1: (Departure.GAP,)}
-    with pytest.warns(OutsideTrainingWarning, match=r"at most 1\.500 Angstrom away; are positions in Angstrom \(not"):
+    said = r"H-O 1\.8\d\d Angstrom \(at most 1\.100 there\).* \(C2H6O\); are positions in Angstrom \(not"
+    with pytest.warns(OutsideTrainingWarning, match=said):
         Watch().tell(ETHANOL, found.values())
+
+
+def test_early_checkpoints_have_one_range_for_all_elements() -> None:
+    early = {key: value for key, value in plain(ETHANOL).items() if key not in ("contacts", "lone")}
+    read = build(TrainingKnowledge, by_pairs(early | {"distances": [0.93, 1.6]}), Source("early"))
+    assert read.contacts is not None and set(read.contacts.values()) == {(0.93, 1.6)}
+    assert set(read.contacts) == {"H-H", "H-C", "H-O", "C-C", "C-O", "O-O"}
+    assert build(TrainingKnowledge, by_pairs(plain(ETHANOL)), Source("now")) == ETHANOL
+
+
+def test_contacts_are_those_of_two_elements() -> None:
+    """Atoms of other elements were as near, and as far apart, in the training."""
+    squeezed, stretched, broken = (molecule("CH3CH2OH") for _ in range(3))
+    squeezed.set_distance(0, 1, 1.34, fix=1)  # the carbon atoms: other atoms were as near
+    stretched.set_distance(2, 3, 1.45, fix=0)  # O-H: carbon atoms were as far from each other
+    broken.set_distance(2, 3, 20.0, fix=0)
+    found = ETHANOL.outside(batch(molecule("CH3CH2OH"), squeezed, stretched, broken))
+    assert {k: set(one.near) | set(one.far) for k, one in found.items()} == {1: {"C-C"}, 2: {"H-O"}, 3: {"H"}}
+    assert found[1].near["C-C"] == pytest.approx(1.34) and found[2].far["H-O"] == pytest.approx(1.45)
+    with pytest.warns(OutsideTrainingWarning) as said:
+        Watch().tell(ETHANOL, found.values())
+    text = str(said[0].message)
+    assert "atoms nearer than in the training: C-C 1.340 Angstrom (at least 1.500 there) (C2H6O)" in text
+    assert "H-O 1.450 Angstrom (at most 1.100 there), H without a neighbour (C2H6O)" in text
+    assert replace(ETHANOL, lone=("H",)).outside(batch(broken)) == {}
 
 
 @pytest.mark.parametrize(
@@ -162,13 +188,15 @@ def test_nothing_is_compared_with_what_is_not_known() -> None:
 
 def test_facts_against_numpy() -> None:
     water, copper = molecule("H2O"), bulk("Cu", cubic=True)
-    distances = water.get_all_distances() + 10 * np.eye(3)
     facts = Facts.of(batch(water, ase.Atoms("He")))
-    np.testing.assert_allclose(facts.nearest, [[distances.min(), distances.min(0).max()], [np.inf, 0.0]], rtol=1e-12)
+    bonds, ranges = water.get_distances(0, [1, 2]), facts.contacts.ranges()
+    np.testing.assert_allclose(ranges["H-O"], [bonds.min(), bonds.max()], rtol=1e-12)
+    np.testing.assert_allclose(ranges["H-H"], [water.get_distance(1, 2), 0.0], rtol=1e-12)
+    assert set(ranges) == {"H-O", "H-H"} and facts.contacts.lone.tolist() == [[2, 1]]
     assert facts.sizes.tolist() == [3, 1]
     assert not facts.periodic.any()
     lattice = Facts.of(batch(copper))
-    np.testing.assert_allclose(lattice.nearest, 3.61 / 2**0.5, rtol=1e-10)
+    np.testing.assert_allclose(lattice.contacts.ranges()["Cu-Cu"], 3.61 / 2**0.5, rtol=1e-10)
     assert lattice.periodic.all()
 
 

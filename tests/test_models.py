@@ -306,6 +306,8 @@ def test_neighbours_of_a_shorter_cutoff_are_refused() -> None:
         ("values", "'values' is reserved, as are the names of torch's modules"),
         ("training", "'training' is reserved"),
         ("forces", "set forces to true on the energy's head"),
+        ("displacement", "models and data have something else under it: rename it"),
+        ("density", "models and data have something else under it"),
     ],
 )
 def test_names_that_no_head_can_have(name: str, message: str) -> None:

@@ -123,6 +123,19 @@ def test_properties_do_not_depend_on_what_is_asked_for(response: Response) -> No
         torch.testing.assert_close(again[name], value)
 
 
+@pytest.mark.parametrize("response", list(Response))
+def test_the_trajectory_ends_where_the_prediction_is(response: Response) -> None:
+    model, molecules = make_model(response), formaldehyde(None if response is Response.NONE else (0.1, -0.2, 0.3))
+    with torch.no_grad():
+        trajectory = model.trajectory(molecules)
+        _, displacement = model.with_displacement(molecules)
+        without = model.represent(molecules).displacement
+    assert trajectory.shape == (3, 4, 3)
+    torch.testing.assert_close(trajectory[-1], displacement, rtol=1e-12, atol=1e-14)
+    pushed = response in (Response.PUSH, Response.PUSH_DUAL)
+    assert bool((displacement - without).abs().max() > 0.01) == pushed, "the field pushes the points"
+
+
 @pytest.mark.parametrize("response", [Response.PUSH, Response.PUSH_DUAL])
 def test_pushes_that_hold_still_are_the_quadratic_response(response: Response) -> None:
     model, quadratic = make_model(response), make_model(Response.QUADRATIC)

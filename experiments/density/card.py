@@ -10,7 +10,9 @@ from ase.data import atomic_numbers
 from sources import Data
 
 from neural_polarization.interfaces.prediction import internal_unit
-from neural_polarization.models import FORCES, Model, predicted_names
+from neural_polarization.models import Model
+from neural_polarization.predictor import predicted_names
+from neural_polarization.properties import FORCES
 from neural_polarization.training.densities import by_molecule, density_errors
 from neural_polarization.units import DEBYE, factor
 

@@ -27,7 +27,8 @@ from neural_polarization.density.quadrature import quadrature_around
 from neural_polarization.density.surface import surface_points
 from neural_polarization.interfaces.electrons import predict_density
 from neural_polarization.interfaces.prediction import predict
-from neural_polarization.models import Model, Predictor
+from neural_polarization.models import Model
+from neural_polarization.predictor import Predictor
 from neural_polarization.pretrained import pretrained_path
 from neural_polarization.units import BOHR, DEBYE
 

@@ -34,8 +34,9 @@ from neural_polarization.files import write_json
 from neural_polarization.heads.density import DensityConfig
 from neural_polarization.messages import Messages
 from neural_polarization.metrics import in_units
-from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig, predicted_names
+from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
+from neural_polarization.predictor import predicted_names
 from neural_polarization.settings import plain
 from neural_polarization.training.config import LossConfig
 from neural_polarization.training.densities import DensityBatch, by_molecule, density_errors, dipole_differences

@@ -26,7 +26,7 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.packed import read_packed
 from neural_polarization.field_derivatives import born_charges
 from neural_polarization.finetuning import FineTuned, polarize
-from neural_polarization.models import Predictor
+from neural_polarization.predictor import Predictor
 from neural_polarization.response import Response
 from neural_polarization.units import factor
 

@@ -14,7 +14,7 @@ import ase
 import numpy as np
 
 from neural_polarization.errors import DataError
-from neural_polarization.properties import AMBIGUOUS, STATES, normalized
+from neural_polarization.properties import AMBIGUOUS, FIELD, STATES, normalized
 from neural_polarization.text import counted
 
 _ROUNDING = 1e-3
@@ -24,9 +24,6 @@ _PARTIAL = 0.05
 STRONGEST_FIELD = 5.0
 """V/Angstrom: beyond it an electron leaves a small molecule, and no self-consistent field means anything."""
 
-FIELD = "external_field"
-"""Name of a structure's electric field, V/Angstrom, in `atoms.info` and among labels: something to predict in, not to
-predict. NaN among labels is no field."""
 
 _LARGEST = 1e6
 _WORDS = ("charge", "spin", "multiplicity", "unpaired")

@@ -21,7 +21,7 @@ from neural_polarization.electronic import ElectronicInput
 from neural_polarization.errors import UNREADABLE, TrustError, reason
 from neural_polarization.files import replacing
 from neural_polarization.heads.density import DensityConfig
-from neural_polarization.knowledge import TrainingKnowledge
+from neural_polarization.knowledge import TrainingKnowledge, by_pairs
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
 from neural_polarization.response import Response
@@ -176,7 +176,9 @@ def read_knowledge(path: str | Path) -> TrainingKnowledge | None:
 
 def _knowledge(path: Path, header: Mapping[str, Any]) -> TrainingKnowledge | None:
     known = header.get(_KNOWLEDGE)
-    return None if known is None else build(TrainingKnowledge, known, Source(f"{path}: what it knows of its training"))
+    if known is None:
+        return None
+    return build(TrainingKnowledge, by_pairs(known), Source(f"{path}: what it knows of its training"))
 
 
 def read_weights(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:

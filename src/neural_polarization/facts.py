@@ -9,6 +9,7 @@ from ase.data import chemical_symbols
 from ase.formula import Formula
 from jaxtyping import Bool, Float, Int
 
+from neural_polarization.contacts import Contacts
 from neural_polarization.electronic import total_charges, unpaired_electrons
 from neural_polarization.molecules import Molecules
 
@@ -24,8 +25,7 @@ class Facts:
         spins: numbers of unpaired electrons, the lowest that is possible where it is not known.
         periodic: whether a neighbour lies in another cell; a molecule in a box beyond the cutoff counts as isolated.
         fields: strengths of the electric fields, V/Angstrom; zero without one.
-        nearest: shortest and longest distance of an atom from its nearest neighbour, Angstrom; infinite and zero for
-            single atoms.
+        contacts: pairs of neighbours within the cutoff.
     """
 
     counts: Int[np.ndarray, "molecules numbers"]
@@ -33,7 +33,7 @@ class Facts:
     spins: Float[np.ndarray, " molecules"]
     periodic: Bool[np.ndarray, " molecules"]
     fields: Float[np.ndarray, " molecules"]
-    nearest: Float[np.ndarray, "molecules 2"]
+    contacts: Contacts
 
     @property
     def sizes(self) -> Int[np.ndarray, " molecules"]:
@@ -50,7 +50,8 @@ class Facts:
         """Of a batch on any device."""
         count, owner = molecules.num_molecules, molecules.molecule_index.cpu().numpy()
         counts = np.zeros((count, len(chemical_symbols)), np.int64)
-        np.add.at(counts, (owner, molecules.atomic_numbers.cpu().numpy()), 1)
+        numbers = molecules.atomic_numbers.cpu().numpy()
+        np.add.at(counts, (owner, numbers), 1)
         positions = molecules.positions.detach().cpu().double().numpy()
         senders, receivers = molecules.edge_index.cpu().numpy()
         between = positions[senders] - positions[receivers]
@@ -59,17 +60,13 @@ class Facts:
             shifts = molecules.shifts.detach().cpu().double().numpy()
             between += shifts
             periodic[owner[receivers[shifts.any(1)]]] = True
-        of_atoms = np.full(len(owner), np.inf)
-        np.minimum.at(of_atoms, receivers, np.sqrt((between**2).sum(1)))
-        nearest = np.stack([np.full(count, np.inf), np.zeros(count)], 1)
-        np.minimum.at(nearest[:, 0], owner, of_atoms)
-        np.maximum.at(nearest[:, 1], owner, np.where(np.isfinite(of_atoms), of_atoms, 0.0))
+        contacts = Contacts.of(numbers, owner, molecules.edge_index.cpu().numpy(), np.sqrt((between**2).sum(1)))
         charges = np.round(total_charges(molecules).detach().cpu().double().numpy(), 6)
         spins = unpaired_electrons(molecules).detach().cpu().double().numpy()
         fields = np.zeros(count)
         if molecules.external_field is not None:
             fields = molecules.external_field.detach().cpu().double().norm(dim=-1).numpy()
-        return cls(counts, charges, spins, periodic, fields, nearest)
+        return cls(counts, charges, spins, periodic, fields, contacts)
 
 
 def by_symbol(row: Int[np.ndarray, " numbers"]) -> dict[str, int]:

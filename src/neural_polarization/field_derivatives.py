@@ -20,10 +20,6 @@ class EnergyInField(Protocol):
         ...
 
 
-BORN_CHARGES = "born_charges"
-"""Name of the Born charges in data sets and in every output."""
-
-
 def responding(model: Predictor) -> EnergyInField:
     """The model, if its energy has derivatives by a field.
 

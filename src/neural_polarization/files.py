@@ -12,6 +12,9 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
+_UMASK = os.umask(0)
+os.umask(_UMASK)  # it cannot be read without being set
+
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
     """Makes sure that a file can be written, and is only replaced on purpose; to be called before the work.
@@ -68,6 +71,8 @@ def check_file(path: str | Path, overwrite: bool, endings: Collection[str], what
 def replacing(path: Path) -> Generator[IO[bytes]]:
     """A file that takes the place of `path` when the block ends; after an error nothing has changed.
 
+    An existing file keeps its permissions, and a link goes on pointing to its file.
+
     Args:
         path: its directory is made where it is missing.
 
@@ -82,7 +87,9 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
         ...     (Path(directory) / "results" / "table.txt").read_text()
         'complete'
     """
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_UMASK
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
@@ -90,7 +97,7 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes files that nobody else can read
+        temporary.chmod(mode)  # mkstemp makes files that nobody else can read
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -98,21 +105,21 @@ def replacing(path: Path) -> Generator[IO[bytes]]:
 
 
 @contextmanager
-def locked(path: Path, wait: bool = False) -> Generator[None]:
+def locked(path: Path, wait: float = 0.0) -> Generator[None]:
     """Keeps other processes out for as long as the block lasts; the lock ends with the process, however it ends.
 
     Args:
         path: the file of the lock, which is there as long as the lock is; its directory is made where it is missing.
-        wait: whether to wait for another process that has the lock.
+        wait: seconds to wait for another process that has the lock; a negative number waits for ever.
 
     Raises:
-        BlockingIOError: where another process has the lock and `wait` is not set.
+        BlockingIOError: where another process still has the lock after this time.
         OSError: where its directory cannot be written, which would look like another process's lock.
     """
     check_folder(path)
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=-1 if wait else 0)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise BlockingIOError(f"{path}: another process has this lock") from None
     try:

@@ -15,10 +15,10 @@ from neural_polarization.adapters.host import Parts
 from neural_polarization.heads import BondPolarizability, FieldNames, FlowDipole, Widths
 from neural_polarization.heads.in_field import respond, values_in_field
 from neural_polarization.messages import Messages
-from neural_polarization.models import PredictedProperty, Predictor
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import PairCouple
 from neural_polarization.polarization import NeuralPolarization, Polarized
+from neural_polarization.predictor import PredictedProperty, Predictor
 from neural_polarization.response import InField, Response, make_response
 
 HOSTS: dict[str, Callable[[nn.Module, Sequence[str], bool], Parts]] = {

@@ -137,6 +137,9 @@ def periodic_neighbours(
 
     Returns:
         The senders and the receivers, ordered by receiver, and the translation (Angstrom) that is added to each sender.
+
+    Raises:
+        ImportError: where vesin is not installed.
     """
     try:
         import vesin  # a compiled library that only large systems need

@@ -4,25 +4,20 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import final
+from itertools import combinations_with_replacement
+from typing import Any, final
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float
+from ase.data import atomic_numbers
+from jaxtyping import Bool
 from torch import Tensor
 
+from neural_polarization.contacts import Ranges, said_of_farther, said_of_nearer
 from neural_polarization.errors import DataError
 from neural_polarization.facts import Facts, by_symbol, formula_of
 from neural_polarization.molecules import Molecules
-
-GIVEN, ISOLATED, FITTED = "given", "isolated atom", "least squares"
-"""Where the reference value of an element comes from."""
-
-NEARER = 0.9
-"""Two atoms count as nearer than any in training below this fraction of the shortest distance that was seen."""
-
-FARTHER = 1.25
-"""An atom counts as alone from this multiple of the longest distance of nearest neighbours that was seen."""
+from neural_polarization.properties import FORCES
+from neural_polarization.references import References
 
 LARGER = 2.0
 """Predicted forces count as far outside from this multiple of the largest force that was seen."""
@@ -30,7 +25,6 @@ LARGER = 2.0
 STRONGER = 1.25
 """A field counts as stronger than in training from this multiple of the strongest that was seen."""
 
-_FORCES = "forces"  # as `predictor.FORCES`, which is below
 _SMALL_FORCE = 0.1  # eV/Angstrom: smaller ones are never far outside of relaxed molecules
 
 
@@ -54,42 +48,6 @@ class OutsideTrainingWarning(UserWarning):
 
 @final
 @dataclass(frozen=True)
-class References:
-    """Values of the elements that a property's head adds up, and which compositions they are right for.
-
-    Attributes:
-        values: reference value of each element, in the property's internal unit.
-        sources: for each element `GIVEN`, `ISOLATED` or `FITTED`.
-        compositions: linearly independent compositions (atoms of each element, in the order of `values`) that the
-            references were learned from. An element whose value is known by itself counts as a composition of one atom.
-    """
-
-    values: Mapping[str, float]
-    sources: Mapping[str, str]
-    compositions: tuple[tuple[int, ...], ...]
-
-    @property
-    def rank(self) -> int:
-        """Number of independent compositions; equal to the number of elements if every value is determined."""
-        return len(self.compositions)
-
-    def covers(self, counts: Mapping[str, int]) -> bool:
-        """Whether the sum of the references of a composition is determined by the training.
-
-        Example:
-            >>> ethanol = References({"H": -0.1, "C": -0.2}, {"H": FITTED, "C": FITTED}, ((6, 2),))
-            >>> ethanol.covers({"H": 3, "C": 1}), ethanol.covers({"H": 4, "C": 1})
-            (True, False)
-        """
-        if any(count and symbol not in self.values for symbol, count in counts.items()):
-            return False
-        row = np.array([counts.get(symbol, 0) for symbol in self.values], np.float64)
-        basis = np.array(self.compositions, np.float64).reshape(-1, len(self.values))
-        return not _is_new(row, basis)
-
-
-@final
-@dataclass(frozen=True)
 class TrainingKnowledge:
     """What a model was trained on. Fields that nobody filled in are empty or None, and nothing is compared with them.
 
@@ -98,7 +56,7 @@ class TrainingKnowledge:
         elements: atoms of each element in these structures; zero for an element that the model only names.
         references: per property that has reference values of elements.
         ranges: smallest and largest training label per property, internal unit; of vectors, their lengths.
-        distances: shortest and longest distance of an atom from its nearest neighbour, Angstrom.
+        contacts: distances of neighbours by pair of elements; None if nobody looked.
         largest_molecule: most atoms of one structure.
         charges: total charges that occurred, e.
         periodic: whether structures were periodic (True), molecules (False), or both.
@@ -110,13 +68,14 @@ class TrainingKnowledge:
         stress: root mean square of the stresses that trained, eV/Angstrom^3; None for a model that learned none, whose
             stress is a derivative of what it learned otherwise.
         strongest_field: of the electric fields that trained, V/Angstrom; None for a model that learned in none.
+        lone: elements that occurred as atoms without a neighbour within the cutoff.
     """
 
     structures: int = 0
     elements: Mapping[str, int] = field(default_factory=dict[str, int])
     references: Mapping[str, References] = field(default_factory=dict[str, References])
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
-    distances: tuple[float, float] | None = None
+    contacts: Ranges | None = None
     largest_molecule: int | None = None
     charges: tuple[float, ...] | None = None
     periodic: tuple[bool, ...] | None = None
@@ -126,6 +85,7 @@ class TrainingKnowledge:
     per_atom: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     stress: float | None = None
     strongest_field: float | None = None
+    lone: tuple[str, ...] = ()
 
     @property
     def missing_elements(self) -> tuple[str, ...]:
@@ -152,9 +112,12 @@ class TrainingKnowledge:
         if self.largest_molecule is not None:
             # A crystal of many atoms is no larger than one of few.
             strange[:, kinds.index(Departure.SIZE)] = (facts.sizes > self.largest_molecule) & ~facts.periodic
-        if self.distances is not None:
-            strange[:, kinds.index(Departure.DISTANCE)] = facts.nearest[:, 0] < NEARER * self.distances[0]
-            strange[:, kinds.index(Departure.GAP)] = facts.nearest[:, 1] > FARTHER * self.distances[1]
+        near: dict[int, dict[str, float]] = {}
+        far: dict[int, dict[str, float]] = {}
+        if self.contacts is not None:
+            near, far = facts.contacts.nearer(self.contacts), facts.contacts.farther(self.contacts, self.lone)
+            strange[list(near), kinds.index(Departure.DISTANCE)] = True
+            strange[list(far), kinds.index(Departure.GAP)] = True
         if self.strongest_field is not None:
             strange[:, kinds.index(Departure.FIELD)] = facts.fields > STRONGER * self.strongest_field
         strange[:, kinds.index(Departure.PREDICTION)] = self._far_from_labels(facts, molecules, predictions or {})
@@ -164,6 +127,8 @@ class TrainingKnowledge:
                 float(facts.charges[k]),
                 tuple(kind for kind, is_so in zip(kinds, strange[k], strict=True) if is_so),
                 float(facts.spins[k]),
+                near.get(k, {}),
+                far.get(k, {}),
                 float(facts.fields[k]),
             )
             for k in np.flatnonzero(strange.any(1)).tolist()
@@ -177,12 +142,12 @@ class TrainingKnowledge:
         Values of a composition whose references are not determined are not compared: `COMPOSITION` says more of them.
         """
         far = np.zeros(len(facts.sizes), bool)
-        if _FORCES in predictions and _FORCES in self.ranges:
-            lengths = predictions[_FORCES].detach().cpu().double().norm(dim=-1).numpy()
+        if FORCES in predictions and FORCES in self.ranges:
+            lengths = predictions[FORCES].detach().cpu().double().norm(dim=-1).numpy()
             np.logical_or.at(
                 far,
                 molecules.molecule_index.cpu().numpy(),
-                lengths > LARGER * max(self.ranges[_FORCES][1], _SMALL_FORCE),
+                lengths > LARGER * max(self.ranges[FORCES][1], _SMALL_FORCE),
             )
         for name, (low, high) in self.per_atom.items():
             references = self.references.get(name)
@@ -201,6 +166,16 @@ class TrainingKnowledge:
         return [name for name, references in self.references.items() if not references.covers(counts)]
 
 
+def by_pairs(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a `TrainingKnowledge`, those of early checkpoints as well: there, one range stood for all elements."""
+    values = dict(values)
+    ends = values.pop("distances", None)
+    if ends is not None:
+        symbols = sorted(values["elements"], key=lambda symbol: atomic_numbers[symbol])
+        values["contacts"] = {f"{one}-{other}": ends for one, other in combinations_with_replacement(symbols, 2)}
+    return values
+
+
 @final
 @dataclass(frozen=True)
 class Outside:
@@ -211,6 +186,9 @@ class Outside:
         charge: total charge, e.
         departures: in which ways it lies outside.
         spin: number of unpaired electrons.
+        near: pairs of elements that are nearer than in training, and their shortest distance, Angstrom.
+        far: nearest neighbours farther apart than in training, or of elements that were none there, and their longest
+            distance, Angstrom; an element whose atom has no neighbour, and infinity.
         field: strength of the electric field, V/Angstrom.
     """
 
@@ -218,6 +196,8 @@ class Outside:
     charge: float
     departures: tuple[Departure, ...]
     spin: float
+    near: Mapping[str, float] = field(default_factory=dict[str, float])
+    far: Mapping[str, float] = field(default_factory=dict[str, float])
     field: float = 0.0
 
     @property
@@ -226,7 +206,7 @@ class Outside:
         return formula_of(self.counts)
 
     def subject(self, kind: Departure) -> str:
-        """What is said once: a composition, a charge, a size; contacts and periodicity as such."""
+        """What is said once: a composition, a charge, a size, pairs of elements; periodicity as such."""
         match kind:
             case Departure.COMPOSITION:
                 return self.formula
@@ -236,6 +216,10 @@ class Outside:
                 return f"{self.spin:g}"
             case Departure.SIZE:
                 return str(sum(self.counts.values()))
+            case Departure.DISTANCE:
+                return ", ".join(self.near)
+            case Departure.GAP:
+                return ", ".join(self.far)
             case _:
                 return kind.value
 
@@ -288,56 +272,6 @@ class Watch:
         warnings.warn(text, OutsideTrainingWarning, stacklevel=4)
 
 
-def references_of(
-    elements: Sequence[str],
-    values: Float[Tensor, " elements"],
-    known: Mapping[str, str],
-    composition: Float[Tensor, "molecules elements"],
-) -> References:
-    """Reference values with the compositions that determine them.
-
-    Args:
-        elements: symbols, in the order of the columns.
-        values: reference values, internal unit.
-        known: source of each element whose value was not fitted.
-        composition: atoms of each element in each labelled training molecule.
-    """
-    units = [tuple(int(other == symbol) for other in elements) for symbol in elements if symbol in known]
-    rows = torch.unique(composition.round().long(), dim=0).tolist()
-    chosen = independent([*units, *(tuple(row) for row in sorted(rows, key=sum))])
-    return References(
-        values=dict(zip(elements, values.tolist(), strict=True)),
-        sources={symbol: known.get(symbol, FITTED) for symbol in elements},
-        compositions=chosen,
-    )
-
-
-def independent(compositions: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
-    """Those compositions that are no linear combination of the ones before them.
-
-    Example:
-        >>> independent([(1, 0), (2, 0), (1, 1), (0, 3)])
-        ((1, 0), (1, 1))
-    """
-    chosen: list[tuple[int, ...]] = []
-    for row in compositions:
-        if len(chosen) == len(row):
-            break
-        basis = np.array(chosen, np.float64).reshape(-1, len(row))
-        if _is_new(np.array(row, np.float64), basis):
-            chosen.append(row)
-    return tuple(chosen)
-
-
-def _is_new(row: Float[np.ndarray, " elements"], basis: Float[np.ndarray, "rows elements"]) -> bool:
-    """Whether a composition is no linear combination of others."""
-    size = float(np.linalg.norm(row))
-    if size == 0.0 or len(basis) == 0:
-        return size > 0.0
-    rest = row - basis.T @ np.linalg.lstsq(basis.T, row, rcond=None)[0]
-    return float(np.linalg.norm(rest)) > 1e-6 * size
-
-
 def _clause(knowledge: TrainingKnowledge, kind: Departure, molecules: Sequence[Outside], blind: Sequence[str]) -> str:
     formulas = _listed(list(dict.fromkeys(one.formula for one in molecules)))
     match kind:
@@ -367,13 +301,13 @@ def _clause(knowledge: TrainingKnowledge, kind: Departure, molecules: Sequence[O
             largest = max(sum(one.counts.values()) for one in molecules)
             return f"{largest} atoms ({formulas}): the training had at most {knowledge.largest_molecule}"
         case Departure.DISTANCE:
-            shortest = knowledge.distances[0] if knowledge.distances else 0.0
-            return f"atoms nearer than in the training ({formulas}), whose shortest distance is {shortest:.3f} Angstrom"
+            pairs = said_of_nearer([one.near for one in molecules], knowledge.contacts or {})
+            return f"atoms nearer than in the training: {pairs} ({formulas})"
         case Departure.GAP:
-            longest = knowledge.distances[1] if knowledge.distances else 0.0
+            pairs = said_of_farther([one.far for one in molecules], knowledge.contacts or {})
             return (
-                f"atoms farther from all others than in the training ({formulas}), where the nearest neighbour is at "
-                f"most {longest:.3f} Angstrom away; are positions in Angstrom (not bohr)?"
+                f"nearest neighbours farther apart than in the training, or of elements that were none there: {pairs} "
+                f"({formulas}); are positions in Angstrom (not bohr)?"
             )
         case Departure.FIELD:
             strongest = max(one.field for one in molecules)
@@ -386,7 +320,7 @@ def _clause(knowledge: TrainingKnowledge, kind: Departure, molecules: Sequence[O
 
 
 def _label_ranges(knowledge: TrainingKnowledge) -> str:
-    forces = [f"forces up to {knowledge.ranges[_FORCES][1]:.3g} eV/Angstrom"] if _FORCES in knowledge.ranges else []
+    forces = [f"forces up to {knowledge.ranges[FORCES][1]:.3g} eV/Angstrom"] if FORCES in knowledge.ranges else []
     per_atom = [
         f"{name} per atom from {low:.3g} to {high:.3g} about the references (in eV, Angstrom and e)"
         for name, (low, high) in knowledge.per_atom.items()

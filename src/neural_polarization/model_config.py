@@ -13,7 +13,7 @@ from neural_polarization.heads.density import DensityConfig
 from neural_polarization.messages import Lengths, Messages
 from neural_polarization.moves import EdgeMove, Move, RadialMove, Still, VectorMove
 from neural_polarization.polarization import check_limit
-from neural_polarization.predictor import FORCES, STRESS
+from neural_polarization.properties import BORN_CHARGES, DENSITY, DISPLACEMENT, FIELD, FORCES, STRESS
 from neural_polarization.response import Response
 
 
@@ -143,6 +143,11 @@ def check_head_names(names: Iterable[str]) -> None:
             raise ValueError(
                 "heads: a stress has no head of its own; it is a derivative of an energy: set forces to true on the "
                 "energy's head, and name the labels under data.properties.stress"
+            )
+        if name in (DISPLACEMENT, DENSITY, BORN_CHARGES, FIELD):
+            raise ValueError(
+                f"heads: {name!r} cannot be the name of a property; models and data have something else under it: "
+                "rename it, and give the name in the file as its `source` under data.properties"
             )
         if name in of_modules:
             raise ValueError(

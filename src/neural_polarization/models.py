@@ -15,37 +15,17 @@ from neural_polarization.density.free_atoms import free_atoms
 from neural_polarization.heads import DIPOLES, HEADS, Head, Widths
 from neural_polarization.heads.density import SIZES, DensityHead
 from neural_polarization.heads.in_field import respond, values_in_field
-from neural_polarization.knowledge import GIVEN, ISOLATED, References, TrainingKnowledge, references_of
+from neural_polarization.knowledge import TrainingKnowledge
 from neural_polarization.messages import Messages
-from neural_polarization.model_config import MOVES, HeadConfig, ModelConfig, PolarizationConfig, check_head_names
+from neural_polarization.model_config import MOVES, HeadConfig, ModelConfig, PolarizationConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
-from neural_polarization.predictor import (
-    FORCES,
-    STRESS,
-    PredictedProperty,
-    Predictor,
-    predicted_names,
-    with_derivatives,
-    with_forces,
-)
+from neural_polarization.predictor import PredictedProperty, Predictor, predicted_names
+from neural_polarization.properties import FORCES, STRESS
+from neural_polarization.references import GIVEN, ISOLATED, References, references_of
 from neural_polarization.response import InField, Response, make_response
 
-__all__ = [
-    "FORCES",
-    "MOVES",
-    "STRESS",
-    "HeadConfig",
-    "Model",
-    "ModelConfig",
-    "PolarizationConfig",
-    "PredictedProperty",
-    "Predictor",
-    "check_head_names",
-    "predicted_names",
-    "with_derivatives",
-    "with_forces",
-]
+__all__ = ["HeadConfig", "Model", "ModelConfig", "PolarizationConfig"]
 
 UNSCALED_STEPS = 3
 """So many changes of the weights make a training, of which a model without scales warns."""
@@ -198,6 +178,12 @@ class Model(Predictor):
             ValueError: if the model has no response.
         """
         return self._respond(molecules, 0).energy
+
+    def trajectory(self, molecules: Molecules) -> Float[Tensor, "steps atoms 3"]:
+        """Displacements before the first layer and after every one, Angstrom, in the field of each molecule."""
+        if self.response is None:
+            return self.representation(molecules).trajectory
+        return self._respond(molecules, 0).points.trajectory
 
     def _respond(self, molecules: Molecules, order: int) -> InField:
         field = self.config.field_names

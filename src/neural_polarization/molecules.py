@@ -19,6 +19,7 @@ from neural_polarization.charges import frame_field, total_charge, unpaired_elec
 from neural_polarization.errors import DataError
 from neural_polarization.geometry import MANY_ATOMS, all_pairs, centred, gathered, neighbours
 from neural_polarization.plausibility import CLOSEST, check_positions, crowded, periodic_cell, volume_of
+from neural_polarization.properties import FIELD
 from neural_polarization.tensors import (
     check_atoms,
     check_cutoff,
@@ -234,7 +235,7 @@ class Molecules:
         if dtype != torch.float64:
             positions = _about_centres(positions, index, len(frames))
         field = None
-        if any("external_field" in frame.info for frame in frames):
+        if any(FIELD in frame.info for frame in frames):
             fields = [frame_field(frame, name) for frame, name in named]
             field = torch.tensor(np.stack(fields), dtype=dtype)
         volumes = [volume_of(frame.cell.array) if frame.pbc.any() else 0.0 for frame in frames]

@@ -49,9 +49,9 @@ class Move(nn.Module, ABC):
     def forward(self, points: PointFeatures, edges: Edges) -> Float[Tensor, "atoms 3"]:
         """Step of each point, Angstrom."""
 
-    @abstractmethod
     def hold_still(self) -> None:
         """Makes every displacement zero but keeps the gradients, so that training lets the displacements grow."""
+        self.enlarge(0.0)
 
     @abstractmethod
     def enlarge(self, factor: float) -> None:
@@ -65,9 +65,6 @@ class Still(Move):
         """Zero for every point, Angstrom."""
         return points.scalars.new_zeros(points.scalars.shape[0], 3)
 
-    def hold_still(self) -> None:
-        """Does nothing: the points stand still already."""
-
     def enlarge(self, factor: float) -> None:
         """Does nothing: zero times a factor is zero."""
 
@@ -76,6 +73,9 @@ class VectorMove(Move):
     """A move by a few linear mixes of the point's own vector channels, gated by its scalars.
 
     d_i = step sum_k g_k(s_i) sum_v W_kv V_iv, with g linear.
+
+    Raises:
+        ValueError: for a network without vectors.
     """
 
     def __init__(self, scalar_channels: int, vector_channels: int) -> None:
@@ -95,10 +95,6 @@ class VectorMove(Move):
         # The scalars come first: one weight per channel is a smaller array than eight mixes of vectors.
         weights = self.gate(points.scalars) @ (STEP * self.mix.weight)
         return (points.vectors * weights.unsqueeze(1)).sum(-1)
-
-    def hold_still(self) -> None:
-        """Sets the gates to zero."""
-        self.enlarge(0.0)
 
     def enlarge(self, factor: float) -> None:
         """Multiplies the gates."""
@@ -131,10 +127,6 @@ class RadialMove(Move):
         gates = ((of_receiver + of_sender) * radial).sum(-1) * (PUSH * edges.envelope / (edges.lengths + 1.0))
         steps = gates.unsqueeze(-1) * edges.vectors
         return sum_by_index(steps, edges.receivers, points.scalars.shape[0])
-
-    def hold_still(self) -> None:
-        """Sets the gates to zero."""
-        self.enlarge(0.0)
 
     def enlarge(self, factor: float) -> None:
         """Multiplies the gates."""
@@ -170,10 +162,6 @@ class EdgeMove(Move):
         gates = self.gate(nn.functional.silu(hidden)) * (PUSH * edges.envelope / (edges.lengths + 1.0)).unsqueeze(-1)
         steps = gates * edges.vectors
         return sum_by_index(steps, edges.receivers, points.scalars.shape[0])
-
-    def hold_still(self) -> None:
-        """Sets the gates to zero."""
-        self.enlarge(0.0)
 
     def enlarge(self, factor: float) -> None:
         """Multiplies the gates."""

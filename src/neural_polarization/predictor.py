@@ -1,7 +1,8 @@
 """What every model is to those who use it: properties by name, and the derivatives of one energy."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -12,13 +13,7 @@ from torch import Tensor, nn
 from neural_polarization.architectures import look_up
 from neural_polarization.knowledge import TrainingKnowledge
 from neural_polarization.molecules import Molecules
-from neural_polarization.properties import VOIGT
-
-FORCES = "forces"
-"""Name of the predictions, and of the labels, that are minus the gradient of the energy."""
-
-STRESS = "stress"
-"""Name of the predictions, and of the labels, that are the derivative of the energy by the strain per volume."""
+from neural_polarization.properties import FORCES, STRESS, VOIGT
 
 Extra = TypeVar("Extra")
 """What else a pass gives: displacements, or a density."""
@@ -46,6 +41,19 @@ class PredictedProperty:
     dipole: bool = False
     sees_spin: bool = False
     per_atom: bool = False
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Generator[None]:
+    """The model in evaluation mode within the block; after it every part is in the mode that it was in before."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:  # a part comes before those within it
+            if part.training != mode:
+                part.train(mode)
 
 
 class Predictor(nn.Module, ABC):

@@ -7,6 +7,25 @@ from typing import Literal
 
 from neural_polarization.units import factor
 
+FORCES = "forces"
+"""Name of the predictions, and of the labels, that are minus the gradient of the energy."""
+
+STRESS = "stress"
+"""Name of the predictions, and of the labels, that are the derivative of the energy by the strain per volume."""
+
+DISPLACEMENT = "displacement"
+"""Name of the displacements in every output."""
+
+DENSITY = "density"
+"""Name of the density's error among predictions, losses and errors: a number of each molecule, whose label is zero."""
+
+BORN_CHARGES = "born_charges"
+"""Name of the Born charges in data sets and in every output."""
+
+FIELD = "external_field"
+"""Name of a structure's electric field, V/Angstrom, in `atoms.info` and among labels: something to predict in, not to
+predict. NaN among labels is no field."""
+
 
 @dataclass(frozen=True)
 class Property:

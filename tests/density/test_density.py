@@ -1,5 +1,8 @@
 """The density as a value: values, moments, potential, field and overlap against PySCF, quadrature and differences."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -250,3 +253,48 @@ def test_periodic_systems_are_refused() -> None:
     )
     with pytest.raises(ValueError, match="periodic"):
         Nuclei.of(periodic)
+
+
+CACHES = """
+import torch
+from ase.build import molecule
+from neural_polarization.density import Density, Nuclei
+from neural_polarization.density.free_atoms import free_atom_density
+water = molecule("H2O")
+nuclei = Nuclei(torch.tensor(water.numbers), torch.tensor(water.positions), torch.zeros(3, dtype=torch.long), 1)
+points = torch.randn(5, 3, dtype=torch.float64)
+with torch.inference_mode():  # the first use of every table
+    inside = free_atom_density(nuclei)
+    inside.overlap(inside), inside.potential(points)
+    found = [inside.field(points)]
+density = free_atom_density(nuclei)
+found += [inside.field(points), density.field(points), density.field(points.clone().requires_grad_()).detach()]
+for other in found[1:]:
+    torch.testing.assert_close(other, found[0], rtol=1e-12, atol=1e-12)
+part = density.parts[0]
+moving = Density((part.to(dtype=torch.float64), *density.parts[1:]), nuclei)
+part.centres.requires_grad_()
+moving.overlap(density).sum().backward()
+print("fine")
+"""
+
+
+def test_inference_mode_leaves_nothing_behind() -> None:
+    """A field inside it is that outside it, and tables that it filled can be differentiated through later."""
+    command = [sys.executable, "-c", CACHES]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "fine\n", done.stderr
+
+
+def test_a_molecule_can_be_counted_by_numpy() -> None:
+    density, points = water_like(), some_points(3)
+    torch.testing.assert_close(density.evaluate(points, np.int64(0)), density.evaluate(points))
+
+
+def test_a_shifted_density_is_the_same_elsewhere() -> None:
+    density, points = water_like(), some_points(20)
+    by = torch.tensor([[10.0, -20.0, 30.0]], dtype=torch.float64)
+    shifted = density.shifted(by)
+    torch.testing.assert_close(shifted.evaluate(points + by), density.evaluate(points), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(shifted.nuclei.centre, density.nuclei.centre + by)
+    torch.testing.assert_close(shifted.dipole, density.dipole, rtol=1e-9, atol=1e-9)

@@ -12,6 +12,7 @@ from density_models import density_model, shaken
 from neural_polarization.checkpoints import load_model, save_model
 from neural_polarization.cli import main
 from neural_polarization.density.free_atoms import free_atom_density
+from neural_polarization.density.grids import grid_around
 from neural_polarization.interfaces.electrons import KINDS, predict_density, write_density
 from neural_polarization.models import HeadConfig
 from neural_polarization.units import BOHR, HARTREE
@@ -148,3 +149,16 @@ def test_a_density_is_where_the_structure_is() -> None:
     peak = one.evaluate(torch.from_numpy(near.positions))
     assert peak[0] > 1000.0, "the nucleus of oxygen"
     np.testing.assert_allclose(one.nuclei.positions.numpy(), near.positions)
+
+
+def test_a_grid_far_from_the_origin_has_all_its_digits() -> None:
+    model, near = density_model(), shaken("H2O")
+    far = near.copy()
+    far.positions += [3e4, -1e4, 2e4]
+    tables = []
+    for atoms in (near, far):
+        density = predict_density(model, atoms)
+        grid = grid_around(density, 0.25)
+        tables.append(KINDS["total"].values(density, grid.points()).reshape(grid.shape))
+    assert tables[0].shape == tables[1].shape
+    assert abs(tables[0].sum() - tables[1].sum()) < 1e-3 * tables[0].sum()

@@ -32,16 +32,15 @@ from neural_polarization.interfaces.prediction import (
     unseen_charges,
 )
 from neural_polarization.knowledge import (
-    FITTED,
     Departure,
     OutsideTrainingWarning,
-    References,
     TrainingKnowledge,
     Watch,
 )
 from neural_polarization.models import HeadConfig, Model, ModelConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
+from neural_polarization.references import FITTED, References
 from neural_polarization.units import BOHR, DEBYE
 
 UNITS = {"energy": "meV", "dipole": "mD", "polarizability": "bohr^3"}
@@ -635,3 +634,12 @@ def test_errors_count_all_structures(model: Model) -> None:
     frames[4].info["charge"] = 0.5
     with pytest.raises(DataError, match=r"^structure 4: charge is 0\.5; expected a whole number"):
         predict(model, frames, batch_size=2)
+
+
+def test_parts_keep_their_mode(model: Model) -> None:
+    """A part that was frozen on purpose stays so."""
+    model.train()
+    model.representation.eval()
+    before = [part.training for part in model.modules()]
+    predict(model, STRUCTURES)
+    assert [part.training for part in model.modules()] == before and len(set(before)) == 2

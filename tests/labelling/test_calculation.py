@@ -7,7 +7,14 @@ import ase
 import numpy as np
 import pytest
 
-from neural_polarization.labelling.calculation import NotConvergedError, Request, WarmStart, compute, converge
+from neural_polarization.labelling.calculation import (
+    NotConvergedError,
+    Request,
+    WarmStart,
+    _identity,
+    compute,
+    converge,
+)
 from neural_polarization.labelling.level import Level
 from neural_polarization.labelling.mean_field import FAST, LEAN, Accuracy, build_grid, build_molecule
 from neural_polarization.labelling.properties import response
@@ -213,6 +220,13 @@ def test_warm_start_changes_nothing_but_the_iterations(water: ase.Atoms, quick: 
     assert float(compute(water, replace(quick, quantities=()), warm=warm)["energy"]) == pytest.approx(cold, abs=1e-7)
     other = ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.75]])
     compute(other, replace(quick, quantities=()), warm=warm)
+
+
+def test_a_guess_is_of_the_same_level(water: ase.Atoms, quick: Request) -> None:
+    """The coefficients of one basis mean nothing in another one of as many functions."""
+    one, other = (replace(quick, level=Level("PBE", basis)) for basis in ("cc-pVDZ", "def2-SVP"))
+    assert _identity(water, one) != _identity(water, other)
+    assert _identity(water, one) == _identity(water, replace(one, quantities=()))
 
 
 def test_ions_and_radicals(quick: Request) -> None:

@@ -161,3 +161,10 @@ def test_kill_in_the_middle_and_restart(tmp_path: Path) -> None:
 def test_wrong_number_of_workers() -> None:
     with pytest.raises(ValueError, match="workers: expected at least 1, got 0"):
         processes(0)
+
+
+def test_workers_leave_the_threads_of_this_process_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    assert list(processes(1)(iter(()))) == []
+    assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ

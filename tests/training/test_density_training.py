@@ -15,9 +15,10 @@ from neural_polarization.evaluation.densities import ELECTRONS
 from neural_polarization.evaluation.evaluation import evaluate, write_evaluation
 from neural_polarization.evaluation.matching import parameters, step_seconds
 from neural_polarization.models import Model
+from neural_polarization.properties import DENSITY
 from neural_polarization.settings import Source, build
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.densities import DENSITY, DensityErrors, density_errors
+from neural_polarization.training.densities import DensityErrors, density_errors
 from neural_polarization.training.experiment import fit
 from neural_polarization.training.task import Task, prepare
 from neural_polarization.units import DEBYE

@@ -23,7 +23,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from scipy.spatial.distance import pdist
 
 from neural_polarization.checkpoints import load_model
 from neural_polarization.data.config import SplitConfig
@@ -759,8 +758,9 @@ def test_what_was_learned_from_is_in_the_model(tmp_path: Path) -> None:
     dataset, train = task.dataset, task.split.train
     assert knowledge.structures == 24 and knowledge.largest_molecule == 3
     assert knowledge.elements == dict(zip("HO", dataset.composition(("H", "O"), train).sum(0).astype(int), strict=True))
-    shortest = min(pdist(dataset.structure(int(k)).positions).min() for k in train)
-    assert knowledge.distances is not None and knowledge.distances[0] == pytest.approx(shortest, rel=1e-12)
+    bonds = np.array([dataset.structure(int(k)).get_distances(0, [1, 2]) for k in train])
+    assert knowledge.contacts is not None and set(knowledge.contacts) == {"H-H", "H-O"} and knowledge.lone == ()
+    assert knowledge.contacts["H-O"] == pytest.approx((bonds.min(), bonds.max()), rel=1e-12)
     assert knowledge.charges == (0.0,) and knowledge.periodic == (False,)
     energies = dataset.labels["energy"][train]
     assert knowledge.ranges["energy"] == pytest.approx((energies.min(), energies.max()), abs=1e-9)

@@ -18,8 +18,8 @@ from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import Split, save_split
 from neural_polarization.errors import DataError
 from neural_polarization.interfaces.prediction import predict
-from neural_polarization.knowledge import FITTED, GIVEN, ISOLATED
 from neural_polarization.models import HeadConfig, Model, ModelConfig
+from neural_polarization.references import FITTED, GIVEN, ISOLATED
 from neural_polarization.settings import ConfigError, Source, build
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.experiment import fit

@@ -15,9 +15,9 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.separate import joined
 from neural_polarization.interfaces.prediction import predict
-from neural_polarization.knowledge import FITTED, GIVEN
 from neural_polarization.messages import Messages
 from neural_polarization.models import HeadConfig, Model, ModelConfig, PolarizationConfig
+from neural_polarization.references import FITTED, GIVEN
 from neural_polarization.settings import Source, build
 from neural_polarization.training import start as start_module
 from neural_polarization.training.config import ExperimentConfig

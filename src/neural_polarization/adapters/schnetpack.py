@@ -184,6 +184,9 @@ class SchNetPackSO3net(SchNetPackBackbone):
     The network is equivariant under rotations but not under reflections, because its products include those of two
     vectors that give a vector. Its coupling coefficients are stored in single precision, which limits the accuracy of
     the equivariance.
+
+    Raises:
+        ValueError: for a network of lmax=0, which has no vectors.
     """
 
     of_class = "SO3net"

@@ -61,6 +61,7 @@ def _monomials(lmax: int, order: int) -> list[tuple[int, ...]]:
 
 
 @cache
+@torch.inference_mode(False)  # the tensor outlives the call
 def symmetric_couplings(lmax: int, order: int, degree: int) -> Float[Tensor, "paths out monomials"]:
     """Generalized Clebsch-Gordan coefficients of equal arguments: each equivariant polynomial of one order once.
 

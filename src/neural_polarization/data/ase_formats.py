@@ -8,7 +8,7 @@ from typing import Any
 import ase
 import numpy as np
 
-from neural_polarization.charges import FIELD, unpaired_electrons
+from neural_polarization.charges import unpaired_electrons
 from neural_polarization.data.cache import Array
 from neural_polarization.data.columns import KNOWN, PropertyConfig, is_energy
 from neural_polarization.data.counts import LabelCount, Reading, warn_of_fields
@@ -17,8 +17,7 @@ from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.origins import about_nuclear_charge
 from neural_polarization.errors import DataError, nearest
 from neural_polarization.plausibility import periodic_cell, volume_of
-from neural_polarization.predictor import STRESS
-from neural_polarization.properties import DEFINITIONS, VOIGT, Property, is_virial, label_of, looks_like
+from neural_polarization.properties import DEFINITIONS, FIELD, STRESS, VOIGT, Property, is_virial, label_of, looks_like
 from neural_polarization.structures import iterate_structures
 from neural_polarization.structures.smiles import canonical_smiles
 from neural_polarization.text import counted

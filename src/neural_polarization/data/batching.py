@@ -10,15 +10,13 @@ import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
-from neural_polarization.charges import FIELD
 from neural_polarization.data.cache import WORTH_KEEPING, Array, Arrays, cached
 from neural_polarization.data.flat import FlatMolecules, ragged_rows, starts_of
 from neural_polarization.errors import DataError
 from neural_polarization.geometry import MANY_ATOMS, all_pairs, centre_of_charge, centred, neighbours
 from neural_polarization.molecules import Molecules
 from neural_polarization.plausibility import CLOSEST, check_positions, crowded
-from neural_polarization.predictor import STRESS
-from neural_polarization.properties import Property, label_of
+from neural_polarization.properties import FIELD, STRESS, Property, label_of
 
 
 @final

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import final
 
-from neural_polarization.charges import FIELD
+from neural_polarization.properties import FIELD
 from neural_polarization.text import counted, table
 
 

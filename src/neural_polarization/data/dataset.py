@@ -12,7 +12,6 @@ from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from neural_polarization.charges import FIELD
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.cache import Array
 from neural_polarization.data.counts import LabelCount, Reading
@@ -21,8 +20,7 @@ from neural_polarization.data.identity import identities
 from neural_polarization.data.splits import Split
 from neural_polarization.errors import DataError, nearest
 from neural_polarization.molecules import element_table
-from neural_polarization.predictor import STRESS
-from neural_polarization.properties import LARGEST_LABEL, Property
+from neural_polarization.properties import FIELD, LARGEST_LABEL, STRESS, Property
 from neural_polarization.text import counted
 
 

@@ -61,7 +61,7 @@ def download(file: RemoteFile, path: Path, report: Report = print_progress) -> P
         DataError: where the network gives up, or what arrived is not the published file.
     """
     # One process at a time: training on several GPUs starts several.
-    with locked(path.parent / ".download.lock", wait=True):
+    with locked(path.parent / ".download.lock", wait=-1.0):
         if path.exists():
             _check(path, file, "delete it, and it is downloaded again")
         else:

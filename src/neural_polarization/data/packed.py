@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from neural_polarization.charges import FIELD
 from neural_polarization.data.cache import Array
 from neural_polarization.data.columns import KNOWN, Column, PropertyConfig, chosen_columns
 from neural_polarization.data.counts import warn_of_fields
@@ -28,7 +27,7 @@ from neural_polarization.data.origins import about_nuclear_charge
 from neural_polarization.data.splits import PARTS, Split
 from neural_polarization.errors import DataError, nearest
 from neural_polarization.files import write_arrays
-from neural_polarization.properties import STATES, Property, label_of, normalized
+from neural_polarization.properties import FIELD, STATES, Property, label_of, normalized
 from neural_polarization.units import factor
 
 _STRUCTURE = ("n_atoms", "atomic_numbers", "positions", "charge", "spin", "cell", "pbc", "isolated", "molecule")

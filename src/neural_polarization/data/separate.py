@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from neural_polarization.charges import FIELD
 from neural_polarization.data.cache import Array
 from neural_polarization.data.config import DataConfig, SplitConfig
 from neural_polarization.data.counts import joined_readings, warn_of_fields
@@ -14,7 +13,7 @@ from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.flat import FlatMolecules
 from neural_polarization.data.splits import Split, stored_split
 from neural_polarization.errors import DataError
-from neural_polarization.properties import Property
+from neural_polarization.properties import FIELD, Property
 from neural_polarization.text import counted
 
 FILES = "files"

@@ -9,7 +9,6 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Int
 
-from neural_polarization.charges import FIELD
 from neural_polarization.data.ase_formats import read_extxyz
 from neural_polarization.data.cache import default_cache_directory
 from neural_polarization.data.columns import KNOWN, PropertyConfig, check_units, is_energy
@@ -32,8 +31,7 @@ from neural_polarization.data.splits import (
     stored_split,
 )
 from neural_polarization.errors import DataError, nearest
-from neural_polarization.predictor import STRESS
-from neural_polarization.properties import label_of
+from neural_polarization.properties import FIELD, STRESS, label_of
 from neural_polarization.units import factor
 
 __all__ = ["FORMATS", "DataConfig", "PropertyConfig", "SplitConfig", "make_split", "open_dataset"]

@@ -62,6 +62,7 @@ def _values(order: int, x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # the tensor outlives the call
 def _table(order: int) -> Float[Tensor, "places terms"]:
     """F_(m+k)(x) / k! at equidistant x, float64: coefficients of the Taylor series in the step backwards."""
     x = np.arange(int(_LARGE * _PER_UNIT) + 1) / _PER_UNIT

@@ -2,7 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,10 +18,7 @@ from neural_polarization.density.potential import integral_over_distance, invers
 from neural_polarization.geometry import centre_of_charge
 from neural_polarization.layers import sum_by_index
 from neural_polarization.molecules import Molecules
-from neural_polarization.units import BOHR, HARTREE
-
-COULOMB = HARTREE * BOHR
-"""Potential (V) of one elementary charge at a distance of one Angstrom."""
+from neural_polarization.units import COULOMB
 
 SAME_PLACE = 1e-3
 """Largest distance between a nucleus of a density and that of its molecule, Angstrom."""
@@ -66,6 +65,12 @@ class Nuclei:
         here = self.molecule_index == molecule
         index = torch.zeros_like(self.molecule_index[here])
         return Nuclei(self.atomic_numbers[here], self.positions[here], index, 1)
+
+    def clone(self) -> "Nuclei":
+        """The same in memory of their own."""
+        return Nuclei(
+            self.atomic_numbers.clone(), self.positions.clone(), self.molecule_index.clone(), self.num_molecules
+        )
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Nuclei":
         """The same on another device or in another floating-point type."""
@@ -167,6 +172,14 @@ class Density:
         """The same density on another device or in another floating-point type."""
         return Density(tuple(part.to(device, dtype) for part in self.parts), self.nuclei.to(device, dtype))
 
+    def shifted(self, by: Float[Tensor, "molecules 3"]) -> "Density":
+        """The same density with every molecule displaced (Angstrom); centres and nuclei are float64 then."""
+        parts = tuple(
+            dataclasses.replace(part, centres=part.centres.double() + by[part.molecule_index]) for part in self.parts
+        )
+        positions = self.nuclei.positions.double() + by[self.nuclei.molecule_index]
+        return Density(parts, dataclasses.replace(self.nuclei, positions=positions))
+
     def detach(self) -> "Density":
         """The same density without the graph that made it."""
         nuclei = dataclasses.replace(self.nuclei, positions=self.nuclei.positions.detach())
@@ -184,7 +197,7 @@ class Density:
     def evaluate(
         self,
         points: Float[Tensor, "points 3"],
-        molecule: int | Int[Tensor, " points"] = 0,
+        molecule: int | np.integer[Any] | Int[Tensor, " points"] = 0,
         progress: Progress | None = None,
         threshold: float = NEGLIGIBLE,
     ) -> Float[Tensor, " points"]:
@@ -205,8 +218,8 @@ class Density:
             ValueError: for a number that no molecule has, or points that are not finite numbers in threes.
         """
         _check_points(points)
-        if isinstance(molecule, int):
-            return evaluate(self._parts_of(molecule), points, progress, threshold)
+        if not isinstance(molecule, Tensor):
+            return evaluate(self._parts_of(int(molecule)), points, progress, threshold)
         values = torch.zeros_like(points[:, 0])
         done = 0
         for number in torch.unique(molecule).tolist():
@@ -278,6 +291,11 @@ class Density:
 
         Args and raises: as `potential`.
         """
+        if torch.is_inference_mode_enabled() or self._of_inference:
+            # Tensors that were made in inference mode cannot be part of a graph; copies of them can.
+            with torch.inference_mode(False), torch.no_grad():
+                copy = Density(tuple(part.clone() for part in self.parts), self.nuclei.clone())
+                return copy.field(points.clone(), molecule)
         _check_points(points)
         graph = torch.is_grad_enabled()
         with torch.enable_grad():
@@ -303,6 +321,10 @@ class Density:
                 f"{self.nuclei.num_molecules}; both have to be of the same ones"
             )
         return torch.stack([overlap(self._parts_of(k), other._parts_of(k)) for k in range(self.nuclei.num_molecules)])
+
+    @property
+    def _of_inference(self) -> bool:
+        return self.nuclei.positions.is_inference() or any(part.centres.is_inference() for part in self.parts)
 
     def _differentiable(self, points: Tensor) -> bool:
         return points.requires_grad or any(part.requires_grad for part in self.parts)

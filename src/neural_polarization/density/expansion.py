@@ -87,6 +87,15 @@ class Gaussians:
             tuple(value.detach() for value in self.coefficients),
         )
 
+    def clone(self) -> "Gaussians":
+        """The same functions in memory of their own."""
+        return Gaussians(
+            self.centres.clone(),
+            self.molecule_index.clone(),
+            tuple(value.clone() for value in self.exponents),
+            tuple(value.clone() for value in self.coefficients),
+        )
+
     def select(self, index: Int[Tensor, " kept"]) -> "Gaussians":
         """The functions of some of the centres."""
         return Gaussians(

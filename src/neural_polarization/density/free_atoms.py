@@ -22,6 +22,7 @@ _TABLE = Path(__file__).with_name("free_atoms.json")
 
 
 @lru_cache(maxsize=1)
+@torch.inference_mode(False)  # the tensors outlive the call, and may be differentiated through
 def _table() -> dict[int, tuple[Float[Tensor, " functions"], Float[Tensor, " functions"]]]:
     """Exponents and coefficients of every atom by its atomic number, float64."""
     atoms = cast(dict[str, dict[str, list[float]]], json.loads(_TABLE.read_text(encoding="utf-8"))["atoms"])

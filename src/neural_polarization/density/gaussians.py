@@ -105,6 +105,7 @@ def monomials(degree: int) -> tuple[tuple[int, int, int], ...]:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # the tensor outlives the call, and may be differentiated through
 def cartesian_coefficients(degree: int) -> Float[Tensor, "functions monomials"]:
     """Real solid harmonics of a degree as polynomials: the coefficient of every monomial, float64.
 

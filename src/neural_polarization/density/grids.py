@@ -101,12 +101,14 @@ def grid_around(
     low, high = positions.amin(0), positions.amax(0)
     if margin is not None:
         return _between(low - margin, high + margin, spacing)
-    low, high = low - 1.0, high + 1.0
-    place = density.detach().to("cpu", torch.float32)
+    # Single precision is enough about the centre; far from the origin, digits would be lost.
+    centre = density.detach().nuclei.centre.cpu()
+    place = density.detach().to("cpu").shifted(-centre).to(dtype=torch.float32)
+    low, high = low - 1.0 - centre[0], high + 1.0 - centre[0]
     while True:
         outside = [side for side in itertools.product(range(3), (0, 1)) if _crosses(place, low, high, side, surface)]
         if not outside:
-            return _between(low, high, spacing)
+            return _between(low + centre[0], high + centre[0], spacing)
         for axis, end in outside:
             (high if end else low)[axis] += _STEP if end else -_STEP
 

@@ -38,12 +38,6 @@ class Moments:
     second: Float[Tensor, "molecules 3 3"]
 
 
-def electrons_of(part: Gaussians) -> Float[Tensor, " centres"]:
-    """Integral over the functions of each centre, e: only those of l = 0 have one."""
-    exponents, coefficients = part.exponents[0], part.coefficients[0]
-    return (coefficients[..., 0] * normalization(0, exponents) * (math.pi / exponents) ** 1.5).sum(-1)
-
-
 def moments(parts: Sequence[Gaussians], origins: Float[Tensor, "molecules 3"]) -> Moments:
     """Moments of zeroth to second order.
 

@@ -79,6 +79,7 @@ def _around_atom(size: float, radial: int, degree: int) -> tuple[Tensor, Tensor]
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # the tensors outlive the call
 def _sphere(degree: int) -> tuple[Tensor, Tensor]:
     """Directions and weights (4 pi together): Gauss-Legendre points of the polar angle, equal steps about the axis."""
     heights, of_heights = np.polynomial.legendre.leggauss(degree // 2 + 1)

@@ -11,8 +11,8 @@ from neural_polarization.data.density_points import DensityPoints
 from neural_polarization.density import Density
 from neural_polarization.metrics import Error, ErrorSums, in_units
 from neural_polarization.models import Model
-from neural_polarization.properties import Property
-from neural_polarization.training.densities import DENSITY, PERCENT, density_errors
+from neural_polarization.properties import DENSITY, Property
+from neural_polarization.training.densities import PERCENT, density_errors
 
 ELECTRONS = "density_electrons"
 """Name of the error of the integral of the density, e."""

@@ -23,14 +23,15 @@ from neural_polarization.evaluation.densities import density_evaluation, density
 from neural_polarization.evaluation.outcome import Evaluation, Parity
 from neural_polarization.evaluation.plots import write_plots
 from neural_polarization.evaluation.reports import PARTS
-from neural_polarization.field_derivatives import BORN_CHARGES, born_charges
+from neural_polarization.field_derivatives import born_charges
 from neural_polarization.files import refuse_existing, write_json
 from neural_polarization.knowledge import Outside, Watch
 from neural_polarization.layers import sum_by_index
 from neural_polarization.metrics import ErrorSums, in_units
-from neural_polarization.models import STRESS, Model, predicted_names
+from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
-from neural_polarization.properties import Property
+from neural_polarization.predictor import predicted_names
+from neural_polarization.properties import BORN_CHARGES, STRESS, Property
 from neural_polarization.settings import Source, build, with_overrides
 from neural_polarization.training.batches import BatchOrder
 from neural_polarization.training.references import isolated_atoms
@@ -109,16 +110,6 @@ def evaluate(
         outside={name: len(part.outside) for name, part in parts.items()},
         history=history if history.is_file() else None,
     )
-
-
-def open_evaluation_data(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> Dataset:
-    """The data that a checkpoint was trained on, with some settings changed.
-
-    Raises:
-        ValueError: if the checkpoint does not name its data.
-        FileNotFoundError: if the data are no longer at their path.
-    """
-    return open_configured(evaluation_config(checkpoint, changed))
 
 
 def evaluation_config(checkpoint: Checkpoint, changed: Mapping[str, Any]) -> DataConfig:

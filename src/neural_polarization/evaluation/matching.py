@@ -108,6 +108,9 @@ def deeper(
 
     Two depths give a first guess; it and its neighbours are then measured in turns with the other experiment, so that
     the load of the machine does not choose.
+
+    Raises:
+        ValueError: where more layers took no longer.
     """
     first = config.model.backbone.size.num_layers
 

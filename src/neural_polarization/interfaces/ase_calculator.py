@@ -9,12 +9,13 @@ import torch
 from ase.calculators.calculator import Calculator, all_changes
 from ase.outputs import Properties, all_outputs
 
-from neural_polarization.charges import FIELD, LookAlikes, frame_field, settle_field, total_charge, unpaired_electrons
+from neural_polarization.charges import LookAlikes, frame_field, settle_field, total_charge, unpaired_electrons
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.exported import for_simulation
-from neural_polarization.interfaces.prediction import DISPLACEMENT, predict
+from neural_polarization.interfaces.prediction import predict
 from neural_polarization.knowledge import Watch
-from neural_polarization.models import Predictor
+from neural_polarization.predictor import Predictor
+from neural_polarization.properties import DISPLACEMENT, FIELD
 from neural_polarization.units import COULOMB
 
 BORN_EFFECTIVE_CHARGES = "born_effective_charges"

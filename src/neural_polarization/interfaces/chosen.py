@@ -10,7 +10,7 @@ from neural_polarization.checkpoints import Checkpoint, load_model
 from neural_polarization.interfaces.commands import trusted
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.prediction import from_smiles
-from neural_polarization.models import Predictor
+from neural_polarization.predictor import Predictor
 from neural_polarization.pretrained import load_pretrained
 from neural_polarization.structures import is_of_structures, read_structures
 

@@ -41,7 +41,11 @@ def add_trust(command: argparse.ArgumentParser) -> None:
 
 
 def check_batch_size(size: int) -> None:
-    """Refuses batches of nothing."""
+    """Refuses batches of nothing.
+
+    Raises:
+        ValueError: for a size below one.
+    """
     if size < 1:
         raise ValueError(f"--batch-size: expected at least 1, got {size}")
 

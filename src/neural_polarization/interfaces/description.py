@@ -116,9 +116,12 @@ def _learned_from(knowledge: Mapping[str, Any] | None, properties: Mapping[str, 
         yield "range", f"{name} {shown(name, low)} to {shown(name, high)} {unit(name)}"
     for name, (low, high) in knowledge["per_atom"].items():
         yield "per atom", f"{name} {shown(name, low)} to {shown(name, high)} {unit(name)} about the references"
-    if knowledge["distances"]:
-        low, high = knowledge["distances"]
-        yield "distances", f"nearest neighbours {low:.3f} to {high:.3f} Angstrom"
+    nearest = {pair: ends for pair, ends in (knowledge["contacts"] or {}).items() if ends[1]}
+    if nearest:
+        text = ", ".join(f"{pair} {low:.3f} to {high:.3f}" for pair, (low, high) in nearest.items())
+        yield "distances", f"of nearest neighbours, Angstrom: {text}"
+    if knowledge["lone"]:
+        yield "lone", f"atoms without a neighbour: {', '.join(knowledge['lone'])}"
     if knowledge["largest_molecule"]:
         yield "largest", counted(knowledge["largest_molecule"], "atom")
     if knowledge["charges"]:

@@ -18,7 +18,7 @@ from neural_polarization.files import write_arrays, write_text
 from neural_polarization.interfaces.electrons import check_molecules, output_paths, predict_density, require_density
 from neural_polarization.interfaces.prediction import check_elements
 from neural_polarization.knowledge import Watch
-from neural_polarization.models import Predictor
+from neural_polarization.predictor import Predictor
 
 ENDINGS = (".csv", ".npz")
 

@@ -26,8 +26,9 @@ from neural_polarization.density.free_atoms import free_atoms
 from neural_polarization.density.grids import Grid, grid_around
 from neural_polarization.interfaces.prediction import check_elements
 from neural_polarization.knowledge import Watch
-from neural_polarization.models import Model, Predictor
+from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
+from neural_polarization.predictor import Predictor, evaluating
 
 VALENCE = Quantity("electron density less that of cores", "e/Angstrom^3", "e/bohr^3", DENSITY.factor)
 
@@ -62,8 +63,9 @@ class Total(Kind):
     def values(
         self, density: Density, points: Float[Tensor, "points 3"], progress: Progress | None = None
     ) -> Float[Tensor, " points"]:
-        """The density, computed in single precision."""
-        return density.evaluate(points.float(), progress=progress)
+        """The density, computed in single precision about its centre: far from the origin, digits would be lost."""
+        centre = density.nuclei.centre
+        return density.shifted(-centre).evaluate((points - centre).float(), progress=progress)
 
     def electrons(self, density: Density) -> float:
         """All electrons."""
@@ -178,13 +180,8 @@ def predict_density(model: Predictor, structure: ase.Atoms, watch: Watch | None 
     check_elements(model, [structure])
     weight = next(model.parameters())
     molecules = Molecules.from_ase(structure, model.cutoff, weight.dtype).to(weight.device)
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            density = _put_on(model.density(molecules).to("cpu"), structure)
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad():
+        density = _put_on(model.density(molecules).to("cpu"), structure)
     if watch is not None and model.knowledge is not None:
         watch.tell(model.knowledge, model.knowledge.outside(molecules).values())
     return density
@@ -193,9 +190,8 @@ def predict_density(model: Predictor, structure: ase.Atoms, watch: Watch | None 
 def _put_on(density: Density, structure: ase.Atoms) -> Density:
     """The density on the nuclei of a structure: in single precision, a batch is about its own centre."""
     positions = torch.from_numpy(structure.positions.astype("float64"))
-    shift = positions[0] - density.nuclei.positions[0].double()
-    parts = tuple(replace(part, centres=part.centres.double() + shift) for part in density.parts)
-    return Density(parts, replace(density.nuclei, positions=positions))
+    density = density.shifted((positions[0] - density.nuclei.positions[0].double()).unsqueeze(0))
+    return Density(density.parts, replace(density.nuclei, positions=positions))
 
 
 def output_paths(

@@ -35,8 +35,10 @@ from neural_polarization.interfaces.exported import (
     load_exported,
     machine,
 )
-from neural_polarization.models import FORCES, STRESS, Model, Predictor
+from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
+from neural_polarization.predictor import Predictor
+from neural_polarization.properties import FORCES, STRESS
 from neural_polarization.settings import plain
 from neural_polarization.training.compilers import CompilationError, error_lines, require_compiler
 

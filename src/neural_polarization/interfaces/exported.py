@@ -22,7 +22,8 @@ from neural_polarization.architectures import look_up
 from neural_polarization.checkpoints import load_model
 from neural_polarization.knowledge import TrainingKnowledge
 from neural_polarization.molecules import Molecules
-from neural_polarization.predictor import FORCES, STRESS, PredictedProperty, Predictor
+from neural_polarization.predictor import PredictedProperty, Predictor
+from neural_polarization.properties import FORCES, STRESS
 from neural_polarization.settings import Source, build
 
 FORMAT = 1

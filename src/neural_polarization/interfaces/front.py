@@ -14,9 +14,10 @@ from neural_polarization.data import sources
 from neural_polarization.data.config import DataConfig
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.interfaces.exported import load_predictor
-from neural_polarization.interfaces.prediction import DISPLACEMENT
 from neural_polarization.interfaces.prediction import predict as predict_structures
-from neural_polarization.models import FORCES, STRESS, Model, Predictor
+from neural_polarization.models import Model
+from neural_polarization.predictor import Predictor
+from neural_polarization.properties import DISPLACEMENT, FORCES, STRESS
 from neural_polarization.settings import ConfigError, Source, build, read_yaml, with_overrides
 from neural_polarization.structures import read_structures
 from neural_polarization.training import experiment

@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_polarization.charges import FIELD, frame_field
-from neural_polarization.field_derivatives import BORN_CHARGES
+from neural_polarization.charges import frame_field
 from neural_polarization.files import check_file, write_text
-from neural_polarization.interfaces.prediction import DISPLACEMENT, Prediction, internal_unit
-from neural_polarization.models import STRESS
-from neural_polarization.properties import DEFINITIONS, VOIGT
+from neural_polarization.interfaces.prediction import Prediction, internal_unit
+from neural_polarization.properties import BORN_CHARGES, DEFINITIONS, DISPLACEMENT, FIELD, STRESS, VOIGT
 from neural_polarization.text import table as text_table
 from neural_polarization.units import factor
 

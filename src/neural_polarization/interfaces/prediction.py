@@ -10,15 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from neural_polarization.charges import frame_field, total_charge
-from neural_polarization.field_derivatives import BORN_CHARGES, born_charges, responding
+from neural_polarization.field_derivatives import born_charges, responding
 from neural_polarization.knowledge import Departure, Outside, Watch
-from neural_polarization.models import FORCES, STRESS, Predictor
 from neural_polarization.molecules import Molecules
+from neural_polarization.predictor import Predictor, evaluating
+from neural_polarization.properties import BORN_CHARGES, DISPLACEMENT, FORCES, STRESS
 from neural_polarization.structures import check_structure
 from neural_polarization.structures.smiles import embedded_molecule, molecule_atoms
-
-DISPLACEMENT = "displacement"
-"""Name of the displacements in every output."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +77,10 @@ def predict(
         responding(model)
     check_elements(model, structures)
     weight = next(model.parameters())
-    training = model.training
-    model.eval()
     of_crystals = [name for name, kind in model.predictions.items() if kind.periodic]
     found: dict[int, Prediction] = {}
     outside: list[Outside] = []
-    try:
+    with evaluating(model):
         for periodic in (False, True):
             which = [k for k, frame in enumerate(structures) if bool(frame.pbc.any()) == periodic]
             names = of_crystals if periodic and properties is None else properties
@@ -94,8 +90,6 @@ def predict(
                 predictions, strange = _predict(model, chosen, weight, names, with_born_charges)
                 found.update(zip(batch, predictions, strict=True))
                 outside += strange
-    finally:
-        model.train(training)
     watch = watch or Watch()
     if model.knowledge is not None:
         watch.tell(model.knowledge, outside, _blind(model))

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from neural_polarization.interfaces.devices import checked_device
 from neural_polarization.interfaces.exported import for_simulation
-from neural_polarization.interfaces.prediction import DISPLACEMENT, check_elements
+from neural_polarization.interfaces.prediction import check_elements
 from neural_polarization.knowledge import Watch
-from neural_polarization.models import FORCES, STRESS, Predictor
 from neural_polarization.molecules import Molecules
+from neural_polarization.predictor import Predictor
+from neural_polarization.properties import DISPLACEMENT, FORCES, STRESS
 
 try:
     from torch_sim.models.interface import ModelInterface  # pyright: ignore[reportMissingImports]

@@ -9,7 +9,9 @@ import ase
 import numpy as np
 from jaxtyping import Float
 
-from ..charges import FIELD, STRONGEST_FIELD, frame_field
+from neural_polarization.properties import FIELD
+
+from ..charges import STRONGEST_FIELD, frame_field
 from ..properties import DEFINITIONS, QUANTITIES, USUAL_QUANTITIES
 from ..structures import check_isolated
 from ..units import BOHR, HARTREE
@@ -159,7 +161,7 @@ def compute(
     external = np.asarray(request.field)
     molecule = build_molecule(atoms, request.level, request.accuracy)
     known = density_guess(molecule, unpack_matrix(stored["density_matrix"])) if "density_matrix" in stored else None
-    scf = converge(molecule, request, _identity(atoms), warm, known)
+    scf = converge(molecule, request, _identity(atoms, request), warm, known)
     energy = scf.e_tot * HARTREE + _to_centre(atoms, external)
     if "energy" in stored and abs(energy - float(stored["energy"])) > SAME_STATE:
         raise NotConvergedError(f"found a state of {energy:.6f} eV, not that of the stored labels")
@@ -260,8 +262,10 @@ def _to_centre(atoms: ase.Atoms, field: np.ndarray) -> float:
     return float(atoms.info.get("charge", 0)) * float(field @ centre)
 
 
-def _identity(atoms: ase.Atoms) -> tuple[Any, ...]:
+def _identity(atoms: ase.Atoms, request: Request) -> tuple[Any, ...]:
+    """What calculations have in common where the orbitals of one are a guess for the other."""
     return (
+        str(request.level),
         atoms.info.get("smiles"),
         tuple(atoms.numbers.tolist()),
         atoms.info.get("charge", 0),

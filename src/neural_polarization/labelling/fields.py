@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import ase
 import numpy as np
 
-from ..charges import FIELD, STRONGEST_FIELD
+from neural_polarization.properties import FIELD
+
+from ..charges import STRONGEST_FIELD
 
 
 def in_random_fields(

@@ -153,12 +153,19 @@ def processes(workers: int) -> Engine:
 
     def engine(jobs: Iterable[Job]) -> Iterator[Outcome]:
         # Libraries read the number of threads when they are loaded, so it has to be in the child's environment before.
-        for name in _THREAD_VARIABLES:
-            os.environ[name] = "1"
-        with ProcessPoolExecutor(
-            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_worker, initargs=(os.getpid(),)
-        ) as pool:
-            yield from _as_completed(pool, jobs, workers)
+        before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+        try:
+            with ProcessPoolExecutor(
+                workers, mp_context=multiprocessing.get_context("spawn"), initializer=_worker, initargs=(os.getpid(),)
+            ) as pool:
+                yield from _as_completed(pool, jobs, workers)
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
     return engine
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers
 
-from ..charges import FIELD
+from neural_polarization.properties import FIELD
+
 from ..data.density_structures import structure_arrays
 from ..data.splits import PARTS
 from ..files import refuse_existing, write_arrays

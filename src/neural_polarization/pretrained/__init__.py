@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from neural_polarization.checkpoints import Checkpoint, load_model
-from neural_polarization.models import Predictor
+from neural_polarization.predictor import Predictor
 
 _FOLDER = Path(__file__).parent
 

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from neural_polarization.heads import BondPolarizability, Extensive, FlowDipole, Widths
 from neural_polarization.heads.in_field import respond
-from neural_polarization.models import FORCES, with_forces
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization
+from neural_polarization.predictor import with_forces
+from neural_polarization.properties import FORCES
 from neural_polarization.response import InField, Pushed, Response, make_response
 
 _GROWN = 50.0  # the field of a new push moves points by thousandths of an Angstrom; a fault would hide

@@ -6,10 +6,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neural_polarization.layers import mlp, sum_by_index
-from neural_polarization.models import FORCES, STRESS, with_derivatives, with_forces
 from neural_polarization.molecules import Molecules
 from neural_polarization.polarization import NeuralPolarization, Polarized
-from neural_polarization.predictor import Stress
+from neural_polarization.predictor import Stress, with_derivatives, with_forces
+from neural_polarization.properties import FORCES, STRESS
 
 
 class Readout(nn.Module):

@@ -23,8 +23,9 @@ from ase.data import atomic_numbers as atomic_number_of
 from torch import Tensor
 from torch.fx import GraphModule
 
-from neural_polarization.models import FORCES, STRESS, Model
+from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
+from neural_polarization.properties import FORCES, STRESS
 from neural_polarization.training.compilers import (
     BrokenCacheError,
     CompilationError,

@@ -17,9 +17,7 @@ from neural_polarization.density.expansion import Gaussians
 from neural_polarization.density.moments import moments
 from neural_polarization.models import Model
 from neural_polarization.molecules import Molecules
-
-DENSITY = "density"
-"""Name of the density's error among predictions, losses and errors: a number of each molecule, whose label is zero."""
+from neural_polarization.properties import DENSITY
 
 PERCENT = 0.01
 """Of the integral of the density: the unit in which its error is shown, and that of its loss."""

@@ -81,7 +81,7 @@ class RunDirectory:
     def busy(self) -> bool:
         """Whether another process is training here."""
         try:
-            with self.locked():
+            with self.locked(wait=0.0):
                 return False
         except RuntimeError:
             return True
@@ -190,15 +190,19 @@ class RunDirectory:
             write_text(self.config, yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
 
     @contextmanager
-    def locked(self) -> Generator[None]:
+    def locked(self, wait: float = 2.0) -> Generator[None]:
         """Keeps a second process from writing into the same run; the lock goes with the process.
 
+        Args:
+            wait: seconds to wait for another process: one that only asks whether the run is `busy` has it for an
+                instant, one that trains for long.
+
         Raises:
-            RuntimeError: if another process has it.
+            RuntimeError: if another process still has it then.
         """
         with ExitStack() as lock:
             try:
-                lock.enter_context(locked(self.path / ".lock"))
+                lock.enter_context(locked(self.path / ".lock", wait))
             except BlockingIOError:
                 raise RuntimeError(
                     f"{self.path}: another process is training here; wait for it or give another `output`"

@@ -18,10 +18,11 @@ from neural_polarization.errors import DataError
 from neural_polarization.files import write_json
 from neural_polarization.metrics import Error, ErrorSums, in_units
 from neural_polarization.models import Model
+from neural_polarization.properties import DENSITY
 from neural_polarization.settings import ConfigError, plain
 from neural_polarization.training.batches import BatchOrder, batch_loader, largest_batch
 from neural_polarization.training.config import ExperimentConfig
-from neural_polarization.training.densities import DENSITY, PERCENT, DensityErrors, density_errors
+from neural_polarization.training.densities import PERCENT, DensityErrors, density_errors
 from neural_polarization.training.directory import RunDirectory
 from neural_polarization.training.learned import changed_files, files_beside, fingerprint
 from neural_polarization.training.summary import doubts, summary

@@ -10,13 +10,15 @@ import torch
 from jaxtyping import Int
 
 from neural_polarization.checkpoints import read_knowledge
+from neural_polarization.contacts import merged
 from neural_polarization.data.batching import PreparedDataset
 from neural_polarization.data.config import DataConfig
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.errors import DataError
 from neural_polarization.facts import Facts
-from neural_polarization.knowledge import FITTED, References, TrainingKnowledge, independent
+from neural_polarization.knowledge import TrainingKnowledge
 from neural_polarization.models import Model
+from neural_polarization.references import FITTED, References, independent
 from neural_polarization.training.batches import BatchOrder
 
 DIPOLE_ORIGIN = "centre of nuclear charge"
@@ -59,22 +61,23 @@ def completed(
     charges: set[float] = set()
     spins: set[float] = set()
     periodic: set[bool] = set()
-    shortest, longest, largest, strongest = np.inf, 0.0, 0, 0.0
+    contacts: dict[str, tuple[float, float]] = {}
+    lone: set[str] = set()
+    largest, strongest = 0, 0.0
     for rows in BatchOrder(len(training), _AT_A_TIME):
         facts = Facts.of(training.batch(rows, torch.float64).molecules)
         charges.update(facts.charges.tolist())
         spins.update(facts.spins.tolist())
         periodic.update(facts.periodic.tolist())
-        shortest, longest = (
-            min(shortest, float(facts.nearest[:, 0].min())),
-            max(longest, float(facts.nearest[:, 1].max())),
-        )
+        contacts = merged(contacts, facts.contacts.ranges())
+        lone.update(facts.contacts.lone_elements())
         largest = max(largest, int(facts.sizes.max()))
         strongest = max(strongest, float(facts.fields.max()))
     has_dipole = any(head.kind.startswith("dipole") for head in model.config.heads.values())
     return replace(
         knowledge,
-        distances=(shortest, longest) if np.isfinite(shortest) else None,
+        contacts=contacts,
+        lone=tuple(sorted(lone)),
         largest_molecule=largest,
         charges=tuple(sorted(charges)),
         spins=tuple(sorted(spins)),

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from neural_polarization.data.batching import Batch
-from neural_polarization.models import FORCES, STRESS, Model, predicted_names
+from neural_polarization.models import Model
+from neural_polarization.predictor import predicted_names
+from neural_polarization.properties import DENSITY, FORCES, STRESS
 from neural_polarization.training.config import LossConfig
-from neural_polarization.training.densities import DENSITY, PERCENT
+from neural_polarization.training.densities import PERCENT
 
 
 def _absolute(errors: Tensor, delta: float) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from neural_polarization.data.dataset import Dataset
-from neural_polarization.models import FORCES
+from neural_polarization.properties import FORCES
 
 FAR = 20.0
 """Labels are named from this many robust standard deviations (1.4826 times the median absolute deviation) on."""

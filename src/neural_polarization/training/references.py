@@ -13,6 +13,7 @@ from neural_polarization.data.sources import make_split
 from neural_polarization.data.splits import Split
 from neural_polarization.errors import DataError
 from neural_polarization.models import Model
+from neural_polarization.properties import FIELD
 from neural_polarization.training.config import ReferenceConfig
 from neural_polarization.units import factor, parsed
 
@@ -24,7 +25,7 @@ def isolated_atoms(dataset: Dataset) -> Bool[np.ndarray, " molecules"]:
     """Which structures are isolated atoms among molecules, without a field; none where there are no molecules."""
     if dataset.isolated.all():
         return np.zeros_like(dataset.isolated)
-    field = dataset.labels.get("external_field")
+    field = dataset.labels.get(FIELD)
     return dataset.isolated if field is None else dataset.isolated & ~np.nan_to_num(field).any(axis=1)
 
 

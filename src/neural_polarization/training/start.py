@@ -25,6 +25,7 @@ from neural_polarization.messages import Messages
 from neural_polarization.models import Model, ModelConfig
 from neural_polarization.molecules import Molecules
 from neural_polarization.moves import PairCouple
+from neural_polarization.predictor import evaluating
 from neural_polarization.settings import differences, plain
 from neural_polarization.training.batches import BatchOrder
 
@@ -312,17 +313,14 @@ def _residuals(
     chosen = _sample(training, elements.added)
     compositions: list[Tensor] = []
     residuals: list[Tensor] = []
-    mode = model.training
-    model.eval()
-    for rows in BatchOrder(len(chosen), 64):
-        batch = training.batch(chosen[torch.as_tensor(rows)], weight.dtype)
-        with torch.no_grad():
+    with evaluating(model), torch.no_grad():
+        for rows in BatchOrder(len(chosen), 64):
+            batch = training.batch(chosen[torch.as_tensor(rows)], weight.dtype)
             predicted = model(batch.molecules, forces=False, properties=[name])[name]
-        label = batch.labels[name].double()
-        known = label.isfinite()
-        compositions.append(_composition(batch.molecules, model.elements)[known])
-        residuals.append((label - predicted.double())[known])
-    model.train(mode)
+            label = batch.labels[name].double()
+            known = label.isfinite()
+            compositions.append(_composition(batch.molecules, model.elements)[known])
+            residuals.append((label - predicted.double())[known])
     return torch.cat(compositions), torch.cat(residuals)
 
 

@@ -5,13 +5,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
 
-from neural_polarization.data.dataset import Dataset
 from neural_polarization.facts import formula_of
-from neural_polarization.knowledge import FITTED, References
-from neural_polarization.models import FORCES, predicted_names
-from neural_polarization.properties import Property
+from neural_polarization.predictor import predicted_names
+from neural_polarization.properties import FORCES, Property
+from neural_polarization.references import FITTED, References
 from neural_polarization.text import counted, table
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.outliers import largest_forces, outliers
@@ -72,27 +70,19 @@ def _data(task: Task) -> Iterator[tuple[str, str]]:
 
 def _labels(task: Task) -> Iterator[tuple[str, str]]:
     parts = {name: part for name, part in task.split.parts.items() if len(part)}
+    counts = {name: task.dataset.label_counts(part) for name, part in parts.items()}
     rows = [["property", *parts]]
     for name in task.dataset.properties:
         cells = [name if name in predicted_names(task.model) else f"{name} (not predicted)"]
-        for part in parts.values():
-            count = labelled(task.dataset, name, part)
-            without = f" ({len(part) - count:,} without)" if count < len(part) else ""
+        for part in parts:
+            count = counts[part][name]
+            without = f" ({len(parts[part]) - count:,} without)" if count < len(parts[part]) else ""
             cells.append(f"{count:,}{without}")
         rows.append(cells)
     yield "labels", "\n".join(line.rstrip() for line in table(rows).split("\n"))
     for name, count in task.dataset.reading.labels.items():
         if count.unlabelled and count.reason:
             yield "no label", f"{name}: {count.unlabelled:,} of {task.dataset.reading.structures:,}: {count.reason}"
-
-
-def labelled(dataset: Dataset, name: str, part: Int[np.ndarray, " part"]) -> int:
-    """How many structures of a part have a label of a property."""
-    values = dataset.labels[name]
-    known: Bool[np.ndarray, " rows"] = np.asarray(np.isfinite(values.reshape(len(values), -1)).any(1))
-    if dataset.properties[name].per_atom:
-        known = np.logical_or.reduceat(known, dataset.molecules.starts)
-    return int(known[part].sum())
 
 
 def _elements(task: Task) -> Iterator[tuple[str, str]]:
@@ -144,7 +134,7 @@ def _spreads(task: Task) -> Iterator[tuple[str, str]]:
     dataset, train = task.dataset, task.split.train
     for name in task.model.config.heads:
         kind = dataset.properties.get(name)
-        if kind is None or kind.shape or not labelled(dataset, name, train):
+        if kind is None or kind.shape or not dataset.label_counts(train)[name]:
             continue
         size, unit = _customary(kind)
         values = dataset.labels[name][dataset.molecules.atoms_of(train) if kind.per_atom else train]
@@ -168,7 +158,7 @@ def _spreads(task: Task) -> Iterator[tuple[str, str]]:
                     "are the references of the same unit and level of theory as the labels?"
                 )
                 yield "far outside", text
-    if FORCES in predicted_names(task.model) and FORCES in dataset.labels and labelled(dataset, FORCES, train):
+    if FORCES in predicted_names(task.model) and FORCES in dataset.labels and dataset.label_counts(train)[FORCES]:
         largest = largest_forces(dataset)[train]
         most = int(train[int(np.nanargmax(largest))])
         forces = dataset.labels[FORCES][dataset.molecules.atoms_of(train)]

@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
-from neural_polarization.charges import FIELD, STRONGEST_FIELD
+from neural_polarization.charges import STRONGEST_FIELD
 from neural_polarization.data.batching import PreparedDataset, is_total_energy
 from neural_polarization.data.dataset import Dataset
 from neural_polarization.data.density_points import DensityPoints, read_density_points
 from neural_polarization.data.sources import open_dataset
 from neural_polarization.data.splits import Split
-from neural_polarization.models import FORCES, STRESS, Model, predicted_names
+from neural_polarization.models import Model
+from neural_polarization.predictor import predicted_names
+from neural_polarization.properties import DENSITY, FIELD, FORCES, STRESS
 from neural_polarization.text import counted
 from neural_polarization.training.config import ExperimentConfig, TrainingConfig
-from neural_polarization.training.densities import DENSITY, PERCENT
+from neural_polarization.training.densities import PERCENT
 from neural_polarization.training.learned import check_elements, completed, inherited, with_ranges_per_atom
 from neural_polarization.training.losses import Losses
 from neural_polarization.training.references import given_references, isolated_atoms, split_without, values_of_atoms
@@ -192,7 +194,8 @@ def _check_shapes(model: Model, dataset: Dataset) -> None:
 
 def _check_labels(config: ExperimentConfig, trained: tuple[str, ...], dataset: Dataset, split: Split) -> None:
     """Every loss that somebody asked for needs labels that train; what chooses the best epoch, labels that validate."""
-    has = {part: _labelled(dataset, split.parts[part]) for part in ("train", "validation")}
+    counts = {part: dataset.label_counts(split.parts[part]) for part in ("train", "validation")}
+    has = {part: {name for name, count in of_part.items() if count} for part, of_part in counts.items()}
     if config.model.density is not None:
         has = {part: names | {DENSITY} for part, names in has.items()}
     for name in trained:
@@ -245,11 +248,6 @@ def _check_fields(model: Model, dataset: Dataset, training: TrainingConfig) -> N
             "training.losses: a compiled step has no random directions; set directions to 'all', or training.compile "
             "to false"
         )
-
-
-def _labelled(dataset: Dataset, part: Int[np.ndarray, " part"]) -> set[str]:
-    """Properties that some structure of a part has a label of."""
-    return {name for name, values in dataset.labels_of(part).items() if not bool(values.isnan().all())}
 
 
 def _warn_of_charges(model: Model, trained: tuple[str, ...], dataset: Dataset) -> None:

@@ -7,6 +7,8 @@ import ase
 import numpy as np
 import torch
 
+from neural_polarization.predictor import Predictor
+
 from ..charges import total_charge
 from ..density.density import Density
 from ..density.free_atoms import known_elements
@@ -14,7 +16,7 @@ from ..density.grids import grid_around
 from ..interfaces.electrons import KINDS, predict_density
 from ..interfaces.outputs import in_unit
 from ..interfaces.prediction import Prediction, predict
-from ..models import Model, Predictor
+from ..models import Model
 from ..molecules import Molecules
 from ..units import DEBYE
 from .scene import Array, Grid, Scene
@@ -117,7 +119,7 @@ def _moving_points(model: Predictor, prediction: Prediction) -> Array | None:
         weight = next(model.parameters())
         molecules = Molecules.from_ase(prediction.atoms, model.cutoff, weight.dtype).to(weight.device)
         with torch.no_grad():
-            trajectory = model.represent(molecules).trajectory[1:].cpu().double().numpy()
+            trajectory = model.trajectory(molecules)[1:].cpu().double().numpy()
     return prediction.atoms.positions + trajectory
 
 

@@ -22,7 +22,7 @@ from neural_polarization.interfaces.spectra.surface import Names, polar_tensors_
 from neural_polarization.interfaces.spectra.time_series import check_length, curve_of_dynamics
 from neural_polarization.interfaces.spectra.vibrations import Vibrations, check_vibrating, vibrations
 from neural_polarization.knowledge import Watch
-from neural_polarization.models import Predictor
+from neural_polarization.predictor import Predictor
 from neural_polarization.text import table
 
 CONVERGED = 1e-3

@@ -13,8 +13,8 @@ from neural_polarization.charges import total_charge
 from neural_polarization.field_derivatives import born_charges, responding
 from neural_polarization.interfaces.prediction import predict
 from neural_polarization.knowledge import Watch
-from neural_polarization.models import Predictor
 from neural_polarization.molecules import Molecules
+from neural_polarization.predictor import Predictor
 
 
 @dataclass(frozen=True)
