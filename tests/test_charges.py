@@ -79,6 +79,7 @@ def test_fault_1_5_names_that_are_not_understood_are_said(tmp_path: Path) -> Non
     ):
         read_structures(path)
     assert look_alikes({"charge_model": "CM5", "spin_contamination": 0.02}) == []
+    assert look_alikes({"Q": -1, "uhf": 2, "chrg": 1, "S": 1, "step": 3}) == ["Q", "uhf", "chrg", "S"]
     with pytest.raises(DataError, match=r"total_spin is used for the multiplicity and for the spin; give spin"):
         read_structures(one_frame(tmp_path / "o2.xyz", "total_spin=3"))
 

@@ -22,6 +22,7 @@ CELLS = {
     "infinite": ("inf 0 0 0 5 0 0 0 5", "expected nine finite numbers"),
     "NaN": ("nan 0 0 0 5 0 0 0 5", "expected nine finite numbers"),
     "tiny": ("0.1 0 0 0 0.1 0 0 0 0.1", "only 0.1 Angstrom thick"),
+    "of a PDB file without one": ("1 0 0 0 1 0 0 0 1", "is a cube of one Angstrom, .*; set `pbc` to none"),
     "flat": ("5 0 0 4.999 0.001 0 0 0 5", "Angstrom thick; are the lattice vectors in Angstrom"),
     "without volume": ("5 0 0 5 0 0 0 0 5", "has no volume; give its Lattice"),
     "astronomic": ("1e30 0 0 0 1e30 0 0 0 1e30", "expected nine finite numbers"),
@@ -151,5 +152,7 @@ def test_the_cell_of_a_molecule_in_pdb_that_means_nothing(tmp_path: Path) -> Non
     path = tmp_path / "ethanol.pdb"
     ase.io.write(path, molecule("CH3CH2OH"))
     path.write_text(f"CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1           1\n{path.read_text()}")
-    with pytest.raises(DataError, match=r"atom there twice\? It is periodic: is its cell right\? Set `pbc` to none"):
+    with pytest.raises(
+        DataError, match=r"its cell is a cube of one Angstrom, .*CRYST1 of a PDB file.; set `pbc` to none"
+    ):
         read_structures(path)

@@ -27,6 +27,7 @@ STRONGEST_FIELD = 5.0
 
 _LARGEST = 1e6
 _WORDS = ("charge", "spin", "multiplicity", "unpaired")
+_SHORT = frozenset({"q", "chrg", "uhf", "s", "mult"})  # names of other programs
 _OF_FIELDS = frozenset({"field", "efield", "electricfield", "appliedfield", "uniformfield"})
 _KNOWN = {normalized(name): state for state, names in STATES.items() for name in names}
 _NOTHING: Mapping[str, int] = MappingProxyType({})
@@ -282,8 +283,8 @@ def look_alikes(info: Mapping[str, Any]) -> list[str]:
     """Names with a whole number that look like charge or spin, but are none that is understood.
 
     Example:
-        >>> look_alikes({"chrage": 1, "total_charge": 1, "charge_model": "CM5", "energy": -1.0})
-        ['chrage']
+        >>> look_alikes({"chrage": 1, "uhf": 2, "total_charge": 1, "charge_model": "CM5", "energy": -1.0})
+        ['chrage', 'uhf']
     """
     found: list[str] = []
     for name, value in info.items():
@@ -291,7 +292,7 @@ def look_alikes(info: Mapping[str, Any]) -> list[str]:
         if plain in _KNOWN or plain in AMBIGUOUS or not isinstance(value, int | np.integer) or isinstance(value, bool):
             continue
         near = difflib.get_close_matches(plain, _KNOWN, n=1, cutoff=0.8)
-        if near or plain == "mult" or any(word in plain for word in _WORDS):
+        if near or plain in _SHORT or any(word in plain for word in _WORDS):
             found.append(name)
     return found
 

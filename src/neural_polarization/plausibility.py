@@ -153,8 +153,8 @@ def check_cell(cell: Float[np.ndarray, "3 3"], where: str, pbc: Bool[np.ndarray,
         pbc: along which of them a system repeats; by default along all.
 
     Raises:
-        DataError: for a cell that is not finite, has no volume, or is thinner than `CLOSEST` in some direction, in
-            which an atom would be at one place with its own image.
+        DataError: for a cell that is not finite, has no volume, is thinner than `CLOSEST` in some direction, in which
+            an atom would be at one place with its own image, or is a cube of one Angstrom, which stands for no cell.
     """
     if not (np.abs(cell) <= FARTHEST).all():
         raise DataError(f"{where}: its cell is {cell.tolist()}; expected nine finite numbers in Angstrom")
@@ -181,4 +181,9 @@ def check_cell(cell: Float[np.ndarray, "3 3"], where: str, pbc: Bool[np.ndarray,
         raise DataError(
             f"{where}: its cell {cell.tolist()} is only {height:.3g} Angstrom thick; are the lattice vectors in "
             "Angstrom? A cell that is merely skewed becomes a compact one by ase.build.niggli_reduce"
+        )
+    if np.allclose(cell, np.eye(3), atol=1e-6):
+        raise DataError(
+            f"{where}: its cell is a cube of one Angstrom, which programs write for a molecule without a cell (CRYST1 "
+            "of a PDB file); set `pbc` to none for a molecule, or give its cell"
         )

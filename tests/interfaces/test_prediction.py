@@ -1,6 +1,7 @@
 """Predictions: what a model says of structures, and the files that it is written to."""
 
 import csv
+import inspect
 import json
 import warnings
 from collections import Counter
@@ -643,3 +644,9 @@ def test_parts_keep_their_mode(model: Model) -> None:
     before = [part.training for part in model.modules()]
     predict(model, STRUCTURES)
     assert [part.training for part in model.modules()] == before and len(set(before)) == 2
+
+
+def test_a_file_is_not_a_structure(model: Model) -> None:
+    unchecked = inspect.unwrap(predict)  # in tests the annotations are checked, too, with another message
+    with pytest.raises(TypeError, match=r"structure 0 is a str; .*`structures\.read_structures` take a file"):
+        unchecked(model, "water.xyz")

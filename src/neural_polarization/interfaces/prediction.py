@@ -65,12 +65,19 @@ def predict(
         with_born_charges: whether Born charges are computed too, which takes a second pass.
 
     Raises:
+        TypeError: for anything else than structures, such as the name of a file.
         ValueError: for an element that the model was not made for or has not learned, a structure that cannot be, a
             batch size below 1, Born charges of a model without a response, a property that is asked for by its name
             and not defined for a periodic system, or a prediction that is not finite.
     """
     if isinstance(structures, ase.Atoms):
         structures = [structures]
+    for number, frame in enumerate(structures):
+        if not isinstance(frame, ase.Atoms):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                f"structure {number} is a {type(frame).__name__}; expected ase.Atoms or a list of them: "
+                "`npol.predict` and `structures.read_structures` take a file"
+            )
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
     if with_born_charges:
