@@ -758,7 +758,7 @@ def test_what_was_learned_from_is_in_the_model(tmp_path: Path) -> None:
     dataset, train = task.dataset, task.split.train
     assert knowledge.structures == 24 and knowledge.largest_molecule == 3
     assert knowledge.elements == dict(zip("HO", dataset.composition(("H", "O"), train).sum(0).astype(int), strict=True))
-    bonds = np.array([dataset.structure(int(k)).get_distances(0, [1, 2]) for k in train])
+    bonds = np.concatenate([dataset.structure(int(k)).get_all_distances()[0, 1:] for k in train])
     assert knowledge.contacts is not None and set(knowledge.contacts) == {"H-H", "H-O"} and knowledge.lone == ()
     assert knowledge.contacts["H-O"] == pytest.approx((bonds.min(), bonds.max()), rel=1e-12)
     assert knowledge.charges == (0.0,) and knowledge.periodic == (False,)

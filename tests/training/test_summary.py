@@ -11,7 +11,7 @@ from neural_polarization.errors import DataError
 from neural_polarization.settings import Source, build
 from neural_polarization.training.config import ExperimentConfig
 from neural_polarization.training.experiment import fit
-from neural_polarization.training.summary import labelled, summary
+from neural_polarization.training.summary import summary
 from neural_polarization.training.task import prepare
 from waters import experiment, waters
 
@@ -63,8 +63,8 @@ def test_labels_are_counted_part_by_part(tmp_path: Path) -> None:
     without = int((task.split.train % 2 == 0).sum())
     text = summary(task, config, "cpu")
     assert f"energy                  {24 - without} ({without} without)" in text
-    assert labelled(task.dataset, "energy", task.split.train) == 24 - without
-    assert labelled(task.dataset, "forces", task.split.train) == 24 - int(0 in task.split.train)
+    assert task.dataset.label_counts(task.split.train)["energy"] == 24 - without
+    assert task.dataset.label_counts(task.split.train)["forces"] == 24 - int(0 in task.split.train)
 
 
 def test_what_stands_far_outside_is_named(tmp_path: Path) -> None:
