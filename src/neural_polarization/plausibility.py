@@ -48,7 +48,6 @@ def check_positions(
 
 def crowded(first: int, second: int, distance: float, periodic: bool = False) -> str:
     """What is said of two atoms that are too close, or of an atom and an image of another one."""
-    # Programs that write molecules as PDB give a cell of one Angstrom, which means nothing.
     cell = " It is periodic: is its cell right? Set `pbc` to none for a molecule" if periodic else ""
     return (
         f"atoms {first} and {second} are {distance:.3f} Angstrom apart, at one place; are positions in Angstrom (not "

@@ -11,12 +11,20 @@ from typing import Any, TypeVar, cast
 
 import yaml
 
-from neural_polarization.yaml_loader import DEEPEST, MOST_VALUES, Loader, Real, Whole, Written, has_too_many_values
+from neural_polarization.yaml_loader import (
+    DEEPEST,
+    MOST_VALUES,
+    Loader,
+    Written,
+    has_too_many_values,
+    lines_of_keys,
+    repeated_keys,
+    without_words,
+)
 
 Config = TypeVar("Config")
 Tree = dict[str, Any]
 _LARGEST_FILE = 1_000_000
-_MERGE = "tag:yaml.org,2002:merge"  # `<<`, which takes in another mapping, may stand more than once
 
 
 class ConfigError(ValueError):
@@ -94,8 +102,12 @@ def read_yaml(path: str | Path) -> tuple[Tree, Source]:
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected keys and values such as `model:`, found {type(tree).__name__}")
-    _check_repeated(node, "", str(path))
-    return cast(Tree, tree), Source(str(path), dict(_lines(node, "")))
+    for key, first, second in repeated_keys(node):
+        raise ConfigError(
+            f"{path}, line {second}: the key {key!r} is given a second time, after line {first}; put everything under "
+            "one of the two and remove the other"
+        )
+    return cast(Tree, tree), Source(str(path), dict(lines_of_keys(node)))
 
 
 def read_overrides(words: Sequence[str]) -> Tree:
@@ -305,23 +317,11 @@ def _settled(hint: Any, value: object) -> object:
         choices = [choice for member in members for choice in _choices(member)]
         if word in choices or (str in members and isinstance(value, Written)):
             return word
-    return _without_words(value)
+    return without_words(value)
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:
     return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-
-
-def _without_words(value: object) -> object:
-    if isinstance(value, Whole):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value)
-    if isinstance(value, Mapping):
-        return {key: _without_words(item) for key, item in cast(Mapping[object, object], value).items()}
-    if isinstance(value, list):
-        return [_without_words(item) for item in cast(list[object], value)]
-    return value
 
 
 def _unknown(prefix: str, key: str, siblings: list[str], known: list[str]) -> str:
@@ -396,30 +396,3 @@ def described(hint: Any) -> str:
         Any: "a value",
     }
     return names.get(hint, str(hint))
-
-
-def _check_repeated(node: yaml.Node | None, prefix: str, name: str) -> None:
-    """YAML itself would take the last of two equal keys, and lose what stands under the first."""
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(cast("list[yaml.Node]", node.value)):
-            _check_repeated(item, f"{prefix}{index}.", name)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    first: dict[str, int] = {}
-    for key, value in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
-        line = key.start_mark.line + 1
-        if key.tag != _MERGE and str(key.value) in first:
-            raise ConfigError(
-                f"{name}, line {line}: the key {f'{prefix}{key.value}'!r} is given a second time, after line "
-                f"{first[str(key.value)]}; put everything under one of the two and remove the other"
-            )
-        first[str(key.value)] = line
-        _check_repeated(value, f"{prefix}{key.value}.", name)
-
-
-def _lines(node: yaml.Node | None, prefix: str) -> Iterator[tuple[str, int]]:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
-            name = f"{prefix}{key.value}"
-            yield name, key.start_mark.line + 1
-            yield from _lines(value, f"{name}.")

@@ -1,9 +1,11 @@
 """YAML without surprises: numbers remember how they were written, and aliases that multiply are found early."""
 
+from collections.abc import Iterator, Mapping
 from typing import TypeVar, cast
 
 import yaml
 
+_MERGE = "tag:yaml.org,2002:merge"  # `<<`, which takes in another mapping, may stand more than once
 MOST_VALUES = 20_000
 DEEPEST = 100
 """Far above any configuration."""
@@ -73,3 +75,41 @@ def has_too_many_values(node: yaml.Node | None) -> bool:
         elif isinstance(current, yaml.SequenceNode):
             waiting += [(one, depth + 1) for one in cast("list[yaml.Node]", current.value)]
     return False
+
+
+def repeated_keys(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int, int]]:
+    """Keys that a mapping has twice, with both lines: YAML takes the last, and loses what stands under the first."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(cast("list[yaml.Node]", node.value)):
+            yield from repeated_keys(item, f"{prefix}{index}.")
+    if not isinstance(node, yaml.MappingNode):
+        return
+    first: dict[str, int] = {}
+    for key, value in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
+        line = key.start_mark.line + 1
+        if key.tag != _MERGE and str(key.value) in first:
+            yield f"{prefix}{key.value}", first[str(key.value)], line
+        first[str(key.value)] = line
+        yield from repeated_keys(value, f"{prefix}{key.value}.")
+
+
+def lines_of_keys(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """The line of every key, by its dotted name."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
+            name = f"{prefix}{key.value}"
+            yield name, key.start_mark.line + 1
+            yield from lines_of_keys(value, f"{name}.")
+
+
+def without_words(value: object) -> object:
+    """The same value with plain numbers, which have forgotten how they were written."""
+    if isinstance(value, Whole):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {key: without_words(item) for key, item in cast(Mapping[object, object], value).items()}
+    if isinstance(value, list):
+        return [without_words(item) for item in cast(list[object], value)]
+    return value
